@@ -1,0 +1,1 @@
+//! Keeps PM2's running set equal to a directory of definitions.

@@ -1,0 +1,3 @@
+//! The `pm2-sync` binary.
+
+fn main() {}

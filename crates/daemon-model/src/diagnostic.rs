@@ -1,0 +1,124 @@
+//! Findings about a definition, tied to places in its text.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+/// A range of bytes in a source text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// The span from `start` up to, not including, `end`.
+    #[must_use]
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+}
+
+impl From<Range<usize>> for Span {
+    fn from(range: Range<usize>) -> Self {
+        Self::new(range.start, range.end)
+    }
+}
+
+/// A place for people: both numbers count from 1; the column counts characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Location {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The definition cannot be used.
+    Error,
+    /// It can, but probably does not mean what its author thinks.
+    Warning,
+}
+
+/// What a finding stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Syntax, structure, silent data loss: nothing can be rendered.
+    Render,
+    /// It renders, but PM2 must not be given it.
+    Definition,
+}
+
+/// A second place that belongs to a finding ("opened here").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Label {
+    /// Where.
+    pub span: Span,
+    /// What is there.
+    pub message: String,
+}
+
+/// One finding about a definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it stops.
+    pub level: Level,
+    /// The value it is about, for example `apps[1].instances`; empty for the whole file.
+    pub path: String,
+    /// What is wrong: a lowercase fragment.
+    pub message: String,
+    /// Where, if it is about a place.
+    pub span: Option<Span>,
+    /// The span's start for people; set together with `span`.
+    pub location: Option<Location>,
+    /// Further places.
+    pub labels: Vec<Label>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A finding with no place yet.
+    #[must_use]
+    pub fn new(severity: Severity, level: Level, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            level,
+            path: String::new(),
+            message: message.into(),
+            span: None,
+            location: None,
+            labels: Vec::new(),
+            help: None,
+        }
+    }
+
+    /// The same finding with advice.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same finding about the value at `path`.
+    #[must_use]
+    pub fn at_path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Whether it makes the definition unusable for PM2.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}

@@ -1,0 +1,99 @@
+//! The id of a daemon.
+
+use std::fmt;
+
+use camino::{Utf8Component, Utf8Path};
+use serde::{Deserialize, Serialize};
+
+/// The id of a daemon: its directory's path relative to the tree of definitions, with `/`,
+/// for example `mcp/serena`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DaemonId(String);
+
+/// Why a path cannot be the id of a daemon.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidId {
+    /// The definition lies directly in the tree's root, so its directory has no name of its own.
+    #[error("a definition must lie in a directory of its own below the tree of definitions")]
+    Empty,
+    /// A segment that is not a plain name (`.`, `..`, a leading `/`, an empty segment).
+    #[error("`{0}` is not a path of plain directory names")]
+    NotPlain(String),
+    /// A segment that ends in `.json`, which would collide with an artifact.
+    #[error("the directory `{0}` ends in `.json`, which collides with the name of an artifact")]
+    JsonSuffix(String),
+}
+
+impl DaemonId {
+    /// Makes an id from a path relative to the tree of definitions.
+    ///
+    /// # Errors
+    /// [`InvalidId`] when the path is empty, is not made of plain names, or has a segment ending in
+    /// `.json`.
+    pub fn new(path: impl AsRef<Utf8Path>) -> Result<Self, InvalidId> {
+        let path = path.as_ref();
+        let mut id = String::new();
+        for component in path.components() {
+            let Utf8Component::Normal(name) = component else {
+                return Err(InvalidId::NotPlain(path.to_string()));
+            };
+            if name.ends_with(".json") {
+                return Err(InvalidId::JsonSuffix(name.to_owned()));
+            }
+            if !id.is_empty() {
+                id.push('/');
+            }
+            id.push_str(name);
+        }
+        if id.is_empty() {
+            return Err(InvalidId::Empty);
+        }
+        Ok(Self(id))
+    }
+
+    /// The id as text, segments joined by `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DaemonId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for DaemonId {
+    type Error = InvalidId;
+
+    fn try_from(value: String) -> Result<Self, Self::Error> {
+        Self::new(value)
+    }
+}
+
+impl From<DaemonId> for String {
+    fn from(value: DaemonId) -> Self {
+        value.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_relative_directory() {
+        assert_eq!(DaemonId::new("mcp/serena").unwrap().as_str(), "mcp/serena");
+        assert_eq!(DaemonId::new("a/./b/").unwrap().as_str(), "a/b");
+        assert_eq!(DaemonId::new(""), Err(InvalidId::Empty));
+        assert!(matches!(DaemonId::new("../x"), Err(InvalidId::NotPlain(_))));
+        assert!(matches!(DaemonId::new("/x"), Err(InvalidId::NotPlain(_))));
+        assert!(matches!(
+            DaemonId::new("a/b.json/c"),
+            Err(InvalidId::JsonSuffix(_))
+        ));
+    }
+}

@@ -1,0 +1,156 @@
+//! Where the files of a workspace lie. The one place that answers "is this path a definition".
+
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{DaemonId, InvalidId};
+
+/// The name of every definition.
+pub const DEFINITION_FILE: &str = "ecosystem.pm2.edn";
+
+/// What a path below the tree of definitions is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DefinitionPath {
+    /// A definition with a usable id.
+    Definition(DaemonId),
+    /// Named like a definition, but its directory cannot be an id.
+    Invalid(InvalidId),
+    /// Something else, or inside a skipped directory.
+    Other,
+}
+
+/// The paths of one workspace. All of them are absolute when the root is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: Utf8PathBuf,
+    daemons: Utf8PathBuf,
+    out: Utf8PathBuf,
+    skip_dirs: BTreeSet<String>,
+}
+
+impl Layout {
+    /// The layout with default settings: `system/daemons`, `.generated/pm2`, `node_modules` skipped.
+    #[must_use]
+    pub fn new(root: impl Into<Utf8PathBuf>) -> Self {
+        Self::with_dirs(root, "system/daemons", ".generated/pm2", ["node_modules"])
+    }
+
+    /// A layout with other directories; `daemons` and `out` are relative to `root` or absolute.
+    #[must_use]
+    pub fn with_dirs<S: Into<String>>(
+        root: impl Into<Utf8PathBuf>,
+        daemons: impl AsRef<Utf8Path>,
+        out: impl AsRef<Utf8Path>,
+        skip_dirs: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let root = root.into();
+        Self {
+            daemons: root.join(daemons),
+            out: root.join(out),
+            skip_dirs: skip_dirs.into_iter().map(Into::into).collect(),
+            root,
+        }
+    }
+
+    /// The workspace's root.
+    #[must_use]
+    pub fn root(&self) -> &Utf8Path {
+        &self.root
+    }
+
+    /// The tree of definitions.
+    #[must_use]
+    pub fn daemons_dir(&self) -> &Utf8Path {
+        &self.daemons
+    }
+
+    /// The directory of artifacts.
+    #[must_use]
+    pub fn out_dir(&self) -> &Utf8Path {
+        &self.out
+    }
+
+    /// Whether a directory of this name is not searched: a configured name, or one that begins with `.`.
+    #[must_use]
+    pub fn skips_dir(&self, name: &str) -> bool {
+        name.starts_with('.') || self.skip_dirs.contains(name)
+    }
+
+    /// What `path` (absolute, below the tree of definitions) is.
+    #[must_use]
+    pub fn classify(&self, path: &Utf8Path) -> DefinitionPath {
+        let Ok(relative) = path.strip_prefix(&self.daemons) else {
+            return DefinitionPath::Other;
+        };
+        if relative.file_name() != Some(DEFINITION_FILE) {
+            return DefinitionPath::Other;
+        }
+        let dir = relative.parent().unwrap_or(Utf8Path::new(""));
+        if dir.iter().any(|segment| self.skips_dir(segment)) {
+            return DefinitionPath::Other;
+        }
+        match DaemonId::new(dir) {
+            Ok(id) => DefinitionPath::Definition(id),
+            Err(error) => DefinitionPath::Invalid(error),
+        }
+    }
+
+    /// The definition of a daemon.
+    #[must_use]
+    pub fn definition_path(&self, id: &DaemonId) -> Utf8PathBuf {
+        self.daemons.join(id.as_str()).join(DEFINITION_FILE)
+    }
+
+    /// The definition of a daemon, relative to the root where it lies below it: for messages and headers.
+    #[must_use]
+    pub fn definition_name(&self, id: &DaemonId) -> Utf8PathBuf {
+        let path = self.definition_path(id);
+        path.strip_prefix(&self.root)
+            .map_or_else(|_| path.clone(), Utf8Path::to_owned)
+    }
+
+    /// The artifact of a daemon.
+    #[must_use]
+    pub fn artifact_path(&self, id: &DaemonId) -> Utf8PathBuf {
+        self.out.join(format!("{id}.json"))
+    }
+
+    /// The daemon whose artifact `path` is, if it is one.
+    #[must_use]
+    pub fn artifact_id(&self, path: &Utf8Path) -> Option<DaemonId> {
+        let relative = path.strip_prefix(&self.out).ok()?;
+        DaemonId::new(relative.as_str().strip_suffix(".json")?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exactly_named_files_outside_skipped_directories_are_definitions() {
+        let layout = Layout::new("/w");
+        let classify = |path: &str| layout.classify(Utf8Path::new(path));
+        let id = DaemonId::new("a/b").unwrap();
+        assert_eq!(
+            classify("/w/system/daemons/a/b/ecosystem.pm2.edn"),
+            DefinitionPath::Definition(id.clone())
+        );
+        for other in [
+            "/w/system/daemons/a/ecosystem.pm2.edn~",
+            "/w/system/daemons/a/node_modules/x/ecosystem.pm2.edn",
+            "/w/system/daemons/.git/x/ecosystem.pm2.edn",
+            "/w/system/ecosystem.pm2.edn",
+        ] {
+            assert_eq!(classify(other), DefinitionPath::Other, "{other}");
+        }
+        assert_eq!(
+            classify("/w/system/daemons/ecosystem.pm2.edn"),
+            DefinitionPath::Invalid(InvalidId::Empty)
+        );
+        let artifact = layout.artifact_path(&id);
+        assert_eq!(artifact, "/w/.generated/pm2/a/b.json");
+        assert_eq!(layout.artifact_id(&artifact), Some(id));
+    }
+}

@@ -1,0 +1,1 @@
+//! Reads EDN process definitions and renders them to PM2 JSON configs.

@@ -1,0 +1,1 @@
+//! A native PM2 client: observe, apply a plan, verify the live processes.

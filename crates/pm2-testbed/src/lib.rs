@@ -1,0 +1,1 @@
+//! Real PM2 in a private home, for tests.

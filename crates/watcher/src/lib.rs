@@ -1,0 +1,1 @@
+//! Finds and watches the definitions of a workspace.
