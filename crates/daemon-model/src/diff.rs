@@ -1,0 +1,354 @@
+//! What of a running process differs from its definition.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::attribute::{self, Cost};
+use crate::coerce::{canonical_stored, env_text};
+use crate::spec::{self, AppSpec, is_node_like};
+use crate::{ExecMode, ObservedProcess};
+
+/// Names of variables that every app inherits from the caller: a change of their values is no drift.
+pub const BASE_ENV: &[&str] = &[
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR",
+];
+
+/// The part of PM2's surroundings that a comparison needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// PM2's home, where default log files lie.
+    pub pm2_home: Utf8PathBuf,
+    /// Names or globs (`NVM_*`) of variables that apps inherit besides [`BASE_ENV`].
+    pub pass_env: Vec<String>,
+}
+
+impl Surroundings {
+    /// Whether apps inherit the variable `name` from the caller.
+    #[must_use]
+    pub fn inherits(&self, name: &str) -> bool {
+        BASE_ENV
+            .iter()
+            .copied()
+            .chain(self.pass_env.iter().map(String::as_str))
+            .any(|pattern| glob(pattern, name))
+    }
+}
+
+/// Whether `name` fits `pattern`, in which `*` stands for any text.
+fn glob(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            tail.char_indices()
+                .map(|(at, _)| at)
+                .chain([tail.len()])
+                .any(|at| glob(rest, &tail[at..]))
+        }),
+    }
+}
+
+/// A part of an app.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Field {
+    /// An attribute, by PM2's own name.
+    Attribute(&'static str),
+    /// An environment variable.
+    Env(String),
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attribute(name) => f.write_str(name),
+            Self::Env(name) => write!(f, "env.{name}"),
+        }
+    }
+}
+
+impl Serialize for Field {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What became of a part of an app, from the process to the definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// The definition has it, the process does not.
+    Added,
+    /// Both have it, with different values.
+    Changed,
+    /// The process has it, the definition does not.
+    Removed,
+}
+
+/// One difference between a process and its definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Which part.
+    pub field: Field,
+    /// What became of it.
+    pub kind: ChangeKind,
+    /// The process's value.
+    pub from: Option<String>,
+    /// The definition's value.
+    pub to: Option<String>,
+}
+
+impl Change {
+    fn between(field: Field, from: Option<String>, to: Option<String>) -> Option<Self> {
+        let kind = match (&from, &to) {
+            (None, None) => return None,
+            (Some(from), Some(to)) if from == to => return None,
+            (None, Some(_)) => ChangeKind::Added,
+            (Some(_), Some(_)) => ChangeKind::Changed,
+            (Some(_), None) => ChangeKind::Removed,
+        };
+        Some(Self {
+            field,
+            kind,
+            from,
+            to,
+        })
+    }
+
+    /// What has to be done to the process for it.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        match &self.field {
+            Field::Attribute(name) => {
+                attribute::by_own_name(name).map_or(Cost::Restart, |attribute| attribute.cost)
+            }
+            Field::Env(_) => Cost::Restart,
+        }
+    }
+}
+
+/// Everything in which `process` differs from `spec`, but for what depends on PATH and the machine: the place
+/// of a command, the interpreter that PM2 chooses by itself, users by name, inherited variables.
+///
+/// The number of processes is not a part of any one process and is not compared here.
+#[must_use]
+pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut compare = |field: Field, from: Option<String>, to: Option<String>| {
+        changes.extend(Change::between(field, from, to));
+    };
+
+    compare(
+        Field::Attribute("name"),
+        Some(process.name.clone()),
+        Some(spec.name().to_owned()),
+    );
+    let exec_path = process.text("pm_exec_path").unwrap_or("");
+    if !script_matches(spec, exec_path) {
+        compare(
+            Field::Attribute("script"),
+            Some(exec_path.to_owned()),
+            Some(spec.script().to_owned()),
+        );
+    }
+    compare(
+        Field::Attribute("cwd"),
+        process.text("pm_cwd").map(ToOwned::to_owned),
+        Some(spec.cwd().to_string()),
+    );
+    if let Some(mode) = spec.exec_mode().as_pm2() {
+        compare(
+            Field::Attribute("exec_mode"),
+            process.text("exec_mode").map(ToOwned::to_owned),
+            Some(mode.to_owned()),
+        );
+    }
+    let files = spec.files(&around.pm2_home, Some(process.pm_id));
+    for (field, key, wanted) in [
+        ("out_file", "pm_out_log_path", Some(files.out)),
+        ("error_file", "pm_err_log_path", Some(files.err)),
+        ("log_file", "pm_log_path", files.both),
+        ("pid_file", "pm_pid_path", Some(files.pid)),
+    ] {
+        compare(
+            Field::Attribute(field),
+            process.text(key).map(ToOwned::to_owned),
+            wanted,
+        );
+    }
+    for account in ["uid", "gid"] {
+        let wanted = spec.attribute(account);
+        let has = process.attributes.get(account).filter(|v| !v.is_null());
+        match (has, wanted) {
+            (Some(has), Some(wanted)) if wanted.is_number() => compare(
+                Field::Attribute(account),
+                Some(env_text(has)),
+                Some(env_text(wanted)),
+            ),
+            (None, Some(wanted)) => {
+                compare(Field::Attribute(account), None, Some(env_text(wanted)));
+            }
+            // PM2 adds the user's own group when only a user is given.
+            (Some(has), None) if account == "uid" || spec.attribute("uid").is_none() => {
+                compare(Field::Attribute(account), Some(env_text(has)), None);
+            }
+            _ => {}
+        }
+    }
+    for attribute in spec::stored_attributes() {
+        let wanted = spec.attribute(attribute.name);
+        let has = canonical_stored(attribute, &process.attributes);
+        let chosen_by_pm2 = match attribute.name {
+            "exec_interpreter" => interpreter_is_as_chosen(spec, has.as_ref()),
+            // PM2 adds a flag of its own for TypeScript.
+            "node_args" => wanted.is_none() && exec_path.ends_with(".ts"),
+            _ => false,
+        };
+        if !chosen_by_pm2 {
+            compare(
+                Field::Attribute(attribute.name),
+                has.as_ref().map(env_text),
+                wanted.map(env_text),
+            );
+        }
+    }
+    compare_env(spec, process, around, &mut compare);
+    changes.sort_by(|a, b| a.field.cmp(&b.field));
+    changes
+}
+
+fn compare_env(
+    spec: &AppSpec,
+    process: &ObservedProcess,
+    around: &Surroundings,
+    compare: &mut impl FnMut(Field, Option<String>, Option<String>),
+) {
+    let counts_up = spec.text("increment_var");
+    for (key, value) in spec.env() {
+        if Some(key.as_str()) != counts_up {
+            compare(
+                Field::Env(key.clone()),
+                process.env.get(key).cloned(),
+                Some(env_text(value)),
+            );
+        }
+    }
+    let instance_var = spec.text("instance_var").unwrap_or("NODE_APP_INSTANCE");
+    for (key, value) in &process.env {
+        let known = spec.env().contains_key(key)
+            || around.inherits(key)
+            || Some(key.as_str()) == counts_up
+            || key == instance_var
+            || key == process.name.as_str()
+            || key == spec.name()
+            || is_set_by_pm2(key);
+        if !known {
+            compare(Field::Env(key.clone()), Some(value.clone()), None);
+        }
+    }
+}
+
+/// Variables that PM2, or a client that starts a process, adds of its own accord.
+///
+/// Source: PM2 7.0.4, `lib/Common.js` and `lib/API.js` (`_startJson`).
+fn is_set_by_pm2(key: &str) -> bool {
+    matches!(
+        key,
+        "PM2_HOME" | "PWD" | "PYTHONUNBUFFERED" | "unique_id" | "PM2_USAGE" | "PM2_JSON_PROCESSING"
+    )
+}
+
+fn script_matches(spec: &AppSpec, exec_path: &str) -> bool {
+    if spec.script().starts_with('/') {
+        return exec_path == spec.script();
+    }
+    let name = Utf8Path::new(exec_path).file_name();
+    // `sh` stands in for a missing `bash`; see `AppSpec::script`.
+    name == Some(spec.script()) || (spec.script() == "bash" && name == Some("sh"))
+}
+
+/// Whether the interpreter of a process is one that PM2 chooses by itself for a script whose definition names none,
+/// or one that PM2 replaces by a path.
+///
+/// Source: PM2 7.0.4, `lib/API/interpreter.json` and `lib/Common.js`, `resolveInterpreter`.
+fn interpreter_is_as_chosen(spec: &AppSpec, has: Option<&Value>) -> bool {
+    let has = has.map(env_text).unwrap_or_default();
+    if let Some(wanted) = spec.text("exec_interpreter") {
+        return wanted.contains("node@") || matches!(wanted, "lsc" | "coffee");
+    }
+    let extension = Utf8Path::new(spec.script()).extension().unwrap_or("");
+    if matches!(extension, "coffee" | "ls") {
+        // PM2 puts a path inside its own package here.
+        return true;
+    }
+    default_interpreters(extension).map_or_else(
+        || has == "none" || is_node_like(&has),
+        |known| known.contains(&has.as_str()) || (known.contains(&"node") && is_node_like(&has)),
+    )
+}
+
+/// The interpreters that PM2 may choose for a script with this extension.
+#[must_use]
+pub fn default_interpreters(extension: &str) -> Option<&'static [&'static str]> {
+    DEFAULT_INTERPRETERS
+        .iter()
+        .find(|(known, _)| *known == extension)
+        .map(|(_, interpreters)| *interpreters)
+}
+
+const DEFAULT_INTERPRETERS: &[(&str, &[&str])] = &[
+    ("sh", &["bash"]),
+    ("py", &["python", "python3"]),
+    ("rb", &["ruby"]),
+    ("php", &["php"]),
+    ("pl", &["perl"]),
+    ("js", &["node"]),
+    ("ts", &["bun", "node"]),
+    ("tsx", &["bun"]),
+];
+
+/// The exec mode that a process of `spec` has once its interpreter is known.
+#[must_use]
+pub fn exec_mode_with(spec: &AppSpec, interpreter: &str) -> ExecMode {
+    match spec.exec_mode() {
+        ExecMode::ByInterpreter if is_node_like(interpreter) => ExecMode::Cluster,
+        ExecMode::ByInterpreter => ExecMode::Fork,
+        decided => decided,
+    }
+}
+
+/// How many variables a process has that it will not have once it runs as `spec` says, and which.
+#[must_use]
+pub fn lost_variables(changes: &[Change]) -> BTreeMap<&str, &str> {
+    changes
+        .iter()
+        .filter_map(|change| match (&change.field, change.kind, &change.from) {
+            (Field::Env(name), ChangeKind::Removed, Some(value)) => {
+                Some((name.as_str(), value.as_str()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_name_inherited_variables() {
+        let around = Surroundings {
+            pm2_home: "/p".into(),
+            pass_env: vec!["NVM_*".into(), "X*Y".into()],
+        };
+        for name in ["PATH", "LC_ALL", "NVM_DIR", "XY", "XaY"] {
+            assert!(around.inherits(name), "{name}");
+        }
+        for name in ["PATHS", "NVM", "XYZ", "TOKEN"] {
+            assert!(!around.inherits(name), "{name}");
+        }
+    }
+}

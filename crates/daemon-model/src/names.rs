@@ -1,0 +1,91 @@
+//! Names that PM2 reads as something else, and the name it gives an app that has none.
+
+use serde_json::Value;
+
+use crate::finding::DocumentPath;
+
+pub(crate) struct Trap {
+    pub(crate) blocks: bool,
+    pub(crate) message: String,
+}
+
+fn blocks(message: impl Into<String>) -> Option<Trap> {
+    Some(Trap {
+        blocks: true,
+        message: message.into(),
+    })
+}
+
+/// What PM2's command line takes an app's name for, if not for a name.
+///
+/// Source: PM2 7.0.4, `lib/API.js` (`_operate`, `start`), measured.
+pub(crate) fn trap(name: &str) -> Option<Trap> {
+    const CONFIG_EXTENSIONS: [&str; 6] = [
+        ".json",
+        ".yml",
+        ".yaml",
+        ".config.js",
+        ".config.cjs",
+        ".config.mjs",
+    ];
+    if name == "all" {
+        return blocks("PM2 takes the name `all` for every app");
+    }
+    if name.bytes().all(|b| b.is_ascii_digit()) {
+        return blocks("PM2 takes a name of digits only for a process number");
+    }
+    if name.len() > 1 && name.starts_with('/') && name.ends_with('/') {
+        return blocks("PM2 takes a name between slashes for a pattern over all names");
+    }
+    if name.starts_with('-') {
+        return blocks("PM2's command line takes a name with a leading `-` for a flag");
+    }
+    if name.chars().any(char::is_control) {
+        return blocks("contains a control character");
+    }
+    if CONFIG_EXTENSIONS.iter().any(|end| name.ends_with(end)) {
+        return blocks("PM2's command line takes this name for a config file");
+    }
+    [".js", ".cjs", ".mjs"]
+        .iter()
+        .any(|end| name.ends_with(end))
+        .then(|| Trap {
+            blocks: false,
+            message:
+                "PM2's command line takes this name for a script where a file of that name exists"
+                    .to_owned(),
+        })
+}
+
+/// PM2's name for an app without one: the script's base name up to its last dot.
+///
+/// Source: PM2 7.0.4, `lib/Common.js`, `renderApplicationName`.
+pub(crate) fn default_for(script: &str) -> String {
+    let base = script
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(script);
+    match base.rfind('.') {
+        Some(dot) if dot > 0 => base[..dot].to_owned(),
+        _ => base.to_owned(),
+    }
+}
+
+/// The path of a text with U+0000 in it, which would end PM2's daemon at the spawn.
+pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<DocumentPath> {
+    if key.contains('\0') {
+        return Some(path.clone());
+    }
+    match value {
+        Value::String(text) => text.contains('\0').then(|| path.clone()),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(n, item)| find_nul("", item, &path.index(n))),
+        Value::Object(map) => map
+            .iter()
+            .find_map(|(key, value)| find_nul(key, value, &path.key(key))),
+        _ => None,
+    }
+}

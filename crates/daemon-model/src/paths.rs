@@ -1,0 +1,88 @@
+//! Path arithmetic as PM2 does it: lexical, never asking the file system.
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+
+/// `path` against `base`, with `.` and `..` taken out by spelling alone (Node's `path.resolve`).
+#[must_use]
+pub fn resolve(base: &Utf8Path, path: &str) -> Utf8PathBuf {
+    let joined = base.join(path);
+    let mut out = Utf8PathBuf::new();
+    for component in joined.components() {
+        match component {
+            Utf8Component::CurDir => {}
+            Utf8Component::ParentDir => {
+                out.pop();
+            }
+            other => out.push(other.as_str()),
+        }
+    }
+    out
+}
+
+/// `~` at the start replaced by `home`, as PM2 does for log files.
+#[must_use]
+pub fn expand_home(path: &str, home: &Utf8Path) -> String {
+    match path.strip_prefix('~') {
+        Some(rest) => resolve(home, rest.trim_start_matches('/')).into_string(),
+        None => path.to_owned(),
+    }
+}
+
+/// An app's name as PM2 writes it into file names: everything but ASCII letters, digits, `.`, `-` and `\`
+/// becomes `-` (one for each UTF-16 unit).
+///
+/// Source: PM2 7.0.4, `lib/Common.js`, `prepareAppConf`.
+#[must_use]
+pub fn file_stem(app: &str) -> String {
+    let mut out = String::with_capacity(app.len());
+    for c in app.chars() {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') {
+            out.push(c);
+        } else {
+            out.extend(std::iter::repeat_n('-', c.len_utf16()));
+        }
+    }
+    out
+}
+
+/// A path with PM2's `-<pm_id>` put before its final `.<extension>`, replacing a `-<digits>` that stands there.
+/// A path that does not end so is unchanged.
+///
+/// Source: PM2 7.0.4, `lib/God.js`, `executeApp`.
+#[must_use]
+pub fn with_pm_id(path: &str, extension: &str, pm_id: u32) -> String {
+    let Some(stem) = path.strip_suffix(&format!(".{extension}")) else {
+        return path.to_owned();
+    };
+    let digits = stem.trim_end_matches(|c: char| c.is_ascii_digit());
+    let stem = match digits.strip_suffix('-') {
+        Some(bare) if digits.len() < stem.len() => bare,
+        _ => stem,
+    };
+    format!("{stem}-{pm_id}.{extension}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolving_is_lexical() {
+        let base = Utf8Path::new("/w");
+        assert_eq!(resolve(base, "./a/../b/"), "/w/b");
+        assert_eq!(resolve(base, "../../../x"), "/x");
+        assert_eq!(resolve(base, "/abs/./y"), "/abs/y");
+        assert_eq!(resolve(base, ""), "/w");
+        assert_eq!(expand_home("~/x.log", Utf8Path::new("/h")), "/h/x.log");
+    }
+
+    #[test]
+    fn file_names_follow_pm2() {
+        assert_eq!(file_stem("devel/open_code"), "devel-open-code");
+        assert_eq!(file_stem("a😀b"), "a--b");
+        assert_eq!(with_pm_id("/l/a-out.log", "log", 3), "/l/a-out-3.log");
+        assert_eq!(with_pm_id("/l/zz-2024.log", "log", 0), "/l/zz-0.log");
+        assert_eq!(with_pm_id("/l/zz2024.log", "log", 0), "/l/zz2024-0.log");
+        assert_eq!(with_pm_id("/l/plain.txt", "log", 0), "/l/plain.txt");
+    }
+}

@@ -1,0 +1,65 @@
+//! What applying a plan did.
+
+use std::time::Duration;
+
+use crate::{DaemonId, Step};
+
+/// What became of one step. `E` is the error of whoever applied it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome<E> {
+    /// Done, and the live processes were found to be as defined.
+    Done,
+    /// Not done, or done and not found to be as defined.
+    Failed(E),
+    /// Not tried, because the pass was told to stop.
+    Skipped,
+}
+
+impl<E> Outcome<E> {
+    /// Whether the step did what it was for.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// One step and what became of it.
+#[derive(Debug)]
+pub struct StepReport<E> {
+    /// The step as it was planned.
+    pub step: Step,
+    /// What became of it.
+    pub outcome: Outcome<E>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Every step of a plan and what became of it, in the order in which they ended.
+#[derive(Debug)]
+pub struct ApplyReport<E> {
+    /// One entry for each step of the plan.
+    pub steps: Vec<StepReport<E>>,
+}
+
+impl<E> ApplyReport<E> {
+    /// Whether every step did what it was for.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.steps.iter().all(|step| step.outcome.is_done())
+    }
+
+    /// Whether any step changed something.
+    #[must_use]
+    pub fn changed_anything(&self) -> bool {
+        self.steps.iter().any(|step| step.outcome.is_done())
+    }
+
+    /// Daemons with a step that failed.
+    pub fn failed_daemons(&self) -> impl Iterator<Item = &DaemonId> {
+        self.steps
+            .iter()
+            .filter(|step| matches!(step.outcome, Outcome::Failed(_)))
+            .map(|step| &step.step.daemon)
+    }
+}

@@ -1,0 +1,741 @@
+//! An app in canonical form: every spelling of the same wish is the same value.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::attribute::{self, ATTRIBUTES, Attribute, Kind, Role};
+use crate::coerce::{coerce, drop_default, env_text, env_value, show};
+use crate::finding::{DocumentPath, Finding, Place};
+use crate::names;
+use crate::paths::{expand_home, file_stem, resolve, with_pm_id};
+use crate::{DaemonId, Level, Severity, SpecDigest};
+
+/// The key of an app under which an author asks pm2-sync for something; PM2 never sees it.
+pub const POLICY_KEY: &str = "pm2-sync";
+
+/// The version of the digest's recipe. A new recipe gets a new one, so that a new release of the tool does not
+/// take every process for changed.
+const DIGEST_VERSION: &str = "v1";
+
+/// What turns the text of an app into absolute paths and one environment.
+#[derive(Debug, Clone, Copy)]
+pub struct SpecContext<'a> {
+    /// The workspace's root: what relative paths are relative to.
+    pub root: &'a Utf8Path,
+    /// The user's home, for `~` in log paths.
+    pub home: &'a Utf8Path,
+    /// Which `env_NAME` block is merged over `env`.
+    pub env_name: Option<&'a str>,
+    /// The document's `deploy` section, whose `NAME.env` is merged below `env`.
+    pub deploy: Option<&'a Map<String, Value>>,
+}
+
+/// How PM2 runs an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExecMode {
+    /// As a child process.
+    Fork,
+    /// As a worker of Node's cluster module.
+    Cluster,
+    /// Cluster if the script turns out to be run by node or bun, else fork: PM2's rule where `instances` is
+    /// given and `exec_mode` is not.
+    ByInterpreter,
+}
+
+impl ExecMode {
+    /// PM2's word, where it is decided.
+    #[must_use]
+    pub fn as_pm2(self) -> Option<&'static str> {
+        match self {
+            Self::Fork => Some("fork_mode"),
+            Self::Cluster => Some("cluster_mode"),
+            Self::ByInterpreter => None,
+        }
+    }
+}
+
+/// How many processes an app wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instances {
+    /// This many.
+    Count(u32),
+    /// One for each CPU, less this many, but at least one.
+    PerCpu {
+        /// How many CPUs to leave out.
+        less: u32,
+    },
+}
+
+impl Instances {
+    /// The number of processes on a machine with `cpus` CPUs.
+    #[must_use]
+    pub fn on(self, cpus: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::PerCpu { less } => cpus.saturating_sub(less).max(1),
+        }
+    }
+}
+
+/// What the author asks for when the app has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnChange {
+    /// Reload a cluster app (the default where a reload converges).
+    Reload,
+    /// Restart it even where a reload would do.
+    Restart,
+    /// Start it anew even where a restart would do.
+    Replace,
+    /// Leave it as it is and say so.
+    Hold,
+}
+
+/// What an author asks of pm2-sync for one app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AppPolicy {
+    /// What to do when the app has changed; none: the gentlest that converges.
+    pub on_change: Option<OnChange>,
+    /// Whether removal of its definition needs to be confirmed.
+    pub protect: bool,
+}
+
+/// The log and pid files of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessFiles {
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+    /// Both, where the app asks for it.
+    pub both: Option<String>,
+    /// The process id.
+    pub pid: String,
+}
+
+/// One app in canonical form.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppSpec {
+    daemon: DaemonId,
+    name: String,
+    script: String,
+    cwd: Utf8PathBuf,
+    exec_mode: ExecMode,
+    instances: Instances,
+    attributes: BTreeMap<&'static str, Value>,
+    env: BTreeMap<String, Value>,
+    policy: AppPolicy,
+    digest: SpecDigest,
+}
+
+impl AppSpec {
+    /// Reads one app of a rendered document. No spec is given when a finding is an error.
+    #[must_use]
+    pub fn read(
+        daemon: &DaemonId,
+        app: &Value,
+        path: &DocumentPath,
+        context: &SpecContext<'_>,
+    ) -> (Option<Self>, Vec<Finding>) {
+        let mut findings = Findings::default();
+        let Some(app) = app.as_object() else {
+            findings.error(
+                path,
+                Place::Value,
+                format!("expected a map, got {}", show(app)),
+            );
+            return (None, findings.list);
+        };
+        let values = read_attributes(app, path, &mut findings);
+        let policy = read_policy(app, path, &mut findings);
+        let spec = build(daemon, app, path, context, values, policy, &mut findings);
+        let broken = findings
+            .list
+            .iter()
+            .any(|finding| finding.severity == Severity::Error);
+        (spec.filter(|_| !broken), findings.list)
+    }
+
+    /// The daemon it belongs to.
+    #[must_use]
+    pub fn daemon(&self) -> &DaemonId {
+        &self.daemon
+    }
+
+    /// Its name in PM2.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The script: an absolute path, or a bare name that is looked for in the working directory and in PATH.
+    #[must_use]
+    pub fn script(&self) -> &str {
+        &self.script
+    }
+
+    /// The working directory, absolute.
+    #[must_use]
+    pub fn cwd(&self) -> &Utf8Path {
+        &self.cwd
+    }
+
+    /// How PM2 runs it.
+    #[must_use]
+    pub fn exec_mode(&self) -> ExecMode {
+        self.exec_mode
+    }
+
+    /// How many processes it wants.
+    #[must_use]
+    pub fn instances(&self) -> Instances {
+        self.instances
+    }
+
+    /// An attribute in canonical form, by PM2's own name; none when it is absent or PM2's default.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&Value> {
+        self.attributes.get(name)
+    }
+
+    /// An attribute that is text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.attribute(name).and_then(Value::as_str)
+    }
+
+    /// An attribute that is a switch, PM2's default where absent.
+    #[must_use]
+    pub fn switch(&self, name: &str) -> bool {
+        self.attribute(name)
+            .cloned()
+            .or_else(|| attribute::by_own_name(name).and_then(Attribute::default_value_of))
+            .and_then(|value| value.as_bool())
+            .unwrap_or(false)
+    }
+
+    /// All attributes in canonical form, without name, script, cwd, mode, instances and env.
+    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.attributes.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// The app's own environment.
+    #[must_use]
+    pub fn env(&self) -> &BTreeMap<String, Value> {
+        &self.env
+    }
+
+    /// What its author asks of pm2-sync.
+    #[must_use]
+    pub fn policy(&self) -> AppPolicy {
+        self.policy
+    }
+
+    /// The digest of all that PM2 is told about it.
+    #[must_use]
+    pub fn digest(&self) -> &SpecDigest {
+        &self.digest
+    }
+
+    /// Whether the processes are expected to be running: not so for `:autostart false`.
+    #[must_use]
+    pub fn starts_by_itself(&self) -> bool {
+        self.switch("autostart")
+    }
+
+    /// Log and pid files: of one process where `pm_id` is given, else as they are before PM2 numbers them.
+    ///
+    /// Source: PM2 7.0.4, `lib/Common.js` (`prepareAppConf`) and `lib/God.js` (`executeApp`).
+    #[must_use]
+    pub fn files(&self, pm2_home: &Utf8Path, pm_id: Option<u32>) -> ProcessFiles {
+        let stem = file_stem(&self.name);
+        let logs = pm2_home.join("logs");
+        let numbered = |path: String| match pm_id {
+            Some(id) if !self.switch("merge_logs") => with_pm_id(&path, "log", id),
+            _ => path,
+        };
+        let log = |attribute: &str, default: String| {
+            numbered(
+                self.text(attribute)
+                    .map_or_else(|| logs.join(default).into_string(), ToOwned::to_owned),
+            )
+        };
+        let both = match self.attribute("log_file") {
+            Some(Value::String(path)) => Some(numbered(path.clone())),
+            Some(Value::Bool(true)) => {
+                Some(numbered(logs.join(format!("{stem}.log")).into_string()))
+            }
+            _ => None,
+        };
+        let pid = self.text("pid_file").map_or_else(
+            || {
+                pm2_home
+                    .join("pids")
+                    .join(format!("{stem}.pid"))
+                    .into_string()
+            },
+            ToOwned::to_owned,
+        );
+        ProcessFiles {
+            out: log("out_file", format!("{stem}-out.log")),
+            err: log("error_file", format!("{stem}-error.log")),
+            both,
+            pid: pm_id.map_or_else(|| pid.clone(), |id| with_pm_id(&pid, "pid", id)),
+        }
+    }
+}
+
+impl Attribute {
+    fn default_value_of(attribute: &'static Attribute) -> Option<Value> {
+        attribute.default_value()
+    }
+}
+
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn push(
+        &mut self,
+        severity: Severity,
+        path: &DocumentPath,
+        place: Place,
+        message: String,
+        help: Option<String>,
+    ) {
+        self.list.push(Finding {
+            path: path.clone(),
+            place,
+            severity,
+            level: Level::Definition,
+            message,
+            help,
+        });
+    }
+
+    fn error(&mut self, path: &DocumentPath, place: Place, message: impl Into<String>) {
+        self.push(Severity::Error, path, place, message.into(), None);
+    }
+
+    fn warning(
+        &mut self,
+        path: &DocumentPath,
+        place: Place,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.push(Severity::Warning, path, place, message.into(), help);
+    }
+}
+
+fn read_attributes(
+    app: &Map<String, Value>,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) -> BTreeMap<&'static str, Value> {
+    let mut values = BTreeMap::new();
+    let mut read_from: BTreeMap<&str, (String, usize)> = BTreeMap::new();
+    for (key, value) in app {
+        let place = path.key(key);
+        if let Some(zero) = names::find_nul(key, value, &place) {
+            findings.error(
+                &zero,
+                Place::Value,
+                "contains U+0000, which no process can be given",
+            );
+            continue;
+        }
+        let Some(attribute) = attribute::find(key) else {
+            check_unknown(key, value, &place, findings);
+            continue;
+        };
+        let rank = attribute
+            .names()
+            .position(|name| name == *key)
+            .unwrap_or(usize::MAX);
+        if value.is_null() {
+            continue;
+        }
+        if let Some((other, other_rank)) = read_from.get(attribute.name) {
+            findings.warning(
+                &place,
+                Place::Key,
+                format!("`{key}` and `{other}` are the same attribute"),
+                Some(format!("keep `{}` only", attribute.name)),
+            );
+            if *other_rank < rank {
+                continue;
+            }
+        }
+        read_from.insert(attribute.name, (key.clone(), rank));
+        match coerce(attribute, value) {
+            Ok(Some(read)) => {
+                values.insert(attribute.name, read);
+            }
+            Ok(None) => {
+                values.remove(attribute.name);
+            }
+            Err(unfit) => findings.error(&place, Place::Value, unfit.message),
+        }
+    }
+    values
+}
+
+fn check_unknown(key: &str, value: &Value, path: &DocumentPath, findings: &mut Findings) {
+    if key == POLICY_KEY {
+        return;
+    }
+    if key.starts_with("env_") && key != "env_file" {
+        if !value.is_object() && !value.is_null() {
+            findings.error(
+                path,
+                Place::Value,
+                format!("expected {}, got {}", Kind::Env.expects(), show(value)),
+            );
+        } else if let Some(env) = value.as_object() {
+            check_env_keys(env, path, findings);
+        }
+        return;
+    }
+    let help = match (key, attribute::nearest(key)) {
+        ("env_file", _) => {
+            Some("PM2 reads no environment files: write the variables in `env`".to_owned())
+        }
+        (_, Some(near)) => Some(format!("did you mean `{near}`?")),
+        _ => None,
+    };
+    findings.warning(
+        path,
+        Place::Key,
+        format!("unknown attribute `{key}`: PM2 ignores it"),
+        help,
+    );
+}
+
+fn check_env_keys(env: &Map<String, Value>, path: &DocumentPath, findings: &mut Findings) {
+    for key in env.keys() {
+        let place = path.key(key);
+        if attribute::is_record_key(key) {
+            findings.push(
+                Severity::Error,
+                &place,
+                Place::Key,
+                format!("an environment variable named `{key}` would overwrite PM2's attribute of that name"),
+                Some("rename the variable, or set the attribute itself".to_owned()),
+            );
+        } else if key.is_empty() || key.contains('=') {
+            findings.error(
+                &place,
+                Place::Key,
+                format!("`{key}` cannot be the name of an environment variable"),
+            );
+        } else if key == "PM2_HOME" {
+            findings.warning(
+                &place,
+                Place::Key,
+                "PM2 sets `PM2_HOME` itself, to its own home",
+                None,
+            );
+        }
+    }
+}
+
+fn read_policy(
+    app: &Map<String, Value>,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) -> AppPolicy {
+    let mut policy = AppPolicy::default();
+    let path = path.key(POLICY_KEY);
+    let wishes = match app.get(POLICY_KEY) {
+        None | Some(Value::Null) => return policy,
+        Some(Value::Object(wishes)) => wishes,
+        Some(other) => {
+            findings.error(
+                &path,
+                Place::Value,
+                format!("expected a map, got {}", show(other)),
+            );
+            return policy;
+        }
+    };
+    for (key, value) in wishes {
+        let place = path.key(key);
+        match (key.as_str(), value) {
+            (_, Value::Null) => {}
+            ("on-change", value) => match value.as_str() {
+                Some("reload") => policy.on_change = Some(OnChange::Reload),
+                Some("restart") => policy.on_change = Some(OnChange::Restart),
+                Some("replace") => policy.on_change = Some(OnChange::Replace),
+                Some("hold") => policy.on_change = Some(OnChange::Hold),
+                _ => findings.error(
+                    &place,
+                    Place::Value,
+                    format!(
+                        "expected :reload, :restart, :replace or :hold, got {}",
+                        show(value)
+                    ),
+                ),
+            },
+            ("protect", Value::Bool(protect)) => policy.protect = *protect,
+            ("protect", value) => findings.error(
+                &place,
+                Place::Value,
+                format!("expected true or false, got {}", show(value)),
+            ),
+            _ => findings.push(
+                Severity::Error,
+                &place,
+                Place::Key,
+                format!("unknown key `{key}`"),
+                Some("known keys are `on-change` and `protect`".to_owned()),
+            ),
+        }
+    }
+    policy
+}
+
+fn build(
+    daemon: &DaemonId,
+    app: &Map<String, Value>,
+    path: &DocumentPath,
+    context: &SpecContext<'_>,
+    mut values: BTreeMap<&'static str, Value>,
+    policy: AppPolicy,
+    findings: &mut Findings,
+) -> Option<AppSpec> {
+    let Some(raw_script) = take_text(&mut values, "script").filter(|script| !script.is_empty())
+    else {
+        findings.error(
+            path,
+            Place::Value,
+            "has no `script`, so PM2 has nothing to run",
+        );
+        return None;
+    };
+    let mut name = take_text(&mut values, "name").filter(|name| !name.is_empty());
+    if name.is_none() {
+        let default = names::default_for(&raw_script);
+        findings.warning(
+            path,
+            Place::Value,
+            format!("has no `name`: PM2 calls it `{default}`"),
+            Some(format!("write `:name \"{default}\"`")),
+        );
+        name = Some(default);
+    }
+    let mut name = name?;
+    if values.get("append_env_to_name") == Some(&json!(true))
+        && let Some(env_name) = context.env_name
+    {
+        name = format!("{name}-{env_name}");
+    }
+    let name_path = if app.contains_key("name") {
+        path.key("name")
+    } else {
+        path.clone()
+    };
+    if let Some(trap) = names::trap(&name) {
+        findings.push(
+            if trap.blocks {
+                Severity::Error
+            } else {
+                Severity::Warning
+            },
+            &name_path,
+            Place::Value,
+            trap.message,
+            Some("choose another name".to_owned()),
+        );
+    }
+
+    let cwd = take_text(&mut values, "cwd").filter(|cwd| !cwd.is_empty());
+    let cwd = resolve(context.root, cwd.as_deref().unwrap_or(""));
+    let script = if raw_script.contains(' ') {
+        // PM2 hands a script with a space to a shell, whatever its arguments.
+        values.insert("args", json!(["-c", raw_script]));
+        "bash".to_owned()
+    } else if raw_script.contains('/') {
+        resolve(&cwd, &raw_script).into_string()
+    } else {
+        raw_script
+    };
+
+    let instances = values.remove("instances").and_then(|value| value.as_i64());
+    let explicit_mode = values.remove("exec_mode");
+    let forced_fork = values.remove("execute_command") == Some(json!(true));
+    let cluster_asked = !forced_fork && explicit_mode == Some(json!("cluster_mode"));
+    let exec_mode = match (forced_fork, explicit_mode.as_ref().and_then(Value::as_str)) {
+        (true, _) | (_, Some("fork_mode")) => ExecMode::Fork,
+        (_, Some(_)) => ExecMode::Cluster,
+        // `instances` alone means cluster for node: PM2 7.0.4, `lib/Common.js`, `determineExecMode`.
+        (_, None) if instances.is_some_and(|n| n >= -1) => match values.get("exec_interpreter") {
+            Some(interpreter) if is_node_like(&env_text(interpreter)) => ExecMode::Cluster,
+            Some(_) => ExecMode::Fork,
+            None => ExecMode::ByInterpreter,
+        },
+        _ => ExecMode::Fork,
+    };
+    if !values.contains_key("merge_logs") && !cluster_asked && instances.unwrap_or(0) == 0 {
+        values.insert("merge_logs", json!(true));
+    }
+
+    if values.get("time") == Some(&json!(true)) {
+        values.insert("log_date_format", json!("YYYY-MM-DDTHH:mm:ss"));
+    }
+    if values.get("automation") == Some(&json!(false)) {
+        values.insert("pmx", json!(false));
+    }
+    if values.remove("disable_trace") == Some(json!(true)) {
+        values.remove("trace");
+    }
+    values.remove("username");
+    for file in ["out_file", "error_file", "log_file", "pid_file"] {
+        if let Some(Value::String(path)) = values.get(file) {
+            let canonical = match path.as_str() {
+                "NULL" | "/dev/null" => "/dev/null".to_owned(),
+                "" => String::new(),
+                path => resolve(&cwd, &expand_home(path, context.home)).into_string(),
+            };
+            values.insert(file, json!(canonical));
+        }
+    }
+
+    let env = read_env(&mut values, app, path, context, findings);
+    let attributes = values
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let attribute = attribute::by_own_name(name)?;
+            debug_assert_ne!(attribute.role, Role::Inert);
+            Some((attribute.name, drop_default(attribute, value)?))
+        })
+        .collect::<BTreeMap<_, _>>();
+    let mut spec = AppSpec {
+        daemon: daemon.clone(),
+        name,
+        script,
+        cwd,
+        exec_mode,
+        instances: match instances {
+            None => Instances::Count(1),
+            Some(n) => match u32::try_from(n) {
+                Ok(0) => Instances::PerCpu { less: 0 },
+                Ok(n) => Instances::Count(n),
+                Err(_) => Instances::PerCpu {
+                    less: u32::try_from(n.unsigned_abs()).unwrap_or(u32::MAX),
+                },
+            },
+        },
+        attributes,
+        env,
+        policy,
+        digest: SpecDigest(String::new()),
+    };
+    spec.digest = digest(&spec);
+    Some(spec)
+}
+
+fn take_text(values: &mut BTreeMap<&'static str, Value>, name: &str) -> Option<String> {
+    match values.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether PM2 takes an interpreter for node or bun, which it can run in cluster mode.
+#[must_use]
+pub fn is_node_like(interpreter: &str) -> bool {
+    let base = interpreter.rsplit('/').next().unwrap_or(interpreter);
+    base.ends_with("node") || base.ends_with("bun")
+}
+
+fn read_env(
+    values: &mut BTreeMap<&'static str, Value>,
+    app: &Map<String, Value>,
+    path: &DocumentPath,
+    context: &SpecContext<'_>,
+    findings: &mut Findings,
+) -> BTreeMap<String, Value> {
+    let mut env = BTreeMap::new();
+    let mut merge = |block: &Map<String, Value>| {
+        for (key, value) in block {
+            env.insert(key.clone(), env_value(value));
+        }
+    };
+    if let Some(name) = context.env_name
+        && let Some(Value::Object(block)) = context
+            .deploy
+            .and_then(|deploy| deploy.get(name))
+            .and_then(|target| target.get("env"))
+    {
+        merge(block);
+    }
+    if let Some(Value::Object(block)) = values.remove("env") {
+        check_env_keys(&block, &path.key("env"), findings);
+        merge(&block);
+    }
+    // PM2 lets `port` win over a PORT of `env`, and a chosen `env_NAME` over both.
+    if let Some(port) = values.get("port").filter(|port| port.as_f64() != Some(0.0)) {
+        env.insert("PORT".to_owned(), port.clone());
+    }
+    if let Some(io) = values.get("io") {
+        env.insert("io".to_owned(), env_value(io));
+    }
+    if let Some(name) = context.env_name
+        && let Some(Value::Object(block)) = app.get(&format!("env_{name}"))
+    {
+        for (key, value) in block {
+            env.insert(key.clone(), env_value(value));
+        }
+    }
+    env
+}
+
+fn digest(spec: &AppSpec) -> SpecDigest {
+    let canonical = sorted(&json!({
+        "name": spec.name,
+        "script": spec.script,
+        "cwd": spec.cwd,
+        "exec_mode": spec.exec_mode.as_pm2(),
+        "instances": match spec.instances {
+            Instances::Count(count) => json!(count),
+            Instances::PerCpu { less } => json!(-i64::from(less)),
+        },
+        "attributes": spec.attributes,
+        "env": spec.env.iter().map(|(key, value)| (key.clone(), json!(env_text(value)))).collect::<Map<_, _>>(),
+    }));
+    let hash = Sha256::digest(canonical.to_string().as_bytes());
+    SpecDigest(format!("{DIGEST_VERSION}:{}", hex(&hash[..16])))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same value with the keys of every map in order, so that the order of writing does not count.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), sorted(value)))
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect::<Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.iter().map(sorted).collect::<Vec<_>>().into(),
+        other => other.clone(),
+    }
+}
+
+/// Every attribute whose value is stored in PM2's record under its own name.
+pub(crate) fn stored_attributes() -> impl Iterator<Item = &'static Attribute> {
+    ATTRIBUTES
+        .iter()
+        .filter(|attribute| attribute.role == Role::Stored)
+}
