@@ -1,0 +1,377 @@
+//! Reads the definitions of a workspace, as a whole or only where something may have changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use daemon_model::{DEFINITION_FILE, DaemonId, Layout};
+
+use crate::listing;
+use crate::read::{self, Ident, ident};
+use crate::tree::{ProblemKind, Source, Tree};
+use crate::walk::{self, Dirs, Place, Walk};
+
+/// How often a walk is made anew when the root was replaced under it.
+const ATTEMPTS: u32 = 3;
+
+/// Why nothing can be said about any definition: the root itself cannot be looked into.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// It does not exist.
+    #[error("the tree of definitions `{path}` does not exist")]
+    Missing {
+        /// The root.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else lies at its path.
+    #[error("the tree of definitions `{path}` is not a directory")]
+    NotADirectory {
+        /// The root.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is there but cannot be listed.
+    #[error("cannot read the tree of definitions `{path}`")]
+    Unreadable {
+        /// The root.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another directory took its place during each of several walks.
+    #[error("the tree of definitions `{path}` was replaced each time it was read")]
+    Unstable {
+        /// The root.
+        path: Utf8PathBuf,
+    },
+}
+
+/// What a scan found, and what of it is new.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// All definitions.
+    pub tree: Arc<Tree>,
+    /// Daemons whose definition appeared, vanished or says something else than at the previous scan.
+    pub changed: BTreeSet<DaemonId>,
+}
+
+/// Reads all definitions once.
+///
+/// # Errors
+/// [`ScanError`] when the root cannot be looked into; everything else is part of the [`Tree`].
+pub fn scan(layout: &Layout) -> Result<Tree, ScanError> {
+    let scan = Scanner::new(layout.clone()).full()?;
+    Ok(Arc::unwrap_or_clone(scan.tree))
+}
+
+/// Reads definitions again and again, and no more of them than needed. A scan that fails changes nothing: the
+/// next one compares with the last that succeeded.
+#[derive(Debug)]
+pub struct Scanner {
+    layout: Layout,
+    root: PathBuf,
+    /// Which directory the root was; None when `dirs` may not be trusted.
+    identity: Option<Ident>,
+    dirs: Dirs,
+    /// Those of `dirs` that are a problem: few, where `dirs` may be many.
+    faulty: BTreeSet<PathBuf>,
+    tree: Arc<Tree>,
+}
+
+impl Scanner {
+    /// A scanner that has seen nothing yet.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            root: layout.daemons_dir().as_std_path().to_owned(),
+            layout,
+            identity: None,
+            dirs: Dirs::new(),
+            faulty: BTreeSet::new(),
+            tree: Arc::default(),
+        }
+    }
+
+    /// What the last successful scan found; empty before the first.
+    #[must_use]
+    pub fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    /// Walks everything and reads every definition.
+    ///
+    /// # Errors
+    /// [`ScanError`] when the root cannot be looked into.
+    pub fn full(&mut self) -> Result<Scan, ScanError> {
+        self.walk(false)
+    }
+
+    /// Walks everything, but reads only definitions that may have changed: those whose device, inode, size or
+    /// times differ, or that were last read within an instant of being written.
+    ///
+    /// # Errors
+    /// [`ScanError`] when the root cannot be looked into.
+    pub fn stat_only(&mut self) -> Result<Scan, ScanError> {
+        self.walk(true)
+    }
+
+    /// Looks again only at these paths: definitions, directories with all that lies below them, links. A path
+    /// that is not below the root means everything.
+    ///
+    /// # Errors
+    /// [`ScanError`] when the root cannot be looked into.
+    pub fn dirty(&mut self, scopes: &[Utf8PathBuf]) -> Result<Scan, ScanError> {
+        let everything = |path: &Utf8PathBuf| {
+            path.as_std_path() == self.root || !path.as_std_path().starts_with(&self.root)
+        };
+        let identity = self.look_at_root()?;
+        if self.identity != Some(identity) || scopes.iter().any(everything) {
+            return self.stat_only();
+        }
+        // Taken until the end, so that whatever fails between leads to a whole walk.
+        self.identity = None;
+        let mut touched = BTreeSet::new();
+        let mut relink = false;
+        let mut done: Option<&Path> = None;
+        for scope in scopes.iter().collect::<BTreeSet<_>>() {
+            let scope = scope.as_std_path();
+            if done.is_some_and(|done| scope.starts_with(done)) {
+                continue;
+            }
+            if self.file_only(scope, &mut touched) {
+                continue;
+            }
+            done = Some(scope);
+            relink = true;
+            self.subtree(scope, &mut touched);
+        }
+        if relink {
+            self.relink(&mut touched);
+        }
+        if self.look_at_root()? != identity {
+            return self.stat_only();
+        }
+        self.identity = Some(identity);
+        Ok(self.publish(&touched))
+    }
+
+    fn walk(&mut self, reuse: bool) -> Result<Scan, ScanError> {
+        for _ in 0..ATTEMPTS {
+            let identity = self.look_at_root()?;
+            let mut dirs = Dirs::new();
+            let mut walk = Walk {
+                layout: &self.layout,
+                known: reuse.then_some(&self.dirs),
+                dirs: &mut dirs,
+            };
+            walk.real(self.root.clone());
+            walk.links();
+            if self.look_at_root()? != identity {
+                continue;
+            }
+            self.identity = Some(identity);
+            let mut touched: BTreeSet<PathBuf> = dirs.keys().cloned().collect();
+            touched.extend(std::mem::replace(&mut self.dirs, dirs).into_keys());
+            return Ok(self.publish(&touched));
+        }
+        Err(ScanError::Unstable {
+            path: self.layout.daemons_dir().to_owned(),
+        })
+    }
+
+    /// Which directory the root is; fails unless it can be listed.
+    fn look_at_root(&self) -> Result<Ident, ScanError> {
+        let found = fs::metadata(&self.root).and_then(|metadata| {
+            fs::read_dir(&self.root)?;
+            Ok(ident(&metadata))
+        });
+        found.map_err(|source| {
+            let path = self.layout.daemons_dir().to_owned();
+            match source.kind() {
+                io::ErrorKind::NotFound => ScanError::Missing { path, source },
+                io::ErrorKind::NotADirectory => ScanError::NotADirectory { path, source },
+                _ => ScanError::Unreadable { path, source },
+            }
+        })
+    }
+
+    /// Reads one definition again, if that is all the scope is.
+    fn file_only(&mut self, scope: &Path, touched: &mut BTreeSet<PathBuf>) -> bool {
+        if scope.file_name() != Some(OsStr::new(DEFINITION_FILE)) || self.dirs.contains_key(scope) {
+            return false;
+        }
+        // A path through something that is no directory any more is for `subtree` to sort out.
+        let plain = match fs::symlink_metadata(scope) {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(error) => {
+                error.kind() == io::ErrorKind::NotFound && scope.parent().is_some_and(walk::is_dir)
+            }
+        };
+        let Some((parent, dir)) = scope
+            .parent()
+            .and_then(|parent| Some((parent, self.dirs.get_mut(parent)?)))
+            .filter(|(_, dir)| plain && dir.fault.is_none())
+        else {
+            return false;
+        };
+        dir.definition = read::read(scope, None);
+        touched.insert(parent.to_owned());
+        true
+    }
+
+    /// Walks the real directories at and below `scope` again.
+    fn subtree(&mut self, scope: &Path, touched: &mut BTreeSet<PathBuf>) {
+        // The deepest directory above it that is still one, and the entry of it that leads to the scope.
+        let mut entry = scope;
+        let parent = loop {
+            let Some(parent) = entry.parent().filter(|_| entry != self.root) else {
+                break None;
+            };
+            let known = self.dirs.get(parent);
+            if known.is_some_and(|dir| dir.fault.is_none()) && walk::is_dir(parent) {
+                break Some(parent);
+            }
+            entry = parent;
+        };
+        let old = self.take(entry);
+        touched.extend(old.keys().cloned());
+        let mut dirs = Dirs::new();
+        let mut walk = Walk {
+            layout: &self.layout,
+            known: Some(&old),
+            dirs: &mut dirs,
+        };
+        if let (Some(parent), Some(name)) = (parent, entry.file_name()) {
+            let kind = fs::symlink_metadata(entry).map(|metadata| metadata.file_type());
+            let skipped = listing::skips(&self.layout, name);
+            let is_definition = name == DEFINITION_FILE;
+            if let Some(dir) = self.dirs.get_mut(parent) {
+                if is_definition {
+                    dir.definition = read::read(entry, None);
+                    touched.insert(parent.to_owned());
+                }
+                dir.links.retain(|link| link != name);
+                if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && !skipped && !is_definition {
+                    dir.links.push(name.to_owned());
+                }
+                // What a link leads to is walked by `relink`.
+                let through_link = dir.linked;
+                let is_real = match kind {
+                    Ok(kind) => kind.is_dir(),
+                    // Not to be told: the walk records why.
+                    Err(error) => !walk::is_gone(&error),
+                };
+                if is_real && !skipped && !through_link {
+                    walk.real(entry.to_owned());
+                }
+            }
+        } else {
+            walk.real(self.root.clone());
+        }
+        touched.extend(dirs.keys().cloned());
+        self.dirs.extend(dirs);
+    }
+
+    /// Takes out the real directories at and below `path`.
+    fn take(&mut self, path: &Path) -> Dirs {
+        let below = (Bound::Included(path), Bound::Unbounded);
+        let paths: Vec<PathBuf> = self
+            .dirs
+            .range::<Path, _>(below)
+            .take_while(|(key, _)| key.starts_with(path))
+            .filter(|(_, dir)| !dir.linked)
+            .map(|(key, _)| key.clone())
+            .collect();
+        paths
+            .into_iter()
+            .filter_map(|path| self.dirs.remove_entry(&path))
+            .collect()
+    }
+
+    /// Follows all links anew: which of them is followed depends on what else there is.
+    fn relink(&mut self, touched: &mut BTreeSet<PathBuf>) {
+        if !self
+            .dirs
+            .values()
+            .any(|dir| dir.linked || !dir.links.is_empty())
+        {
+            return;
+        }
+        let old: Dirs = self.dirs.extract_if(.., |_, dir| dir.linked).collect();
+        Walk {
+            layout: &self.layout,
+            known: Some(&old),
+            dirs: &mut self.dirs,
+        }
+        .links();
+        touched.extend(old.into_keys());
+        let linked = self.dirs.iter().filter(|(_, dir)| dir.linked);
+        touched.extend(linked.map(|(path, _)| path.clone()));
+    }
+
+    /// Brings the tree up to date with the directories, of which only `touched` may differ.
+    fn publish(&mut self, touched: &BTreeSet<PathBuf>) -> Scan {
+        let mut updates: BTreeMap<DaemonId, Option<Source>> = BTreeMap::new();
+        for path in touched {
+            let dir = self.dirs.get(path);
+            if dir.is_some_and(|dir| walk::problem(&self.layout, path, dir).is_some()) {
+                self.faulty.insert(path.clone());
+            } else {
+                self.faulty.remove(path);
+            }
+            let Place::Id(id) = walk::place(&self.layout, path) else {
+                continue;
+            };
+            let new = dir
+                .and_then(|dir| dir.definition.as_ref())
+                .map(|definition| definition.source.clone());
+            let same = match (self.tree.sources.get(&id), &new) {
+                (Some(old), Some(new)) => old.same_as(new),
+                (old, new) => old.is_none() && new.is_none(),
+            };
+            if !same {
+                updates.insert(id, new);
+            }
+        }
+        let tree = Arc::make_mut(&mut self.tree);
+        tree.problems.clear();
+        tree.blind.clear();
+        for path in &self.faulty {
+            let found = self
+                .dirs
+                .get(path)
+                .and_then(|dir| Some((dir, walk::problem(&self.layout, path, dir)?)));
+            let Some((dir, problem)) = found else {
+                continue;
+            };
+            if dir.fault.is_some()
+                && let Some(relative) = walk::relative(&self.layout, path)
+            {
+                tree.blind.insert(relative, problem.clone());
+            }
+            if !matches!(problem.kind, ProblemKind::DanglingLink(_)) {
+                tree.problems.push(problem);
+            }
+        }
+        let changed = updates.keys().cloned().collect();
+        for (id, source) in updates {
+            match source {
+                Some(source) => tree.sources.insert(id, source),
+                None => tree.sources.remove(&id),
+            };
+        }
+        Scan {
+            tree: Arc::clone(&self.tree),
+            changed,
+        }
+    }
+}

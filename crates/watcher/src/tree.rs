@@ -1,0 +1,90 @@
+//! What a scan found: a value, with no handle and no clock in it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use daemon_model::{DaemonId, InvalidId};
+
+/// All definitions of a workspace at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    /// Every daemon that has a definition, readable or not.
+    pub sources: BTreeMap<DaemonId, Source>,
+    /// What is wrong with the tree itself, in the order of the paths.
+    pub problems: Vec<Problem>,
+    /// Directories that could not be looked into, by their path below the tree of definitions.
+    pub(crate) blind: BTreeMap<Utf8PathBuf, Problem>,
+}
+
+/// A definition that is there.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Its bytes.
+    Present(Arc<[u8]>),
+    /// The file is there, but what it says cannot be known: no permission, an I/O error, a dangling link,
+    /// not a regular file, too large, or written to each time it was read.
+    Unreadable(Arc<io::Error>),
+}
+
+/// Something wrong with a path of the tree, as opposed to what a definition says.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// The path; not always UTF-8.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub kind: ProblemKind,
+}
+
+/// What can be wrong with a path of the tree.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// A definition whose directory cannot be the id of a daemon.
+    InvalidId(InvalidId),
+    /// A definition below a directory whose name is not UTF-8.
+    NotUtf8,
+    /// A directory that cannot be listed: what lies below it is unknown, not absent.
+    UnlistableDir(Arc<io::Error>),
+    /// A symbolic link that leads nowhere: if it led to a directory, what lay there is unknown, not absent.
+    /// Only [`Tree::unknown_because`] tells of it: most such links have nothing to do with daemons.
+    DanglingLink(Arc<io::Error>),
+}
+
+impl Tree {
+    /// Whether the daemon has, for certain, no definition. False when it has one, and also when it lies
+    /// below a directory that could not be looked into: not seen is not absent.
+    #[must_use]
+    pub fn is_absent(&self, id: &DaemonId) -> bool {
+        !self.sources.contains_key(id) && self.unknown_because(id).is_none()
+    }
+
+    /// Why it cannot be told whether the daemon has a definition, if so.
+    #[must_use]
+    pub fn unknown_because(&self, id: &DaemonId) -> Option<&Problem> {
+        if self.blind.is_empty() || self.sources.contains_key(id) {
+            return None;
+        }
+        Utf8Path::new(id.as_str())
+            .ancestors()
+            .find_map(|dir| self.blind.get(dir))
+    }
+}
+
+impl Source {
+    /// Whether both say the same; errors are compared by what they tell.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Present(a), Self::Present(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Self::Unreadable(a), Self::Unreadable(b)) => {
+                a.kind() == b.kind()
+                    && a.raw_os_error() == b.raw_os_error()
+                    && a.to_string() == b.to_string()
+            }
+            _ => false,
+        }
+    }
+}
