@@ -12,6 +12,8 @@ use daemon_model::{DEFINITION_FILE, Layout};
 pub(crate) struct Listing {
     /// Whether something is named like a definition.
     pub(crate) definition: bool,
+    /// Whether that is a symbolic link.
+    pub(crate) definition_link: bool,
     /// Directories to search.
     pub(crate) dirs: Vec<OsString>,
     /// Symbolic links that may lead to a directory to search.
@@ -31,6 +33,7 @@ pub(crate) fn list(layout: &Layout, dir: &Path) -> io::Result<Listing> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
+        listing.definition_link |= is_definition && kind.is_symlink();
         if kind.is_dir() && !skips(layout, &name) {
             listing.dirs.push(name);
         } else if kind.is_symlink() && !is_definition && !skips(layout, &name) {

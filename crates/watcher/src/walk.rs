@@ -122,14 +122,7 @@ impl Walk<'_> {
     pub(crate) fn links(&mut self) {
         let mut seen: HashSet<Ident> = self.dirs.values().filter_map(|dir| dir.ident).collect();
         // A link to a directory that contains the tree leads back into it: a loop, not more daemons.
-        for above in self.layout.daemons_dir().as_std_path().ancestors() {
-            seen.extend(fs::metadata(above).ok().as_ref().map(ident));
-        }
-        if let Ok(canonical) = fs::canonicalize(self.layout.daemons_dir()) {
-            for above in canonical.ancestors() {
-                seen.extend(fs::metadata(above).ok().as_ref().map(ident));
-            }
-        }
+        seen.extend(above(self.layout));
         let mut wave: BTreeSet<PathBuf> = self.dirs.iter().flat_map(links_of).collect();
         while !wave.is_empty() {
             let mut next = BTreeSet::new();
@@ -229,4 +222,16 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
 
 pub(crate) fn is_dir(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// The directories that contain the tree, however it is reached.
+pub(crate) fn above(layout: &Layout) -> HashSet<Ident> {
+    let root = layout.daemons_dir().as_std_path();
+    let canonical = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    root.ancestors()
+        .chain(canonical.ancestors())
+        .skip(1)
+        .filter_map(|above| fs::metadata(above).ok())
+        .map(|metadata| ident(&metadata))
+        .collect()
 }

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DEFINITION_FILE, DaemonId, Layout};
-use watcher::{Source, Tree, scan};
+use watcher::{Batch, Cause, Scanner, Scope, Settings, Source, Tree, Watcher, scan};
 
 pub struct World {
     dir: tempfile::TempDir,
@@ -73,4 +75,92 @@ pub fn model(tree: &Tree) -> BTreeMap<String, String> {
 pub fn entries(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(id, text): &(&str, &str)| ((*id).to_owned(), (*text).to_owned());
     entries.iter().map(owned).collect()
+}
+
+/// What an engine does with a watcher: it scans where a batch says, and knows nothing else of the disk.
+pub struct Engine {
+    pub watcher: Watcher,
+    pub batches: Receiver<Batch>,
+    pub scanner: Scanner,
+    pub seen: Vec<Batch>,
+    layout: Layout,
+}
+
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// An engine that has seen the tree as it is.
+    pub fn start(world: &World, settings: Settings) -> Self {
+        let mut engine = Self::start_unsettled(world, settings);
+        engine.wait("the watch begins", |engine| {
+            engine
+                .seen
+                .iter()
+                .any(|batch| batch.cause >= Cause::Started)
+        });
+        engine.seen.clear();
+        engine
+    }
+
+    pub fn start_unsettled(world: &World, settings: Settings) -> Self {
+        let (sender, batches) = channel();
+        let on_batch = Box::new(move |batch| sender.send(batch).unwrap_or(()));
+        Self {
+            watcher: Watcher::start(world.layout.clone(), settings, on_batch).unwrap(),
+            batches,
+            scanner: Scanner::new(world.layout.clone()),
+            seen: Vec::new(),
+            layout: world.layout.clone(),
+        }
+    }
+
+    /// Takes in one batch, if it comes in time.
+    pub fn turn(&mut self, wait: Duration) -> bool {
+        let Ok(batch) = self.batches.recv_timeout(wait) else {
+            return false;
+        };
+        // A root that is gone changes nothing.
+        let _ = match &batch.scope {
+            Scope::Everything => self.scanner.stat_only(),
+            Scope::Dirty(paths) => self.scanner.dirty(paths),
+        };
+        self.seen.push(batch);
+        true
+    }
+
+    pub fn wait(&mut self, what: &str, mut until: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !until(self) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let batch = self.turn(left);
+            assert!(
+                batch || until(self),
+                "in vain: {what}; model {:?}, batches {:?}",
+                model(self.scanner.tree()),
+                self.seen
+            );
+        }
+    }
+
+    /// Waits until what is known equals what is on disk.
+    pub fn settle(&mut self, what: &str) {
+        let layout = self.layout.clone();
+        self.wait(what, |engine| {
+            scan(&layout).is_ok_and(|truth| {
+                let known = engine.scanner.tree();
+                model(&truth) == model(known) && truth.problems.len() == known.problems.len()
+            })
+        });
+    }
+
+    /// Waits until exactly these definitions are known; the disk must agree.
+    pub fn expect(&mut self, what: &str, expected: &[(&str, &str)]) {
+        let expected = entries(expected);
+        assert_eq!(
+            model(&scan(&self.layout).unwrap()),
+            expected,
+            "{what}: the test itself"
+        );
+        self.wait(what, |engine| model(engine.scanner.tree()) == expected);
+    }
 }

@@ -1,0 +1,94 @@
+//! Resolves a symbolic link step by step, to know every place whose change can lead it elsewhere.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// As many links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+/// An entry of a directory on which a link depends.
+pub(crate) type Hinge = (PathBuf, OsString);
+
+/// Every symbolic link on the way from `path` (absolute) to what it leads to, and the last entry itself, or the
+/// first that is missing: what has to be watched to learn that the link leads elsewhere, or to something new.
+pub(crate) fn hinges(path: &Path) -> Vec<Hinge> {
+    let mut hinges = Vec::new();
+    let mut links = 0;
+    let mut at = PathBuf::from("/");
+    let mut rest: VecDeque<OsString> = names(path);
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&name);
+        match fs::read_link(&next) {
+            Ok(target) => {
+                hinges.push((at.clone(), name));
+                links += 1;
+                if links > MAX_LINKS {
+                    break;
+                }
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                for name in names(&target).into_iter().rev() {
+                    rest.push_front(name);
+                }
+            }
+            Err(_) if rest.is_empty() || fs::symlink_metadata(&next).is_err() => {
+                hinges.push((at, name));
+                break;
+            }
+            Err(_) => at = next,
+        }
+    }
+    hinges
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsStr::new("..").to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_link_on_the_way_is_a_hinge() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(at.join("v1/sub")).unwrap();
+        symlink("v1", at.join("data")).unwrap();
+        fs::create_dir(at.join("tree")).unwrap();
+        symlink("../data/sub", at.join("tree/link")).unwrap();
+        let hinge = |dir: &str, name: &str| (at.join(dir), OsString::from(name));
+        let expected = [hinge("tree", "link"), hinge("", "data"), hinge("v1", "sub")];
+        let found = hinges(&at.join("tree/link"));
+        assert_eq!(
+            found
+                .iter()
+                .map(|(dir, name)| (dir.join(""), name.clone()))
+                .collect::<Vec<_>>(),
+            expected
+                .iter()
+                .map(|(dir, name)| (dir.join(""), name.clone()))
+                .collect::<Vec<_>>()
+        );
+        symlink("../gone/x", at.join("tree/dangling")).unwrap();
+        let found = hinges(&at.join("tree/dangling"));
+        assert_eq!(found.last().unwrap().1, "gone");
+        symlink("loop", at.join("tree/loop")).unwrap();
+        assert!(hinges(&at.join("tree/loop")).len() > MAX_LINKS);
+    }
+}
