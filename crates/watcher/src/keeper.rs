@@ -324,3 +324,224 @@ impl Keeper {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+    use std::sync::mpsc::sync_channel;
+
+    use camino::Utf8PathBuf;
+
+    use super::*;
+
+    /// What the test scripts, and what the keeper did.
+    #[derive(Default)]
+    struct Script {
+        hints: Vec<Hint>,
+        fail_opening: bool,
+        beats_answered: bool,
+        opened: usize,
+        alive: usize,
+        most_alive: usize,
+        root: Option<Ident>,
+    }
+
+    type Shared = Arc<Mutex<Script>>;
+
+    struct FakeOpener(Shared);
+    struct FakeSource(Shared, bool);
+
+    impl OpenSource for FakeOpener {
+        fn open(&mut self, _: &Layout, _: Waker) -> Result<Box<dyn HintSource>, OpenError> {
+            let mut script = self.0.lock().unwrap();
+            script.opened += 1;
+            if script.fail_opening {
+                return Err(OpenError::Limit(io::ErrorKind::StorageFull.into()));
+            }
+            script.alive += 1;
+            script.most_alive = script.most_alive.max(script.alive);
+            Ok(Box::new(FakeSource(Arc::clone(&self.0), true)))
+        }
+    }
+
+    impl HintSource for FakeSource {
+        fn drain(&mut self) -> Vec<Hint> {
+            std::mem::take(&mut self.0.lock().unwrap().hints)
+        }
+        fn beat(&mut self) -> bool {
+            self.1 = self.0.lock().unwrap().beats_answered;
+            true
+        }
+        fn beat_seen(&self) -> bool {
+            self.1
+        }
+    }
+
+    impl Drop for FakeSource {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().alive -= 1;
+        }
+    }
+
+    /// A keeper and a clock that moves from one deadline to the next.
+    struct Bench {
+        keeper: Keeper,
+        script: Shared,
+        start: Instant,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(script: Script, settings: Settings) -> Self {
+            let start = Instant::now();
+            let script = Arc::new(Mutex::new(script));
+            let probe = Arc::clone(&script);
+            let keeper = Keeper::new(
+                Layout::new("/w"),
+                settings,
+                Box::new(FakeOpener(Arc::clone(&script))),
+                Box::new(move || probe.lock().unwrap().root),
+                Waker(sync_channel(1).0),
+                start,
+            );
+            Self {
+                keeper,
+                script,
+                start,
+                now: start,
+            }
+        }
+
+        fn running() -> Self {
+            let script = Script {
+                root: Some((1, 1)),
+                beats_answered: true,
+                ..Script::default()
+            };
+            let mut bench = Self::new(script, Settings::default());
+            let causes = bench.run_until(30);
+            assert_eq!(causes, [(30, Cause::Started)]);
+            bench
+        }
+
+        fn hint(&mut self, hint: Hint) {
+            self.script.lock().unwrap().hints.push(hint);
+        }
+
+        /// Lets time pass; the batches with the milliseconds since the start.
+        fn run_until(&mut self, millis: u64) -> Vec<(u64, Cause)> {
+            let end = self.start + Duration::from_millis(millis);
+            let mut causes = Vec::new();
+            loop {
+                for batch in self.keeper.step(self.now) {
+                    let at = (self.now - self.start).as_millis();
+                    causes.push((u64::try_from(at).unwrap(), batch.cause));
+                }
+                let next = self.keeper.next_at();
+                if next > end {
+                    self.now = end;
+                    return causes;
+                }
+                assert!(next > self.now, "it would spin");
+                self.now = next;
+            }
+        }
+    }
+
+    #[test]
+    fn an_idle_watch_looks_again_on_its_timers_only() {
+        let mut bench = Bench::running();
+        let causes = bench.run_until(600_000);
+        let resyncs = (1..10).map(|n| (n * 60_000, Cause::Resync));
+        let expected: Vec<_> = resyncs.chain([(600_000, Cause::FullResync)]).collect();
+        assert_eq!(causes, expected);
+        assert_eq!(bench.script.lock().unwrap().opened, 1);
+    }
+
+    #[test]
+    fn hints_are_gathered_into_one_batch() {
+        let mut bench = Bench::running();
+        bench.hint(Hint::Dirty(vec![Utf8PathBuf::from("/w/system/daemons/a")]));
+        assert_eq!(bench.run_until(200), [(60, Cause::Event)]);
+    }
+
+    #[test]
+    fn lost_hints_make_it_look_at_everything_and_open_anew_within_a_second() {
+        let mut bench = Bench::running();
+        bench.hint(Hint::Lost(LostReason::Overflow));
+        let causes = bench.run_until(900);
+        assert_eq!(causes, [(60, Cause::Lost(LostReason::Overflow))]);
+        assert_eq!(bench.script.lock().unwrap().opened, 1, "one per second");
+        assert_eq!(bench.run_until(2_000), [(1_030, Cause::Started)]);
+        let script = bench.script.lock().unwrap();
+        assert_eq!((script.opened, script.alive, script.most_alive), (2, 1, 2));
+    }
+
+    #[test]
+    fn a_source_that_loses_all_the_time_is_opened_less_and_less_often() {
+        let mut bench = Bench::running();
+        for millis in (100..120_000).step_by(100) {
+            bench.hint(Hint::Lost(LostReason::Overflow));
+            bench.run_until(millis);
+        }
+        let opened = bench.script.lock().unwrap().opened;
+        assert!((5..=10).contains(&opened), "{opened}");
+    }
+
+    #[test]
+    fn a_heartbeat_that_does_not_come_back_ends_the_source() {
+        let mut bench = Bench::running();
+        bench.script.lock().unwrap().beats_answered = false;
+        let causes = bench.run_until(12_500);
+        // It dies, another is opened in the same instant, and one batch tells of both.
+        assert_eq!(causes, [(12_030, Cause::Dead(DeadReason::Silent))]);
+        assert_eq!(bench.script.lock().unwrap().opened, 2);
+        assert!(matches!(bench.keeper.mode(), Mode::Watching));
+    }
+
+    #[test]
+    fn without_watches_it_polls_and_tries_again() {
+        let script = Script {
+            root: Some((1, 1)),
+            fail_opening: true,
+            beats_answered: true,
+            ..Script::default()
+        };
+        let mut bench = Bench::new(script, Settings::default());
+        let causes = bench.run_until(10_000);
+        let polls: Vec<_> = (1..=5).map(|n| (n * 2_000, Cause::Poll)).collect();
+        assert_eq!(causes, polls);
+        let Mode::Polling(Some(error)) = bench.keeper.mode() else {
+            panic!("{:?}", bench.keeper.mode());
+        };
+        assert!(matches!(*error, OpenError::Limit(_)));
+        assert_eq!(bench.script.lock().unwrap().opened, 4, "at 0, 1, 3 and 7 s");
+        bench.script.lock().unwrap().fail_opening = false;
+        let causes = bench.run_until(20_000);
+        assert_eq!(causes.last(), Some(&(15_030, Cause::Started)));
+        assert!(matches!(bench.keeper.mode(), Mode::Watching));
+    }
+
+    #[test]
+    fn a_root_that_is_gone_is_told_once_and_waited_for() {
+        let mut bench = Bench::running();
+        bench.script.lock().unwrap().root = None;
+        assert_eq!(bench.run_until(10_000), [(1_000, Cause::RootGone)]);
+        assert!(matches!(bench.keeper.mode(), Mode::RootMissing));
+        assert_eq!(bench.script.lock().unwrap().alive, 0);
+        bench.script.lock().unwrap().root = Some((1, 2));
+        assert_eq!(bench.run_until(11_500), [(11_030, Cause::RootChanged)]);
+        assert_eq!(bench.script.lock().unwrap().opened, 2);
+    }
+
+    #[test]
+    fn a_root_that_died_and_is_back_with_the_same_number_is_watched_anew() {
+        let mut bench = Bench::running();
+        bench.hint(Hint::Dead(DeadReason::RootGone));
+        let causes = bench.run_until(1_500);
+        assert_eq!(causes[0], (60, Cause::Dead(DeadReason::RootGone)));
+        assert_eq!(bench.script.lock().unwrap().opened, 2);
+        assert!(matches!(bench.keeper.mode(), Mode::Watching));
+    }
+}

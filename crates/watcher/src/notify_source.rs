@@ -362,3 +362,72 @@ impl Canary {
         touched
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Box<dyn HintSource>, Receiver<()>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let layout = Layout::with_dirs(
+            Utf8PathBuf::from_path_buf(path).unwrap(),
+            "daemons",
+            "out",
+            [""; 0],
+        );
+        std::fs::create_dir(layout.daemons_dir()).unwrap();
+        let (sender, wakes) = sync_channel(1);
+        let source = NotifyOpener.open(&layout, Waker(sender)).unwrap();
+        (dir, source, wakes)
+    }
+
+    #[test]
+    fn a_beat_comes_back_without_a_hint() {
+        let (_dir, mut source, wakes) = open();
+        for _ in 0..3 {
+            assert!(source.beat());
+            assert!(!source.beat_seen());
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !source.beat_seen() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                wakes.recv_timeout(left).unwrap();
+                assert_eq!(source.drain(), []);
+            }
+        }
+    }
+
+    #[test]
+    fn more_events_than_may_wait_are_told_as_lost() {
+        let (dir, mut source, wakes) = open();
+        for n in 0..QUEUE {
+            std::fs::write(dir.path().join(format!("daemons/{n}")), "").unwrap();
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            // Nothing is taken before the last write, so they must pile up.
+            let hints = source.drain();
+            let lost = |hint: &Hint| {
+                matches!(
+                    hint,
+                    Hint::Lost(LostReason::ChannelFull | LostReason::Overflow)
+                )
+            };
+            if hints.iter().any(lost) {
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            wakes.recv_timeout(left).unwrap();
+        }
+    }
+
+    #[test]
+    fn reasons_survive_as_numbers() {
+        for known in REASONS {
+            assert_eq!(reason(code(known)), Some(known));
+        }
+        assert_eq!(reason(0), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! Random operations on the tree, and afterwards what is known equals what is on disk.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use common::{Engine, World};
+use daemon_model::DEFINITION_FILE;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use watcher::Settings;
+
+const OPERATIONS: u64 = 1_500;
+
+/// A small generator, so that a failure can be repeated by its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// A directory that may or may not exist, up to three deep.
+    fn dir(&mut self) -> String {
+        let depth = self.below(3);
+        let mut path = format!("d{}", self.below(8));
+        for _ in 0..depth {
+            path.push_str(&format!("/s{}", self.below(3)));
+        }
+        path
+    }
+}
+
+/// Does one thing; that it may fail, for what it is about is not there, is part of the chaos.
+fn operate(world: &World, random: &mut Random, n: u64) {
+    let path = world.tree(&random.dir());
+    let other = world.tree(&random.dir());
+    let file = path.join(DEFINITION_FILE);
+    let text = format!("{n}");
+    let _ = match random.below(14) {
+        0..=2 => fs::write(&file, &text),
+        3 => fs::write(path.join("tmp"), &text).and_then(|()| fs::rename(path.join("tmp"), &file)),
+        4 => {
+            let backup = path.join("ecosystem.pm2.edn~");
+            fs::rename(&file, &backup).and_then(|()| fs::write(&file, &text))
+        }
+        5 | 6 => fs::create_dir_all(&path).and_then(|()| fs::write(&file, &text)),
+        7 => fs::remove_dir_all(&path),
+        8 => fs::remove_dir_all(&path)
+            .and_then(|()| fs::create_dir_all(&path))
+            .and_then(|()| fs::write(&file, &text)),
+        9 => fs::rename(&path, &other),
+        10 => fs::rename(&path, world.outside(&format!("m{}", random.below(4)))),
+        11 => {
+            let source = world.outside(&format!("m{}", random.below(4)));
+            if random.below(2) == 0 {
+                let _ = fs::create_dir_all(&source);
+                let _ = fs::write(source.join(DEFINITION_FILE), &text);
+            }
+            fs::rename(source, &path)
+        }
+        12 => {
+            let (a, b) = (path.as_std_path(), other.as_std_path());
+            renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(Into::into)
+        }
+        _ => match random.below(5) {
+            0 => symlink(world.outside("m0"), &path),
+            1 => symlink(&other, &path),
+            2 => fs::write(world.outside("file"), &text)
+                .and_then(|()| symlink(world.outside("file"), &file)),
+            3 => fs::remove_file(&path),
+            _ => fs::remove_file(&file),
+        },
+    };
+}
+
+fn round(seed: u64) {
+    let world = World::new();
+    for n in 0..8 {
+        world.define(&format!("d{n}"), "0");
+    }
+    let mut engine = Engine::start(&world, Settings::default());
+    let mut random = Random(seed);
+    for n in 0..OPERATIONS {
+        operate(&world, &mut random, n);
+        if random.below(16) == 0 {
+            // Let the engine see some of the states between.
+            engine.turn(Duration::from_millis(random.below(40)));
+        }
+    }
+    engine.settle(&format!("the end of round {seed}"));
+    // And all of it is still watched.
+    let ids: Vec<_> = world.scan().sources.into_keys().collect();
+    for id in ids {
+        // What is there may be a link that leads nowhere, or into a directory of its own name.
+        let _ = fs::write(world.layout.definition_path(&id), "last");
+    }
+    engine.settle(&format!("an edit of each after round {seed}"));
+}
+
+#[test]
+fn the_model_equals_the_disk_after_a_first_round() {
+    round(1);
+}
+
+#[test]
+fn the_model_equals_the_disk_after_a_second_round() {
+    round(2);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn the_model_equals_the_disk_after_many_rounds() {
+    for seed in 100..160 {
+        round(seed);
+    }
+}
