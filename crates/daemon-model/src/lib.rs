@@ -24,6 +24,7 @@
 //!     around: Surroundings { pm2_home: "/home/me/.pm2".into(), pass_env: vec![] },
 //!     cpus: 4,
 //!     prune: true,
+//!     defer_removal: false,
 //!     on_remove: OnRemove::Delete,
 //!     confirmed: None,
 //!     adopt: true,

@@ -38,6 +38,8 @@ pub struct Policy {
     pub cpus: u32,
     /// Whether anything is removed at all.
     pub prune: bool,
+    /// Whether what lost its whole definition is left for a later look: a file may be away for a moment only.
+    pub defer_removal: bool,
     /// What removal does.
     pub on_remove: OnRemove,
     /// The removal code that the user confirmed, if any.
@@ -299,6 +301,8 @@ pub enum Condition {
     Held,
     /// It has no definition and is left alone, as the settings say.
     Kept,
+    /// It has no definition; it is removed if a later look finds none either.
+    Leaving,
 }
 
 /// How one app stands.
@@ -391,6 +395,7 @@ impl fmt::Display for Condition {
             Self::Blocked => "blocked",
             Self::Held => "held",
             Self::Kept => "kept",
+            Self::Leaving => "leaving",
         })
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct World<'a> {
     in_the_way: BTreeMap<&'a str, Vec<&'a ObservedProcess>>,
     /// Our processes that no app wants.
     pub(super) unwanted: Vec<(&'a Label, &'a ObservedProcess)>,
+    /// Our processes that a broken definition may want: nobody can say, so they stay.
+    undecided: Vec<(&'a Label, &'a ObservedProcess)>,
     /// Every daemon with at least one process of ours.
     pub(super) managed: std::collections::BTreeSet<&'a DaemonId>,
 }
@@ -49,6 +51,7 @@ impl<'a> World<'a> {
             assigned: BTreeMap::new(),
             in_the_way: BTreeMap::new(),
             unwanted: Vec::new(),
+            undecided: Vec::new(),
             managed: std::collections::BTreeSet::new(),
         };
         for process in observed
@@ -124,6 +127,24 @@ fn owner<'a>(
 
 /// Plans every defined app.
 pub(super) fn plan_apps(world: &World<'_>, plan: &mut Plan) {
+    let mut undecided: BTreeMap<(&DaemonId, &str), Vec<ObservedProcess>> = BTreeMap::new();
+    for (label, process) in &world.undecided {
+        if world.policy.includes(&label.daemon) {
+            undecided
+                .entry((&label.daemon, &label.app))
+                .or_default()
+                .push((*process).clone());
+        }
+    }
+    for ((daemon, app), processes) in undecided {
+        plan.apps.push(AppState {
+            daemon: daemon.clone(),
+            app: app.to_owned(),
+            wanted: None,
+            processes,
+            condition: Condition::Broken,
+        });
+    }
     for (id, daemon) in &world.desired.daemons {
         if !world.policy.includes(id) {
             continue;
@@ -197,7 +218,7 @@ fn plan_app(
     strangers: &[&ObservedProcess],
     steps: &mut Steps,
 ) -> Condition {
-    if let Some(blocked) = blocked(world, app, strangers) {
+    if let Some(blocked) = blocked(world, strangers) {
         steps.push(blocked);
         return Condition::Blocked;
     }
@@ -266,12 +287,7 @@ fn plan_app(
 }
 
 /// Strangers under the app's name that may not be taken over.
-fn blocked(
-    world: &World<'_>,
-    app: &AppSpec,
-    strangers: &[&ObservedProcess],
-) -> Option<(Action, Vec<Reason>)> {
-    let _ = app;
+fn blocked(world: &World<'_>, strangers: &[&ObservedProcess]) -> Option<(Action, Vec<Reason>)> {
     let foreign: Vec<_> = strangers
         .iter()
         .filter_map(|process| process.label.as_ref())

@@ -62,8 +62,11 @@ pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
         }
     }
     for ((daemon, app), processes) in unwanted {
+        let lost = !world.desired.daemons.contains_key(daemon);
         let condition = if plan.held.is_some() && losing.contains(daemon) {
             Condition::Held
+        } else if lost && world.policy.defer_removal && world.policy.prune {
+            Condition::Leaving
         } else {
             match removal(world, &processes) {
                 Some(action) => {
@@ -71,10 +74,10 @@ pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
                         daemon: daemon.clone(),
                         app: app.to_owned(),
                         action,
-                        reasons: vec![if world.desired.daemons.contains_key(daemon) {
-                            Reason::AppRemoved
-                        } else {
+                        reasons: vec![if lost {
                             Reason::DefinitionRemoved
+                        } else {
+                            Reason::AppRemoved
                         }],
                     });
                     Condition::Pending
