@@ -1,5 +1,7 @@
 //! One rule of the planner in each file of `fixtures/plan`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
