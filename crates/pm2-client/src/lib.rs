@@ -1,1 +1,36 @@
 //! A native PM2 client: observe, apply a plan, verify the live processes.
+//!
+//! PM2 is reached over its own socket ([`SocketAdapter`]), by process number only: none of the traps of its command
+//! line's names exist here. [`ProcessAdapter`] is the port; [`observe`] turns PM2's list into the model's words,
+//! [`apply`] carries out a plan and looks afterwards whether each step took effect. Nothing is sent that PM2 would
+//! not survive: [`Prepare`] and [`CurrentConf`] can only be made of values that it can handle.
+
+mod adapter;
+mod apply;
+mod dump;
+mod host;
+mod launch;
+mod memory;
+mod message;
+mod observe;
+mod payload;
+mod proc;
+mod record;
+mod socket;
+mod verify;
+mod wire;
+
+pub use adapter::{AdapterError, Method, ProcessAdapter};
+pub use apply::{ApplyContext, Progress, StepError, apply};
+pub use dump::{DumpError, Saved, save};
+pub use host::{FileKind, Host, User};
+pub use launch::{LaunchError, Pm2Command, Started, ensure_running};
+pub use memory::{Behaviour, Call, Fault, MemoryAdapter};
+pub use message::{CurrentConf, InvalidMessage, MAX_INSTANCES, Prepare};
+pub use observe::{label_of, observe};
+pub use payload::{LABEL_KEY, Launch, ResolveError};
+pub use proc::{Orphan, orphans};
+pub use record::{LiveProcess, PmId, ProcessRecord, Status};
+pub use socket::{Deadlines, MAX_SOCKET_PATH, SocketAdapter};
+pub use verify::VerifyError;
+pub use wire::WireError;

@@ -1,0 +1,70 @@
+//! What a payload needs to know of the machine, and how it is asked.
+//!
+//! PM2's command line looks these things up itself before it tells the daemon to start something. They are
+//! read once for each step that starts something, through a port, so that this crate needs no ambient state.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// What lies at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// Nothing.
+    Missing,
+    /// A directory.
+    Directory,
+    /// A file that looks like text.
+    Text,
+    /// A file that looks like a program of the machine.
+    Binary,
+}
+
+/// A user of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// The number of its own group.
+    pub gid: u32,
+    /// Its home.
+    pub home: String,
+}
+
+/// The machine, as far as starting a process needs it.
+pub trait Host: Sync {
+    /// What lies at `path`, symbolic links followed.
+    fn file_kind(&self, path: &Utf8Path) -> FileKind;
+
+    /// The first executable of this name in the PATH of [`base_env`](Self::base_env); of a name with a slash,
+    /// the file itself.
+    fn find_command(&self, name: &str) -> Option<Utf8PathBuf>;
+
+    /// The user of this name or number.
+    fn user(&self, name_or_uid: &str) -> Option<User>;
+
+    /// The number of the group of this name or number.
+    fn group(&self, name_or_gid: &str) -> Option<u32>;
+
+    /// The name of the user that the caller is.
+    fn user_name(&self) -> String;
+
+    /// Whether the caller may start processes as other users.
+    fn is_root(&self) -> bool;
+
+    /// The variables that every process inherits.
+    fn base_env(&self) -> &BTreeMap<String, String>;
+
+    /// The node that runs scripts when nothing else is said.
+    fn node(&self) -> Utf8PathBuf;
+
+    /// The directory of the `pm2` package, for the script that PM2 brings along (`serve`).
+    fn pm2_package(&self) -> Option<Utf8PathBuf>;
+
+    /// Makes a directory for log files, with its parents, where it does not exist.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn make_log_dir(&self, dir: &Utf8Path) -> std::io::Result<()>;
+}

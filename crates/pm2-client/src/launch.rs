@@ -1,0 +1,156 @@
+//! Starting PM2 where it does not run: `pm2 ping` detaches the daemon and launches PM2's modules, which starting
+//! the daemon ourselves would not.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::adapter::AdapterError;
+use crate::socket::{Deadlines, SocketAdapter};
+
+/// How long PM2 may take to come up.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The command that starts PM2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pm2Command {
+    path: Utf8PathBuf,
+}
+
+impl Pm2Command {
+    /// The command at this path.
+    #[must_use]
+    pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+}
+
+/// Whether PM2 ran before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// It did.
+    AlreadyRunning,
+    /// It was started.
+    StartedNow,
+}
+
+/// Why PM2 could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The command cannot be run.
+    #[error("cannot run `{path} ping` to start PM2")]
+    Run {
+        /// The command.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The command failed.
+    #[error("`{path} ping` failed to start PM2 ({status}): {output}")]
+    Failed {
+        /// The command.
+        path: Utf8PathBuf,
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// What it printed.
+        output: String,
+    },
+    /// The command did not end in time.
+    #[error("`{path} ping` did not start PM2 within {} s", DEADLINE.as_secs())]
+    Timeout {
+        /// The command.
+        path: Utf8PathBuf,
+    },
+    /// PM2 was started but does not answer.
+    #[error("PM2 was started but does not answer")]
+    Silent(#[source] AdapterError),
+}
+
+/// Makes sure that PM2 runs. Two starters at once can leave two daemons on one home: the caller holds a lock.
+///
+/// `env` is the whole environment that PM2 gets, besides its home: cluster workers inherit it.
+///
+/// # Errors
+/// [`LaunchError`].
+pub fn ensure_running(
+    pm2: &Pm2Command,
+    pm2_home: &Utf8Path,
+    env: &BTreeMap<String, String>,
+) -> Result<Started, LaunchError> {
+    if SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
+        return Ok(Started::AlreadyRunning);
+    }
+    run_ping(pm2, pm2_home, env)?;
+    SocketAdapter::connect(pm2_home, Deadlines::default())
+        .map(|_| Started::StartedNow)
+        .map_err(LaunchError::Silent)
+}
+
+fn run_ping(
+    pm2: &Pm2Command,
+    pm2_home: &Utf8Path,
+    env: &BTreeMap<String, String>,
+) -> Result<(), LaunchError> {
+    let run_error = |source| LaunchError::Run {
+        path: pm2.path.clone(),
+        source,
+    };
+    // After a fatal error the daemon runs `node $_ update`: with `_` it comes back, without it all is lost.
+    let own_path = pm2
+        .path
+        .canonicalize_utf8()
+        .unwrap_or_else(|_| pm2.path.clone());
+    let mut child = Command::new(&pm2.path)
+        .arg("ping")
+        .env_clear()
+        .envs(env)
+        .env("PM2_HOME", pm2_home)
+        .env("_", own_path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(run_error)?;
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(run_error)? {
+            break status;
+        }
+        if began.elapsed() > DEADLINE {
+            // It may have ended just now; either way it is not waited for any longer.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(LaunchError::Timeout {
+                path: pm2.path.clone(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut output = String::new();
+    for stream in [
+        child.stdout.take().map(|s| Box::new(s) as Box<dyn Read>),
+        child.stderr.take().map(|s| Box::new(s) as Box<dyn Read>),
+    ] {
+        // Only for the message: what cannot be read is left out. The daemon holds no end of these pipes when
+        // the command failed.
+        let _ = stream.map(|stream| stream.take(4096).read_to_string(&mut output));
+    }
+    Err(LaunchError::Failed {
+        path: pm2.path.clone(),
+        status,
+        output: output.trim().to_owned(),
+    })
+}

@@ -1,0 +1,375 @@
+//! From an app to what PM2's daemon is told: what PM2's own command line does before it calls `prepare`.
+//!
+//! Source: PM2 7.0.4, `lib/API.js` (`_startJson`) and `lib/Common.js`. Different on purpose: the caller's
+//! environment is not forwarded but a fixed base; `PWD` and `cwd` are the absolute working directory; no
+//! variable is named after the app; blocks `env_NAME` that are not chosen are not sent; a zero or `false` of
+//! the definition is not lost.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use daemon_model::{
+    AppSpec, ExecMode, Label, attribute, default_interpreters, env_text, exec_mode_with,
+};
+use serde_json::{Map, Value, json};
+
+use crate::host::{FileKind, Host};
+use crate::message::{CurrentConf, InvalidMessage, Prepare};
+use crate::record::ProcessRecord;
+
+/// The key of PM2's record that holds the label.
+pub const LABEL_KEY: &str = "pm2_sync";
+
+/// Why an app cannot be started on this machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The script is neither a file nor a command.
+    #[error("script not found: `{script}` is neither a file in `{cwd}` nor a command in PATH")]
+    CommandNotFound {
+        /// The script as defined.
+        script: String,
+        /// The working directory.
+        cwd: Utf8PathBuf,
+    },
+    /// The script's file does not exist.
+    #[error("script not found: `{0}` does not exist")]
+    ScriptNotFound(String),
+    /// The script is a directory.
+    #[error("the script `{0}` is a directory")]
+    ScriptIsDirectory(String),
+    /// The working directory does not exist or is none.
+    #[error("the working directory `{0}` does not exist")]
+    NoWorkingDirectory(Utf8PathBuf),
+    /// The interpreter is not in PATH.
+    #[error("the interpreter `{0}` is not a command in PATH")]
+    InterpreterNotFound(String),
+    /// TypeScript without something that runs it.
+    #[error("a `.ts` script needs `bun` in PATH, or an `interpreter` in its definition")]
+    TypeScript,
+    /// A version of node that is not installed.
+    #[error("node {0} is not installed under NVM_DIR: install it, or name another interpreter")]
+    NodeVersion(String),
+    /// Another user was asked for, which only root may do.
+    #[error("`uid`, `gid` and `user` need PM2 and pm2-sync to run as root")]
+    NotRoot,
+    /// An unknown user.
+    #[error("there is no user `{0}`")]
+    UnknownUser(String),
+    /// An unknown group.
+    #[error("there is no group `{0}`")]
+    UnknownGroup(String),
+    /// A directory for log files cannot be made.
+    #[error("cannot make the log directory `{dir}`")]
+    LogDirectory {
+        /// Which one.
+        dir: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The message would not be safe to send.
+    #[error("PM2 cannot be given this app")]
+    Message(#[from] InvalidMessage),
+}
+
+/// An app with all that the machine adds to it.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    record: Map<String, Value>,
+    env: Map<String, Value>,
+    spec: AppSpec,
+    pm2_home: Utf8PathBuf,
+}
+
+impl Launch {
+    /// Looks up what `spec` needs on this machine.
+    ///
+    /// # Errors
+    /// [`ResolveError`] when it cannot be started here.
+    pub fn resolve(
+        spec: &AppSpec,
+        workspace: &Utf8Path,
+        pm2_home: &Utf8Path,
+        host: &dyn Host,
+    ) -> Result<Self, ResolveError> {
+        let cwd = spec.cwd();
+        if host.file_kind(cwd) != FileKind::Directory {
+            return Err(ResolveError::NoWorkingDirectory(cwd.to_owned()));
+        }
+        let script = find_script(spec, host)?;
+        let interpreter = find_interpreter(spec, &script, host)?;
+        let mode = exec_mode_with(spec, &interpreter);
+        let files = spec.files(pm2_home, None);
+        for file in [&files.out, &files.err, &files.pid]
+            .into_iter()
+            .chain(&files.both)
+        {
+            make_parent(file, host)?;
+        }
+
+        let mut record = Map::new();
+        for (name, value) in spec.attributes() {
+            record.insert(name.to_owned(), value.clone());
+        }
+        for file in ["out_file", "error_file", "log_file", "pid_file"] {
+            record.remove(file);
+        }
+        for attribute in attribute::ATTRIBUTES {
+            // PM2's command line sends these defaults, and the daemon relies on some of them.
+            if let Some(default) = attribute
+                .default_value()
+                .filter(|value| *value != json!(false))
+            {
+                record.entry(attribute.name).or_insert(default);
+            }
+        }
+        record.insert("name".into(), json!(spec.name()));
+        record.insert("pm_exec_path".into(), json!(script));
+        record.insert("pm_cwd".into(), json!(cwd));
+        record.insert("cwd".into(), json!(cwd));
+        record.insert("exec_interpreter".into(), json!(interpreter));
+        record.insert(
+            "exec_mode".into(),
+            json!(mode.as_pm2().unwrap_or("fork_mode")),
+        );
+        record.entry("node_args").or_insert_with(|| json!([]));
+        record.insert("pm_out_log_path".into(), json!(files.out));
+        record.insert("pm_err_log_path".into(), json!(files.err));
+        record.insert("pm_pid_path".into(), json!(files.pid));
+        if let Some(both) = files.both {
+            record.insert("pm_log_path".into(), json!(both));
+        }
+        record.insert("username".into(), json!(host.user_name()));
+        record.insert("km_link".into(), json!(false));
+        let label = Label {
+            workspace: workspace.to_owned(),
+            daemon: spec.daemon().clone(),
+            app: spec.name().to_owned(),
+            spec: spec.digest().clone(),
+        };
+        record.insert(
+            LABEL_KEY.into(),
+            json!({
+                "workspace": label.workspace,
+                "daemon": label.daemon,
+                "app": label.app,
+                "spec": label.spec,
+            }),
+        );
+
+        let mut env = inherited(spec, host);
+        env.insert("PWD".into(), json!(cwd));
+        if let Some(home) = account(spec, host, &mut record)? {
+            env.insert("HOME".into(), json!(home));
+        }
+        for (key, value) in spec.env() {
+            env.insert(key.clone(), value.clone());
+        }
+        if interpreter.contains("python") {
+            env.insert("PYTHONUNBUFFERED".into(), json!("1"));
+        }
+        env.insert("PM2_HOME".into(), json!(pm2_home));
+        Ok(Self {
+            record,
+            env,
+            spec: spec.clone(),
+            pm2_home: pm2_home.to_owned(),
+        })
+    }
+
+    /// The message that starts `count` processes.
+    ///
+    /// # Errors
+    /// [`ResolveError::Message`] when PM2 would not survive it.
+    pub fn prepare(&self, count: u32) -> Result<Prepare, ResolveError> {
+        let mut payload = self.record.clone();
+        payload.insert("instances".into(), json!(count));
+        payload.insert("env".into(), Value::Object(self.env.clone()));
+        Ok(Prepare::new(payload)?)
+    }
+
+    /// The message that turns `current` into this app: what the process has and the app has not is removed.
+    ///
+    /// # Errors
+    /// [`ResolveError::Message`] when PM2 would not survive it.
+    pub fn current_conf(&self, current: &ProcessRecord) -> Result<CurrentConf, ResolveError> {
+        let mut conf = self.record.clone();
+        let mut env = self.env.clone();
+        let files = self.spec.files(&self.pm2_home, Some(current.pm_id.0));
+        conf.insert("pm_out_log_path".into(), json!(files.out));
+        conf.insert("pm_err_log_path".into(), json!(files.err));
+        conf.insert("pm_pid_path".into(), json!(files.pid));
+        if let Some(both) = files.both {
+            conf.insert("pm_log_path".into(), json!(both));
+        }
+        let nested = current
+            .pm2_env
+            .get("env")
+            .and_then(|env| env.get("unique_id"));
+        if let Some(id) = nested.or_else(|| current.pm2_env.get("unique_id")) {
+            env.insert("unique_id".into(), id.clone());
+        }
+        if let Some(counter) = self.spec.text("increment_var")
+            && let Some(value) = current.pm2_env.get(counter)
+        {
+            env.insert(counter.to_owned(), value.clone());
+        }
+        let instance_var = self
+            .spec
+            .text("instance_var")
+            .unwrap_or("NODE_APP_INSTANCE");
+        for key in current.pm2_env.keys() {
+            let stays = conf.contains_key(key)
+                || env.contains_key(key)
+                || attribute::RUNTIME_KEYS.contains(&key.as_str())
+                || key == instance_var;
+            if !stays {
+                conf.insert(key.clone(), json!("null"));
+            }
+        }
+        conf.insert("env".into(), Value::Object(env));
+        Ok(CurrentConf::new(conf)?)
+    }
+
+    /// The app.
+    #[must_use]
+    pub fn spec(&self) -> &AppSpec {
+        &self.spec
+    }
+
+    /// Whether PM2 will run it in cluster mode.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.record.get("exec_mode") == ExecMode::Cluster.as_pm2().map(|mode| json!(mode)).as_ref()
+    }
+}
+
+fn find_script(spec: &AppSpec, host: &dyn Host) -> Result<Utf8PathBuf, ResolveError> {
+    let script = spec.script();
+    if script == "serve"
+        && let Some(package) = host.pm2_package()
+    {
+        return Ok(package.join("lib/API/Serve.js"));
+    }
+    let path = spec.cwd().join(script);
+    match host.file_kind(&path) {
+        FileKind::Text | FileKind::Binary => return Ok(path),
+        FileKind::Directory if script.starts_with('/') => {
+            return Err(ResolveError::ScriptIsDirectory(script.to_owned()));
+        }
+        FileKind::Missing if script.starts_with('/') => {
+            return Err(ResolveError::ScriptNotFound(script.to_owned()));
+        }
+        _ => {}
+    }
+    let found = host.find_command(script);
+    // A script that is a shell command needs any shell.
+    let found = if script == "bash" {
+        found.or_else(|| host.find_command("sh"))
+    } else {
+        found
+    };
+    found.ok_or_else(|| ResolveError::CommandNotFound {
+        script: script.to_owned(),
+        cwd: spec.cwd().to_owned(),
+    })
+}
+
+fn find_interpreter(
+    spec: &AppSpec,
+    script: &Utf8Path,
+    host: &dyn Host,
+) -> Result<String, ResolveError> {
+    let installed = |name: &str| host.find_command(name).is_some();
+    if let Some(wanted) = spec.text("exec_interpreter") {
+        if let Some((_, version)) = wanted.split_once("node@") {
+            let node = host
+                .base_env()
+                .get("NVM_DIR")
+                .map(|dir| format!("{dir}/versions/node/v{version}/bin/node"))
+                .filter(|path| host.file_kind(Utf8Path::new(path)) == FileKind::Binary);
+            return node.ok_or_else(|| ResolveError::NodeVersion(version.to_owned()));
+        }
+        if wanted != "none" && !installed(wanted) {
+            if wanted == "node" {
+                return Ok(host.node().into_string());
+            }
+            return Err(ResolveError::InterpreterNotFound(wanted.to_owned()));
+        }
+        return Ok(wanted.to_owned());
+    }
+    match default_interpreters(script.extension().unwrap_or("")) {
+        None => Ok(match host.file_kind(script) {
+            FileKind::Binary => "none".to_owned(),
+            _ => host.node().into_string(),
+        }),
+        Some(choices) => {
+            let typescript = choices.contains(&"bun");
+            match choices.iter().find(|name| installed(name)) {
+                // Only a newer node runs TypeScript, and PM2 alone knows which node that would be.
+                Some(&"node") if typescript => Err(ResolveError::TypeScript),
+                Some(name) => Ok((*name).to_owned()),
+                None if typescript => Err(ResolveError::TypeScript),
+                None if choices.contains(&"node") => Ok(host.node().into_string()),
+                None => Err(ResolveError::InterpreterNotFound(
+                    choices
+                        .first()
+                        .map_or_else(String::new, |name| (*name).to_owned()),
+                )),
+            }
+        }
+    }
+}
+
+fn make_parent(file: &str, host: &dyn Host) -> Result<(), ResolveError> {
+    let Some(dir) = Utf8Path::new(file).parent().filter(|_| file != "/dev/null") else {
+        return Ok(());
+    };
+    host.make_log_dir(dir)
+        .map_err(|source| ResolveError::LogDirectory {
+            dir: dir.to_owned(),
+            source,
+        })
+}
+
+/// The inherited variables, less those that `filter_env` names.
+///
+/// Source: PM2 7.0.4, `lib/Common.js`, `filterEnv`: a text drops one variable, a list drops each that contains
+/// one of its texts, `true` drops none.
+fn inherited(spec: &AppSpec, host: &dyn Host) -> Map<String, Value> {
+    let base: &BTreeMap<String, String> = host.base_env();
+    let dropped = |key: &str| match spec.attribute("filter_env") {
+        Some(Value::String(name)) => name == key,
+        Some(Value::Array(parts)) => parts.iter().any(|part| key.contains(&env_text(part))),
+        _ => false,
+    };
+    base.iter()
+        .filter(|(key, _)| !dropped(key))
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect()
+}
+
+/// Turns user and group into numbers; gives the user's home where another user was asked for.
+fn account(
+    spec: &AppSpec,
+    host: &dyn Host,
+    record: &mut Map<String, Value>,
+) -> Result<Option<String>, ResolveError> {
+    let asked = |name: &str| spec.attribute(name).map(env_text);
+    let (uid, gid) = (asked("uid"), asked("gid"));
+    if uid.is_none() && gid.is_none() {
+        return Ok(None);
+    }
+    if !host.is_root() {
+        return Err(ResolveError::NotRoot);
+    }
+    let name = uid.unwrap_or_else(|| "undefined".to_owned());
+    let user = host.user(&name).ok_or(ResolveError::UnknownUser(name))?;
+    let gid = match gid {
+        Some(name) => host.group(&name).ok_or(ResolveError::UnknownGroup(name))?,
+        None => user.gid,
+    };
+    record.insert("uid".into(), json!(user.uid));
+    record.insert("gid".into(), json!(gid));
+    Ok(Some(user.home))
+}

@@ -1,0 +1,153 @@
+//! What PM2 says of a process, and what the operating system says of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// PM2's number of a process. Unique while the process list is not empty; PM2 counts from 0 again
+/// once the list has become empty (PM2 7.0.4, lib/God/ActionMethods.js, `deleteProcessId`).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct PmId(pub u32);
+
+impl fmt::Display for PmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// PM2's word for the state of a process (PM2 7.0.4, constants.js). It is no proof: a process that
+/// could not be spawned is listed as online.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// `online`
+    Online,
+    /// `stopping`
+    Stopping,
+    /// `stopped`
+    Stopped,
+    /// `launching`
+    Launching,
+    /// `errored`: gave up after too many unstable restarts, or could not be killed.
+    Errored,
+    /// `waiting restart`: dead, to be started again after a delay.
+    WaitingRestart,
+    /// `one-launch-status`
+    OneLaunch,
+    /// A word that this version does not know.
+    Other(String),
+}
+
+impl Status {
+    /// The status of PM2's word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "online" => Self::Online,
+            "stopping" => Self::Stopping,
+            "stopped" => Self::Stopped,
+            "launching" => Self::Launching,
+            "errored" => Self::Errored,
+            "waiting restart" => Self::WaitingRestart,
+            "one-launch-status" => Self::OneLaunch,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// PM2's word.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Online => "online",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Launching => "launching",
+            Self::Errored => "errored",
+            Self::WaitingRestart => "waiting restart",
+            Self::OneLaunch => "one-launch-status",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One entry of PM2's list. `Debug` shows no values of `pm2_env`: they hold secrets.
+#[derive(Clone, PartialEq)]
+pub struct ProcessRecord {
+    /// PM2's number of it.
+    pub pm_id: PmId,
+    /// Its name.
+    pub name: String,
+    /// Its pid; `None` when PM2 gives none or 0 (stopped, or never spawned).
+    pub pid: Option<u32>,
+    /// PM2's word for its state.
+    pub status: Status,
+    /// Everything PM2 keeps of it: attributes, env vars and bookkeeping side by side.
+    pub pm2_env: Map<String, Value>,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Share of one CPU, in percent.
+    pub cpu_percent: f64,
+}
+
+impl fmt::Debug for ProcessRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessRecord")
+            .field("pm_id", &self.pm_id)
+            .field("name", &self.name)
+            .field("pid", &self.pid)
+            .field("status", &self.status)
+            .field("memory_bytes", &self.memory_bytes)
+            .field("cpu_percent", &self.cpu_percent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A process as the operating system shows it. `Debug` shows no values of `environ`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LiveProcess {
+    /// Its pid.
+    pub pid: u32,
+    /// Pid of its parent.
+    pub parent: u32,
+    /// Its command line; a process can overwrite it, and node does (`process.title`). Lossy UTF-8.
+    pub command_line: Vec<String>,
+    /// The file it executes; `None` when we may not look.
+    pub exe: Option<Utf8PathBuf>,
+    /// Its working directory; `None` when we may not look.
+    pub cwd: Option<Utf8PathBuf>,
+    /// The environment it was started with, lossy UTF-8; `None` when we may not look (another user's).
+    pub environ: Option<BTreeMap<String, String>>,
+    /// Its real user.
+    pub uid: u32,
+    /// When it started, in clock ticks since boot: with the pid, an identity.
+    pub start_time_ticks: u64,
+}
+
+impl fmt::Debug for LiveProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveProcess")
+            .field("pid", &self.pid)
+            .field("parent", &self.parent)
+            .field("exe", &self.exe)
+            .field("cwd", &self.cwd)
+            .field(
+                "environ",
+                &self.environ.as_ref().map(|e| e.keys().collect::<Vec<_>>()),
+            )
+            .field("uid", &self.uid)
+            .field("start_time_ticks", &self.start_time_ticks)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,328 @@
+//! The native adapter: PM2's own socket.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::{Map, Value, json};
+
+use crate::adapter::{AdapterError, Method, ProcessAdapter};
+use crate::message::{CurrentConf, Prepare};
+use crate::record::{LiveProcess, PmId, ProcessRecord, Status};
+use crate::wire::{Decoder, encode_call};
+
+/// The longest path that fits into a socket address, in bytes (Linux, `unix(7)`, less the closing NUL).
+pub const MAX_SOCKET_PATH: usize = 107;
+
+/// How long to wait for answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// For a question that PM2 answers at once.
+    pub question: Duration,
+    /// For a call that starts or ends processes, besides the time that their own settings allow for it.
+    pub change: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            question: Duration::from_secs(10),
+            change: Duration::from_secs(30),
+        }
+    }
+}
+
+/// PM2's time for a process to end, where its record does not say (PM2 7.0.4, constants.js).
+const KILL_TIMEOUT: Duration = Duration::from_millis(1600);
+/// PM2's time for a worker to listen, where its record does not say (PM2 7.0.4, constants.js).
+const LISTEN_TIMEOUT: Duration = Duration::from_millis(3000);
+
+/// A connection to PM2's `rpc.sock`.
+#[derive(Debug)]
+pub struct SocketAdapter {
+    path: Utf8PathBuf,
+    stream: UnixStream,
+    decoder: Decoder,
+    deadlines: Deadlines,
+    calls: u64,
+    version: String,
+    /// How long each process may take to end and to start, as the last list said.
+    patience: BTreeMap<PmId, Duration>,
+    /// After a lost answer replies could be taken for those of other calls only by a bug; the stream itself may
+    /// end in the middle of a message.
+    broken: bool,
+}
+
+impl SocketAdapter {
+    /// Connects to the daemon of this PM2 home.
+    ///
+    /// # Errors
+    /// [`AdapterError::NotRunning`] when there is none; otherwise why it cannot be talked to.
+    pub fn connect(pm2_home: &Utf8Path, deadlines: Deadlines) -> Result<Self, AdapterError> {
+        let path = pm2_home.join("rpc.sock");
+        let mut adapter = Self::open(path, deadlines)?;
+        adapter.version = adapter.ask_version()?;
+        match adapter.version.split('.').next() {
+            Some("5" | "6" | "7") => Ok(adapter),
+            _ => Err(AdapterError::UnsupportedVersion {
+                found: adapter.version,
+            }),
+        }
+    }
+
+    fn open(path: Utf8PathBuf, deadlines: Deadlines) -> Result<Self, AdapterError> {
+        if path.as_str().len() > MAX_SOCKET_PATH {
+            return Err(AdapterError::PathTooLong {
+                path,
+                limit: MAX_SOCKET_PATH,
+            });
+        }
+        let stream = UnixStream::connect(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                AdapterError::NotRunning { path: path.clone() }
+            }
+            _ => AdapterError::Connect {
+                path: path.clone(),
+                source,
+            },
+        })?;
+        Ok(Self {
+            path,
+            stream,
+            decoder: Decoder::default(),
+            deadlines,
+            calls: 0,
+            version: String::new(),
+            patience: BTreeMap::new(),
+            broken: false,
+        })
+    }
+
+    fn ask_version(&mut self) -> Result<String, AdapterError> {
+        let method = Method::Version;
+        let answer = self.call(method, &[json!({})], self.deadlines.question)?;
+        answer
+            .as_str()
+            .map(ToOwned::to_owned)
+            .ok_or(AdapterError::Answer {
+                method,
+                missing: "version",
+            })
+    }
+
+    /// One call and its answer. After a failure of the connection, the next call makes a new one.
+    fn call(
+        &mut self,
+        method: Method,
+        args: &[Value],
+        timeout: Duration,
+    ) -> Result<Value, AdapterError> {
+        if self.broken {
+            let fresh = Self::open(self.path.clone(), self.deadlines)?;
+            self.stream = fresh.stream;
+            self.decoder = fresh.decoder;
+            self.broken = false;
+        }
+        let answer = self.exchange(method, args, timeout);
+        if matches!(&answer, Err(error) if !matches!(error, AdapterError::Refused { .. })) {
+            self.broken = true;
+        }
+        answer
+    }
+
+    fn exchange(
+        &mut self,
+        method: Method,
+        args: &[Value],
+        timeout: Duration,
+    ) -> Result<Value, AdapterError> {
+        let deadline = Instant::now() + timeout;
+        self.calls += 1;
+        let id = self.calls.to_string();
+        let io = |source: std::io::Error| match source.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => AdapterError::Timeout {
+                method,
+                after: timeout,
+            },
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+                AdapterError::Closed { method }
+            }
+            _ => AdapterError::Io { method, source },
+        };
+        self.stream.set_write_timeout(Some(timeout)).map_err(io)?;
+        self.stream
+            .write_all(&encode_call(&id, method.as_str(), args))
+            .map_err(io)?;
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            while let Some(reply) = self
+                .decoder
+                .next_reply()
+                .map_err(|source| AdapterError::Protocol { method, source })?
+            {
+                // An answer to a call that was given up on is of no use any more.
+                if reply.id == id {
+                    return reply
+                        .result
+                        .map_err(|message| AdapterError::Refused { method, message });
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(AdapterError::Timeout {
+                    method,
+                    after: timeout,
+                });
+            }
+            self.stream.set_read_timeout(Some(left)).map_err(io)?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(AdapterError::Closed { method }),
+                Ok(n) => self.decoder.feed(&chunk[..n]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(io(error)),
+            }
+        }
+    }
+
+    /// How long a change of this process may take.
+    fn patience(&self, id: PmId) -> Duration {
+        self.deadlines.change + self.patience.get(&id).copied().unwrap_or(KILL_TIMEOUT * 2)
+    }
+
+    fn change(&mut self, method: Method, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
+        // The new settings already count while the old process ends.
+        let wait = self.patience(id) + patience_of(conf.as_map());
+        let opts = json!({ "id": id.0, "env": { "current_conf": conf.as_map() } });
+        self.call(method, &[opts], wait).map(drop)
+    }
+}
+
+/// The time that a process's own settings allow for its end and its start.
+fn patience_of(settings: &Map<String, Value>) -> Duration {
+    let millis = |key: &str, default: Duration| {
+        settings
+            .get(key)
+            .and_then(Value::as_u64)
+            .map_or(default, Duration::from_millis)
+    };
+    // PM2 waits once for the process to end by itself, and once more after it killed it.
+    (millis("kill_timeout", KILL_TIMEOUT) * 2)
+        .saturating_add(millis("listen_timeout", LISTEN_TIMEOUT))
+}
+
+impl ProcessAdapter for SocketAdapter {
+    fn daemon_version(&mut self) -> Result<String, AdapterError> {
+        self.ask_version()
+    }
+
+    fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
+        let method = Method::List;
+        let answer = self.call(method, &[json!({})], self.deadlines.question)?;
+        let Value::Array(entries) = answer else {
+            return Err(AdapterError::Answer {
+                method,
+                missing: "list",
+            });
+        };
+        let mut records: Vec<ProcessRecord> = entries.into_iter().filter_map(record).collect();
+        records.sort_by_key(|record| record.pm_id);
+        self.patience = records
+            .iter()
+            .map(|record| (record.pm_id, patience_of(&record.pm2_env)))
+            .collect();
+        Ok(records)
+    }
+
+    fn prepare(&mut self, payload: &Prepare) -> Result<Vec<PmId>, AdapterError> {
+        let method = Method::Prepare;
+        let each = patience_of(payload.as_map());
+        let instances = u32::try_from(payload.instances()).unwrap_or(u32::MAX);
+        let wait = self.deadlines.change + each.saturating_mul(instances);
+        let answer = self.call(method, &[Value::Object(payload.as_map().clone())], wait)?;
+        let started = answer.as_array().map(|started| {
+            started
+                .iter()
+                .filter_map(|one| one.get("pm2_env")?.get("pm_id")?.as_u64())
+                .filter_map(|id| u32::try_from(id).ok().map(PmId))
+                .collect::<Vec<_>>()
+        });
+        started
+            .filter(|ids| !ids.is_empty())
+            .ok_or(AdapterError::Answer {
+                method,
+                missing: "process",
+            })
+    }
+
+    fn restart(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
+        self.change(Method::Restart, id, conf)
+    }
+
+    fn reload(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
+        let method = Method::Reload;
+        conf.check_reload()
+            .map_err(|source| AdapterError::InvalidMessage { method, source })?;
+        self.change(method, id, conf)
+    }
+
+    fn stop(&mut self, id: PmId) -> Result<(), AdapterError> {
+        let wait = self.patience(id);
+        self.call(Method::Stop, &[json!(id.0)], wait).map(drop)
+    }
+
+    fn delete(&mut self, id: PmId) -> Result<(), AdapterError> {
+        let wait = self.patience(id);
+        self.call(Method::Delete, &[json!(id.0)], wait).map(drop)
+    }
+
+    fn stop_watch(&mut self, id: PmId) -> Result<(), AdapterError> {
+        let args = [json!("deleteProcessId"), json!(id.0)];
+        self.call(Method::StopWatch, &args, self.deadlines.question)
+            .map(drop)
+    }
+
+    fn inspect(&mut self, pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
+        crate::proc::inspect(pid)
+    }
+
+    fn another(&self) -> Result<Box<dyn ProcessAdapter>, AdapterError> {
+        let mut other = Self::open(self.path.clone(), self.deadlines)?;
+        other.version.clone_from(&self.version);
+        Ok(Box::new(other))
+    }
+}
+
+/// One entry of PM2's list; none for what is not a process of it (a leftover of a reload has a text for a number).
+fn record(entry: Value) -> Option<ProcessRecord> {
+    let Value::Object(mut entry) = entry else {
+        return None;
+    };
+    let pm_id = u32::try_from(entry.get("pm_id")?.as_u64()?).ok()?;
+    let pid = entry
+        .get("pid")
+        .and_then(Value::as_u64)
+        .and_then(|pid| u32::try_from(pid).ok())
+        .filter(|pid| *pid != 0);
+    let monit = |key: &str| entry.get("monit").and_then(|monit| monit.get(key));
+    let memory_bytes = monit("memory").and_then(Value::as_u64).unwrap_or(0);
+    let cpu_percent = monit("cpu").and_then(Value::as_f64).unwrap_or(0.0);
+    let Some(Value::Object(pm2_env)) = entry.remove("pm2_env") else {
+        return None;
+    };
+    let text = |key: &str| pm2_env.get(key).and_then(Value::as_str).unwrap_or("");
+    Some(ProcessRecord {
+        pm_id: PmId(pm_id),
+        name: entry
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| text("name"))
+            .to_owned(),
+        pid,
+        status: Status::from_word(text("status")),
+        memory_bytes,
+        cpu_percent,
+        pm2_env,
+    })
+}

@@ -1,0 +1,200 @@
+//! PM2's wire protocol, without IO: messages of a version and count byte, then each argument as a big-endian
+//! length and its bytes; an argument is `j:` and JSON, or `s:` and text.
+//!
+//! Source: measured against PM2 5.4.3, 6.0.14 and 7.0.4, whose daemons speak it alike.
+
+use serde_json::{Value, json};
+
+/// The longest argument that is believed; PM2's own lists are about 2 KB for each process.
+const MAX_ARGUMENT: usize = 256 * 1024 * 1024;
+const VERSION: u8 = 1;
+
+/// Bytes that are no message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// An argument longer than any that PM2 sends.
+    #[error("an argument of {0} bytes is longer than any that PM2 sends")]
+    TooLong(usize),
+    /// A message without a reply and its id.
+    #[error("a message of {0} arguments is no reply")]
+    Arguments(usize),
+    /// An argument of another kind than expected.
+    #[error("an argument does not begin with `{0}`")]
+    Prefix(&'static str),
+    /// An argument that is not JSON.
+    #[error("an argument is not JSON")]
+    Json(#[source] serde_json::Error),
+}
+
+/// A reply to one call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reply {
+    /// The id that the call had.
+    pub(crate) id: String,
+    /// The result, or PM2's own error.
+    pub(crate) result: Result<Value, String>,
+}
+
+/// A call as bytes.
+#[must_use]
+pub(crate) fn encode_call(id: &str, method: &str, args: &[Value]) -> Vec<u8> {
+    let call = json!({ "type": "call", "method": method, "args": args });
+    encode(&[&format!("j:{call}"), &format!("s:{id}")])
+}
+
+/// A message of these arguments as bytes.
+fn encode(args: &[&str]) -> Vec<u8> {
+    // Two arguments, each far below the limits of the count and the length.
+    let count = u8::try_from(args.len()).unwrap_or(u8::MAX) & 0x0f;
+    let mut bytes = vec![VERSION << 4 | count];
+    for arg in args {
+        bytes.extend(u32::try_from(arg.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend(arg.as_bytes());
+    }
+    bytes
+}
+
+/// Takes bytes as they come and gives whole replies.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    buffer: Vec<u8>,
+    /// How much of the buffer has been given out already.
+    read: usize,
+}
+
+impl Decoder {
+    /// Adds bytes.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        if self.read > 0 {
+            self.buffer.drain(..self.read);
+            self.read = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole reply, if there is one.
+    ///
+    /// # Errors
+    /// [`WireError`] when the bytes are no reply. The connection is of no use then.
+    pub(crate) fn next_reply(&mut self) -> Result<Option<Reply>, WireError> {
+        let Some((args, used)) = split(&self.buffer[self.read..])? else {
+            return Ok(None);
+        };
+        let reply = read_reply(&args)?;
+        self.read += used;
+        Ok(Some(reply))
+    }
+}
+
+type Split<'a> = Option<(Vec<&'a [u8]>, usize)>;
+
+/// The arguments of the first message in `bytes` and its length, if it is whole.
+fn split(bytes: &[u8]) -> Result<Split<'_>, WireError> {
+    let Some((head, _)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    let count = usize::from(head & 0x0f);
+    let mut args = Vec::with_capacity(count);
+    let mut at = 1;
+    for _ in 0..count {
+        let Some(length) = bytes
+            .get(at..at + 4)
+            .and_then(|b| <[u8; 4]>::try_from(b).ok())
+        else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MAX_ARGUMENT {
+            return Err(WireError::TooLong(length));
+        }
+        let Some(arg) = bytes.get(at + 4..at + 4 + length) else {
+            return Ok(None);
+        };
+        args.push(arg);
+        at += 4 + length;
+    }
+    Ok(Some((args, at)))
+}
+
+fn read_reply(args: &[&[u8]]) -> Result<Reply, WireError> {
+    let [body, id] = args else {
+        return Err(WireError::Arguments(args.len()));
+    };
+    let body = body.strip_prefix(b"j:").ok_or(WireError::Prefix("j:"))?;
+    let id = id.strip_prefix(b"s:").ok_or(WireError::Prefix("s:"))?;
+    let mut body: Value = serde_json::from_slice(body).map_err(WireError::Json)?;
+    let result = match body.get("error") {
+        Some(Value::String(error)) => Err(error.clone()),
+        Some(error) => Err(error.to_string()),
+        None => Ok(body
+            .get_mut("args")
+            .and_then(|args| args.get_mut(0))
+            .map_or(Value::Null, Value::take)),
+    };
+    Ok(Reply {
+        id: String::from_utf8_lossy(id).into_owned(),
+        result,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_bytes_that_pm2_reads() {
+        let bytes = encode_call("21625:0", "getVersion", &[json!({})]);
+        assert_eq!(bytes[0], 0x12);
+        assert_eq!(&bytes[1..5], &[0, 0, 0, 0x33]);
+        assert!(bytes.ends_with(b"\0\0\0\x09s:21625:0"));
+    }
+
+    #[test]
+    fn hostile_lengths_are_refused_without_being_believed() {
+        let mut decoder = Decoder::default();
+        decoder.feed(&[0x12, 0xff, 0xff, 0xff, 0xff]);
+        assert!(matches!(decoder.next_reply(), Err(WireError::TooLong(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn replies_survive_any_chunking(
+            ids in prop::collection::vec("[a-z0-9:]{1,12}", 1..6),
+            text in ".{0,40}",
+            chunk in 1_usize..50,
+        ) {
+            let mut bytes = Vec::new();
+            for (n, id) in ids.iter().enumerate() {
+                let body = if n % 2 == 0 {
+                    json!({ "args": [text, "more"] })
+                } else {
+                    json!({ "error": text, "stack": "at" })
+                };
+                bytes.extend(encode(&[&format!("j:{body}"), &format!("s:{id}")]));
+            }
+            let mut decoder = Decoder::default();
+            let mut got = Vec::new();
+            for part in bytes.chunks(chunk) {
+                decoder.feed(part);
+                while let Some(reply) = decoder.next_reply().unwrap() {
+                    got.push(reply);
+                }
+            }
+            let want: Vec<Reply> = ids.iter().enumerate().map(|(n, id)| Reply {
+                id: id.clone(),
+                result: if n % 2 == 0 { Ok(json!(text)) } else { Err(text.clone()) },
+            }).collect();
+            prop_assert_eq!(got, want);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut decoder = Decoder::default();
+            decoder.feed(&bytes);
+            while let Ok(Some(_)) = decoder.next_reply() {}
+        }
+    }
+}
