@@ -5,8 +5,9 @@
 //! as a whole, for watching a path again that it believes to be watched does nothing.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +30,9 @@ use crate::table::{Change, Registrar, Table};
 
 /// How many events may wait for the thread; a checkout of hundreds of files is about half of it.
 const QUEUE: usize = 4096;
+
+/// After this many different paths an instance is replaced, so that its memory stays bounded.
+const MAX_PATHS: usize = 1 << 20;
 
 /// Opens sources that use the system's file events.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,6 +74,7 @@ impl OpenSource for NotifyOpener {
         let mut backend = Backend {
             watcher: Some(watcher),
             root: root.as_std_path().to_owned(),
+            ever: HashSet::new(),
         };
         let mut table = Table::new(layout.clone());
         table.fill(&mut backend).map_err(backend_error)?;
@@ -268,6 +273,10 @@ struct Backend {
     /// Taken only when it is dropped.
     watcher: Option<RecommendedWatcher>,
     root: PathBuf,
+    /// Hashes of all paths that were ever watched. What notify believes to be watched it does not watch again,
+    /// and it may believe so of a directory that is gone; so those are unwatched first, which costs it a pass
+    /// over all of its watches, and only those.
+    ever: HashSet<u64>,
 }
 
 impl Backend {
@@ -284,6 +293,16 @@ impl Registrar for Backend {
         let Some(watcher) = self.watcher.as_mut().filter(|_| !dirs.is_empty()) else {
             return Ok(());
         };
+        if self.ever.len() > MAX_PATHS {
+            return Err(Failure::Limit(io::ErrorKind::QuotaExceeded.into()));
+        }
+        for dir in &dirs {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(dir);
+            if !self.ever.insert(hash) {
+                // It may be gone already.
+                let _ = watcher.unwatch(dir);
+            }
+        }
         let mut ops: Vec<PathOp> = dirs
             .into_iter()
             .map(|dir| {

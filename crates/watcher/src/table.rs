@@ -18,10 +18,15 @@ use crate::read::{Ident, ident};
 use crate::resolve::{self, Hinge};
 use crate::walk;
 
+/// How often links are looked at again because one of them moved what another depends on. Whoever moves them
+/// all the time causes events as well.
+const RELINKS: u32 = 4;
+
 /// What sets and removes the watch of one directory, without what lies below it.
 pub(crate) trait Registrar {
     type Error;
-    /// Watches directories; one that vanished or may not be watched is passed over.
+    /// Watches what lies at these paths now, whatever lay there before; one that vanished or may not be watched
+    /// is passed over.
     fn watch(&mut self, dirs: Vec<PathBuf>) -> Result<(), Self::Error>;
     fn unwatch(&mut self, dir: &Path);
 }
@@ -69,7 +74,9 @@ pub(crate) struct Table {
     links: BTreeMap<PathBuf, Link>,
     /// Those of them that were found just now.
     found: Vec<PathBuf>,
-    /// Whether an entry on which links depend was dropped.
+    /// Paths of the tree that were looked at through an entry that was dropped, or links that depended on it.
+    stale: BTreeSet<PathBuf>,
+    /// Whether one of them may lead elsewhere now, or be another way to a directory.
     moved: bool,
     above: HashSet<Ident>,
 }
@@ -84,6 +91,7 @@ impl Table {
             aliases: BTreeMap::new(),
             links: BTreeMap::new(),
             found: Vec::new(),
+            stale: BTreeSet::new(),
             moved: false,
         }
     }
@@ -136,7 +144,7 @@ impl Table {
         for place in own.into_iter().chain(place).collect::<BTreeSet<_>>() {
             self.place(&place, path, change, dirty, registrar)?;
         }
-        if std::mem::take(&mut self.moved) || !self.found.is_empty() {
+        if self.moved || !self.found.is_empty() || !self.stale.is_empty() {
             self.relink(dirty, registrar)?;
         }
         Ok(())
@@ -161,12 +169,14 @@ impl Table {
             return Ok(());
         }
         let watched = self.aliases.contains_key(place);
-        let linked = self.links.contains_key(place);
+        // Of what moved on and was found elsewhere first, only what lay below it may be left.
+        let known =
+            !below(&self.aliases, place).is_empty() || !below(&self.links, place).is_empty();
         let kind = fs::symlink_metadata(place).map(|metadata| metadata.file_type());
         let is_dir =
             kind.as_ref().is_ok_and(fs::FileType::is_dir) || (is_root && walk::is_dir(real));
         let is_link = kind.is_ok_and(|kind| kind.is_symlink()) && !is_root;
-        if !(watched || linked || is_dir || is_link) {
+        if !(known || is_dir || is_link) {
             // A file that is no definition, or one that came and went.
             return Ok(());
         }
@@ -235,26 +245,28 @@ impl Table {
                 let Some(entry) = self.entries.get_mut(&path) else {
                     return false;
                 };
-                match &entry.alias {
+                match entry.alias.replace(place.to_owned()) {
                     // Reached by another way already.
-                    Some(alias) if alias != place => return false,
-                    Some(_) => {}
-                    None => entry.alias = Some(place.to_owned()),
+                    Some(other) if other != place && !in_tree => {
+                        entry.alias = Some(other);
+                        return false;
+                    }
+                    // By a link that was found first; but the link may go, and this stays.
+                    Some(other) if other != place => {
+                        self.aliases.remove(&other);
+                        self.stale.insert(other);
+                    }
+                    _ => {}
                 }
-                self.aliases.insert(place.to_owned(), path.clone());
-                // Set anew all the same: the old one may be on its way out. A watch that is there is kept.
-                fresh.push(path);
+                self.aliases.insert(place.to_owned(), path);
                 return true;
             }
-            // A directory of the tree is watched by its own path. The other one goes once this one is set, and
-            // what depended on it is noted anew with the links.
-            self.moved |= self
-                .drop_entry(&path)
-                .is_some_and(|old| !old.hinges.is_empty());
-            let _ = registrar.watch(vec![real.to_owned()]);
+            // A directory of the tree is watched by its own path: what moved into the tree, or within it, is
+            // found there before the event tells that it left.
+            self.drop_entry(&path);
             registrar.unwatch(&path);
         }
-        self.insert(real, ident, registrar);
+        self.insert(real, ident);
         if let Some(entry) = self.entries.get_mut(real) {
             entry.alias = Some(place.to_owned());
         }
@@ -263,11 +275,8 @@ impl Table {
         true
     }
 
-    fn insert<R: Registrar>(&mut self, path: &Path, ident: Ident, registrar: &mut R) {
-        if self.drop_entry(path).is_some() {
-            // Another directory lay here: its watch would be taken for one of this directory.
-            registrar.unwatch(path);
-        }
+    fn insert(&mut self, path: &Path, ident: Ident) {
+        self.drop_entry(path);
         let entry = Entry {
             ident,
             alias: None,
@@ -277,8 +286,10 @@ impl Table {
         self.by_ident.insert(ident, path.to_owned());
     }
 
-    fn drop_entry(&mut self, path: &Path) -> Option<Entry> {
-        let entry = self.entries.remove(path)?;
+    fn drop_entry(&mut self, path: &Path) {
+        let Some(entry) = self.entries.remove(path) else {
+            return;
+        };
         if self.by_ident.get(&entry.ident).is_some_and(|by| by == path) {
             self.by_ident.remove(&entry.ident);
         }
@@ -287,7 +298,8 @@ impl Table {
         {
             self.aliases.remove(alias);
         }
-        Some(entry)
+        self.stale.extend(entry.alias);
+        self.stale.extend(entry.hinges.into_values().flatten());
     }
 
     /// Drops what is noted at and below a path of the tree.
@@ -301,12 +313,13 @@ impl Table {
             };
             entry.alias = None;
             let own = path.starts_with(place);
-            self.moved |= !own || !entry.hinges.is_empty();
+            // A link may lead to it as well, and is the way to it from now on.
+            self.moved |= !self.links.is_empty();
             if own || entry.hinges.is_empty() {
                 self.drop_entry(&path);
                 if !own {
-                    // The backend itself drops the watches of what is deleted or moved: asking it to would
-                    // cost a pass over all of them for each. This one lies elsewhere.
+                    // The others went with what was deleted or moved: asking for it would cost a pass over
+                    // all watches for each. This one lies elsewhere.
                     registrar.unwatch(&path);
                 }
             }
@@ -345,15 +358,24 @@ impl Table {
         dirty: &mut BTreeSet<Utf8PathBuf>,
         registrar: &mut R,
     ) -> Result<(), R::Error> {
-        let mut work: Vec<PathBuf> = self.links.keys().rev().cloned().collect();
-        self.found.clear();
-        while let Some(link) = work.pop() {
-            if self.links.contains_key(&link) {
-                self.link(link, dirty, registrar)?;
+        for _ in 0..RELINKS {
+            self.moved = false;
+            self.found.clear();
+            let mut work: Vec<PathBuf> = self.links.keys().rev().cloned().collect();
+            while let Some(link) = work.pop() {
+                if self.links.contains_key(&link) {
+                    self.link(link, dirty, registrar)?;
+                }
+                work.append(&mut self.found);
             }
-            work.append(&mut self.found);
+            for path in std::mem::take(&mut self.stale) {
+                mark(dirty, &path);
+                self.moved |= self.links.contains_key(&path);
+            }
+            if !self.moved {
+                break;
+            }
         }
-        self.moved = false;
         Ok(())
     }
 
@@ -388,7 +410,7 @@ impl Table {
             let path = match self.by_ident.get(&ident) {
                 Some(path) => path.clone(),
                 None => {
-                    self.insert(dir, ident, registrar);
+                    self.insert(dir, ident);
                     fresh.push(dir.clone());
                     dir.clone()
                 }

@@ -7,10 +7,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use common::{Engine, World};
+use camino::{Utf8Path, Utf8PathBuf};
+use common::{Engine, World, model};
 use daemon_model::DEFINITION_FILE;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use watcher::Settings;
+use watcher::{Scanner, Settings};
 
 const OPERATIONS: u64 = 1_500;
 
@@ -38,7 +39,7 @@ impl Random {
 }
 
 /// Does one thing; that it may fail, for what it is about is not there, is part of the chaos.
-fn operate(world: &World, random: &mut Random, n: u64) {
+fn operate(world: &World, random: &mut Random, n: u64) -> [Utf8PathBuf; 2] {
     let path = world.tree(&random.dir());
     let other = world.tree(&random.dir());
     let file = path.join(DEFINITION_FILE);
@@ -78,6 +79,60 @@ fn operate(world: &World, random: &mut Random, n: u64) {
             _ => fs::remove_file(&file),
         },
     };
+    [path, other]
+}
+
+/// Where a path lies that may lead through links, and what it leads to.
+fn real(path: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let entry = path
+        .parent()
+        .and_then(|parent| Some(parent.canonicalize_utf8().ok()?.join(path.file_name()?)));
+    entry.into_iter().chain(path.canonicalize_utf8()).collect()
+}
+
+/// All symbolic links of a directory, without following any.
+fn links(dir: &Utf8Path, found: &mut Vec<Utf8PathBuf>) {
+    for entry in dir.read_dir_utf8().unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_symlink() {
+            found.push(entry.path().to_owned());
+        } else if kind.is_dir() {
+            links(entry.path(), found);
+        }
+    }
+}
+
+#[test]
+fn scans_of_the_dirty_parts_alone_find_what_a_whole_scan_does() {
+    for seed in 0..4 {
+        let world = World::new();
+        let mut scanner = Scanner::new(world.layout.clone());
+        scanner.full().unwrap();
+        let mut random = Random(seed);
+        let mut dirty = Vec::new();
+        for n in 0..OPERATIONS {
+            links(world.layout.daemons_dir(), &mut dirty);
+            let mut after = Random(random.0);
+            let before = [after.dir(), after.dir()].map(|dir| real(&world.tree(&dir)));
+            let paths = operate(&world, &mut random, n);
+            dirty.extend(
+                before
+                    .into_iter()
+                    .chain(paths.clone().map(|path| real(&path)))
+                    .flatten(),
+            );
+            dirty.extend(paths);
+            if random.below(4) == 0 {
+                links(world.layout.daemons_dir(), &mut dirty);
+                let scan = scanner.dirty(&dirty).unwrap();
+                let truth = world.scan();
+                assert_eq!(model(&scan.tree), model(&truth), "{seed} {n} {dirty:?}");
+                assert_eq!(scan.tree.problems.len(), truth.problems.len());
+                dirty.clear();
+            }
+        }
+    }
 }
 
 fn round(seed: u64) {

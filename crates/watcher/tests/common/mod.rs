@@ -135,9 +135,8 @@ impl Engine {
             let batch = self.turn(left);
             assert!(
                 batch || until(self),
-                "in vain: {what}; model {:?}, batches {:?}",
-                model(self.scanner.tree()),
-                self.seen
+                "in vain: {what}; {}",
+                self.difference()
             );
         }
     }
@@ -162,5 +161,28 @@ impl Engine {
             "{what}: the test itself"
         );
         self.wait(what, |engine| model(engine.scanner.tree()) == expected);
+    }
+
+    /// Where the model is wrong, for a failed test.
+    fn difference(&self) -> String {
+        let known = model(self.scanner.tree());
+        let truth = scan(&self.layout)
+            .map(|tree| model(&tree))
+            .unwrap_or_default();
+        let ids = known.keys().chain(truth.keys());
+        let wrong: Vec<_> = ids
+            .filter(|id| known.get(*id) != truth.get(*id))
+            .map(|id| {
+                let path = self.layout.daemons_dir().join(id);
+                let real = path.canonicalize_utf8();
+                let file = path.join(DEFINITION_FILE).canonicalize_utf8();
+                format!(
+                    "{id} = {:?}, not {:?}; {real:?} {file:?}",
+                    truth.get(id),
+                    known.get(id)
+                )
+            })
+            .collect();
+        format!("wrong: {wrong:#?}, last batch: {:?}", self.seen.last())
     }
 }
