@@ -1,0 +1,240 @@
+//! Diagnostics as people read them.
+
+use daemon_model::{Diagnostic, Severity, Span};
+use unicode_width::UnicodeWidthChar;
+
+use crate::findings::Lines;
+
+/// How to draw.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DrawStyle {
+    /// With colours of a terminal.
+    pub color: bool,
+    /// How many columns of source to show at most; none: 100.
+    pub width: Option<usize>,
+}
+
+const DEFAULT_WIDTH: usize = 100;
+const TAB: usize = 4;
+
+#[derive(Clone, Copy)]
+enum Paint {
+    Error,
+    Warning,
+    Frame,
+    Strong,
+}
+
+impl DrawStyle {
+    fn paint(self, text: &str, paint: Paint) -> String {
+        if !self.color || text.is_empty() {
+            return text.to_owned();
+        }
+        let code = match paint {
+            Paint::Error => "1;31",
+            Paint::Warning => "1;33",
+            Paint::Frame => "34",
+            Paint::Strong => "1",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+/// Draws a diagnostic about `source`: what is wrong, where, the line with what it is about marked, further places,
+/// and what to do. Ends with a newline.
+#[must_use]
+pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle) -> String {
+    let (word, paint) = match diagnostic.severity {
+        Severity::Error => ("error", Paint::Error),
+        Severity::Warning => ("warning", Paint::Warning),
+    };
+    let about = if diagnostic.path.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", clean(&diagnostic.path))
+    };
+    let message = style.paint(
+        &format!("{about}{}", clean(&diagnostic.message)),
+        Paint::Strong,
+    );
+    let mut out = format!(
+        "{}{} {message}\n",
+        style.paint(word, paint),
+        style.paint(":", Paint::Strong)
+    );
+    match diagnostic.span {
+        None => out.push_str(&format!(" {} {file}\n", style.paint("-->", Paint::Frame))),
+        Some(span) => {
+            let lines = Lines::new(source);
+            let place = lines.location(source, span.start);
+            out.push_str(&format!(
+                " {} {file}:{}:{}\n",
+                style.paint("-->", Paint::Frame),
+                place.line,
+                place.column
+            ));
+            draw_places(diagnostic, span, &lines, source, style, paint, &mut out);
+        }
+    }
+    if let Some(help) = &diagnostic.help {
+        out.push_str(&format!(
+            "{} {}\n",
+            style.paint("help:", Paint::Strong),
+            clean(help)
+        ));
+    }
+    out
+}
+
+fn draw_places(
+    diagnostic: &Diagnostic,
+    span: Span,
+    lines: &Lines,
+    source: &[u8],
+    style: DrawStyle,
+    paint: Paint,
+    out: &mut String,
+) {
+    let mut marks: Vec<(Span, char, &str)> = vec![(span, '^', "")];
+    for label in &diagnostic.labels {
+        marks.push((label.span, '-', label.message.as_str()));
+    }
+    marks.sort_by_key(|(span, _, _)| (lines.line_of(span.start.min(source.len())), span.start));
+    let last = marks
+        .iter()
+        .map(|(span, _, _)| lines.line_of(span.start.min(source.len())) + 1)
+        .max()
+        .unwrap_or(1);
+    let gutter = last.to_string().len();
+    let bar = style.paint("|", Paint::Frame);
+    let blank = " ".repeat(gutter);
+    out.push_str(&format!("{blank} {bar}\n"));
+    let mut previous: Option<usize> = None;
+    for (span, mark, message) in marks {
+        let line = lines.line_of(span.start.min(source.len()));
+        let text = lines.text(source, line);
+        let from = span.start.min(source.len()) - lines.start(line);
+        let length = span.end.saturating_sub(span.start);
+        let view = View::new(text, from, length, style.width.unwrap_or(DEFAULT_WIDTH));
+        if previous.is_some_and(|previous| line > previous + 1) {
+            out.push_str(&format!("{blank} {}\n", style.paint("...", Paint::Frame)));
+        }
+        let number = style.paint(&format!("{:>gutter$}", line + 1), Paint::Frame);
+        if previous != Some(line) || view.cropped {
+            out.push_str(format!("{number} {bar} {}", view.text).trim_end());
+            out.push('\n');
+        }
+        let marks = mark.to_string().repeat(view.width.max(1));
+        let marked = style.paint(&marks, if mark == '^' { paint } else { Paint::Frame });
+        let message = if message.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", clean(message))
+        };
+        out.push_str(&format!(
+            "{blank} {bar} {}{marked}{message}\n",
+            " ".repeat(view.column)
+        ));
+        previous = Some(line);
+    }
+}
+
+/// A part of a line as it is shown, and where the mark goes.
+struct View {
+    text: String,
+    column: usize,
+    width: usize,
+    cropped: bool,
+}
+
+impl View {
+    fn new(line: &[u8], from: usize, length: usize, limit: usize) -> Self {
+        let from = from.min(line.len());
+        let to = (from + length).clamp(from, line.len());
+        let (before, marked, after) = (
+            shown(&line[..from]),
+            shown(&line[from..to]),
+            shown(&line[to..]),
+        );
+        // The whole line where it fits, else a window around the mark's start.
+        let total = width(&before) + width(&marked) + width(&after);
+        if total <= limit {
+            return Self {
+                column: width(&before),
+                width: width(&marked),
+                text: before + &marked + &after,
+                cropped: false,
+            };
+        }
+        let lead = limit / 3;
+        let head = tail_of(&before, lead);
+        let cut_head = head.len() < before.len();
+        let marked_part = head_of(&marked, limit - lead);
+        let room = (limit - lead).saturating_sub(width(&marked_part));
+        let rest = if marked_part.len() < marked.len() {
+            String::new()
+        } else {
+            head_of(&after, room)
+        };
+        let cut_tail = marked_part.len() < marked.len() || rest.len() < after.len();
+        let front = if cut_head { "..." } else { "" };
+        let back = if cut_tail { "..." } else { "" };
+        Self {
+            column: width(front) + width(&head),
+            width: width(&marked_part),
+            text: format!("{front}{head}{marked_part}{rest}{back}"),
+            cropped: true,
+        }
+    }
+}
+
+/// Bytes as they can be shown: tabs as spaces, what would move the cursor as a replacement character.
+fn shown(bytes: &[u8]) -> String {
+    clean(&String::from_utf8_lossy(bytes))
+}
+
+fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => out.push_str(&" ".repeat(TAB)),
+            c if c.is_control() || is_invisible(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Marks that turn the direction of writing, and the byte order mark: they would shift what is shown.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
+}
+
+fn width(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// The end of a text that is at most `limit` columns wide.
+fn tail_of(text: &str, limit: usize) -> String {
+    let mut used = 0;
+    let mut at = text.len();
+    for (n, c) in text.char_indices().rev() {
+        used += c.width().unwrap_or(0);
+        if used > limit {
+            break;
+        }
+        at = n;
+    }
+    text[at..].to_owned()
+}
+
+/// The start of a text that is at most `limit` columns wide.
+fn head_of(text: &str, limit: usize) -> String {
+    let mut used = 0;
+    text.chars()
+        .take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= limit
+        })
+        .collect()
+}

@@ -1,0 +1,119 @@
+//! Findings as they are collected, and their places for people.
+
+use daemon_model::{Diagnostic, Level, Location, Severity, SourceLabel, Span};
+
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    list: Vec<Diagnostic>,
+}
+
+/// A finding that was just added, for what else there is to say of it.
+pub(crate) struct Added<'a>(&'a mut Diagnostic);
+
+impl Added<'_> {
+    pub(crate) fn label(self, span: Span, message: &str) -> Self {
+        self.0.labels.push(SourceLabel {
+            span,
+            message: message.to_owned(),
+        });
+        self
+    }
+
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn path(self, path: impl Into<String>) -> Self {
+        self.0.path = path.into();
+        self
+    }
+}
+
+impl Findings {
+    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) -> Added<'_> {
+        self.add(Severity::Error, Level::Render, span, message)
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        level: Level,
+        span: Span,
+        message: impl Into<String>,
+    ) -> Added<'_> {
+        let mut diagnostic = Diagnostic::new(severity, level, message);
+        diagnostic.span = Some(span);
+        let at = self.list.len();
+        self.list.push(diagnostic);
+        Added(&mut self.list[at])
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.list
+            .iter()
+            .any(|found| found.is_error() && found.level == Level::Render)
+    }
+
+    /// The findings sorted by place, each with its line and column.
+    pub(crate) fn finish(mut self, source: &[u8]) -> Vec<Diagnostic> {
+        let lines = Lines::new(source);
+        for found in &mut self.list {
+            found.location = found.span.map(|span| lines.location(source, span.start));
+        }
+        self.list
+            .sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
+        self.list
+    }
+}
+
+/// Where the lines of a source begin.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lines {
+    starts: Vec<usize>,
+}
+
+impl Lines {
+    pub(crate) fn new(source: &[u8]) -> Self {
+        let breaks = source
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1);
+        Self {
+            starts: std::iter::once(0).chain(breaks).collect(),
+        }
+    }
+
+    /// The line of a byte, from 0.
+    pub(crate) fn line_of(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset) - 1
+    }
+
+    /// First byte of a line.
+    pub(crate) fn start(&self, line: usize) -> usize {
+        self.starts.get(line).copied().unwrap_or(0)
+    }
+
+    /// A line without its end.
+    pub(crate) fn text<'a>(&self, source: &'a [u8], line: usize) -> &'a [u8] {
+        let start = self.start(line);
+        let end = self
+            .starts
+            .get(line + 1)
+            .map_or(source.len(), |next| next - 1);
+        let text = source.get(start..end).unwrap_or(b"");
+        text.strip_suffix(b"\r").unwrap_or(text)
+    }
+
+    pub(crate) fn location(&self, source: &[u8], offset: usize) -> Location {
+        let line = self.line_of(offset.min(source.len()));
+        let before = source
+            .get(self.start(line)..offset.min(source.len()))
+            .unwrap_or(b"");
+        Location {
+            line: line + 1,
+            column: String::from_utf8_lossy(before).chars().count() + 1,
+        }
+    }
+}

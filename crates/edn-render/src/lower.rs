@@ -1,0 +1,202 @@
+//! From a tree to the document that PM2 reads, as the reference does it.
+
+use std::collections::HashMap;
+
+use daemon_model::{DocumentPath, Level, Severity, Span};
+use serde_json::{Map, Number, Value};
+
+use crate::findings::Findings;
+use crate::reader::crop;
+use crate::tree::{Kind, Node};
+
+/// Checks that the whole is a definition, and puts its `:apps` right. Without findings of errors it is one.
+pub(crate) fn check_structure(form: Option<&Node>, end: usize, findings: &mut Findings) {
+    let Some(form) = form else {
+        if !findings.is_broken() {
+            findings
+                .error(
+                    Span::new(end, end),
+                    "the file is empty: a definition is a map with `:apps`",
+                )
+                .help("write `{:apps []}` for a daemon that wants no processes");
+        }
+        return;
+    };
+    let Kind::Map(entries) = &form.kind else {
+        let message = match &form.kind {
+            Kind::Broken => return,
+            Kind::List(_) => {
+                "this is DSL code, which needs evaluation: expected a map with `:apps`"
+            }
+            Kind::Nil => "the file holds `nil`: a definition is a map with `:apps`",
+            _ => "a definition is a map with `:apps`",
+        };
+        findings.error(form.span, message);
+        return;
+    };
+    for (key, _) in entries {
+        if key.key_text().as_deref() == Some("apps") && !key.is_keyword("apps")
+            || matches!(&key.kind, Kind::Symbol(name) if name.name == "apps")
+        {
+            findings.error(
+                key.span,
+                "only the keyword `:apps` is read: what stands here would be lost",
+            );
+        }
+    }
+    match form.get("apps") {
+        None => warn_no_apps(Span::new(form.span.start, form.span.start + 1), findings),
+        Some(apps) => check_apps(apps, findings),
+    }
+}
+
+fn warn_no_apps(span: Span, findings: &mut Findings) {
+    findings.add(
+        Severity::Warning,
+        Level::Definition,
+        span,
+        "no apps: this definition wants nothing",
+    );
+}
+
+fn check_apps(apps: &Node, findings: &mut Findings) {
+    let is_code = matches!(&apps.kind, Kind::List(items)
+        if items.first().is_some_and(|first| matches!(first.kind, Kind::Symbol(_))));
+    if is_code {
+        findings
+            .error(
+                apps.span,
+                "this is DSL code, which needs evaluation: expected a vector of maps",
+            )
+            .path("apps");
+        return;
+    }
+    let items: &[Node] = match &apps.kind {
+        Kind::Nil => &[],
+        Kind::Text(text) if text.is_empty() => &[],
+        Kind::Map(entries) if entries.is_empty() => &[],
+        Kind::Broken => return,
+        _ => match apps.items() {
+            Some(items) => items,
+            None => {
+                findings
+                    .error(
+                        apps.span,
+                        format!("expected a vector of maps, got {}", describe(apps)),
+                    )
+                    .path("apps");
+                return;
+            }
+        },
+    };
+    if items.is_empty() {
+        warn_no_apps(apps.span, findings);
+    }
+    for (n, app) in items.iter().enumerate() {
+        if !matches!(app.kind, Kind::Map(_) | Kind::Broken) {
+            findings
+                .error(app.span, format!("expected a map, got {}", describe(app)))
+                .path(format!("apps[{n}]"));
+        }
+    }
+}
+
+/// A value for a message.
+pub(crate) fn describe(node: &Node) -> String {
+    match &node.kind {
+        Kind::Nil => "nil".to_owned(),
+        Kind::Bool(value) => value.to_string(),
+        Kind::Number(_) => "a number".to_owned(),
+        Kind::Text(text) => format!("the string {:?}", crop(text)),
+        Kind::Keyword(name) => format!("the keyword `:{}`", crop(&name.full())),
+        Kind::Symbol(name) => format!("the symbol `{}`", crop(&name.full())),
+        Kind::List(_) => "a list".to_owned(),
+        Kind::Vector(_) => "a vector".to_owned(),
+        Kind::Set(_) => "a set".to_owned(),
+        Kind::Map(_) => "a map".to_owned(),
+        Kind::Broken => "something unreadable".to_owned(),
+    }
+}
+
+/// Turns a checked form into the document. What JSON cannot say without loss is a finding.
+pub(crate) fn lower_document(form: &Node, findings: &mut Findings) -> Map<String, Value> {
+    let mut document = lower_map_value(form, findings);
+    let apps = document.entry("apps").or_insert(Value::Null);
+    if !apps.is_array() {
+        *apps = Value::Array(Vec::new());
+    }
+    document
+}
+
+/// The same for a map that need not have `:apps`.
+pub(crate) fn lower_map_value(form: &Node, findings: &mut Findings) -> Map<String, Value> {
+    match lower(form, &DocumentPath::root(), findings) {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+// The tree is at most as deep as the reader lets it be.
+fn lower(node: &Node, path: &DocumentPath, findings: &mut Findings) -> Value {
+    match &node.kind {
+        Kind::Nil | Kind::Broken => Value::Null,
+        Kind::Bool(value) => Value::Bool(*value),
+        Kind::Number(number) => json_number(*number),
+        Kind::Text(text) => Value::String(text.clone()),
+        Kind::Keyword(name) => Value::String(name.name.clone()),
+        Kind::Symbol(name) => Value::String(name.full()),
+        Kind::List(items) | Kind::Vector(items) | Kind::Set(items) => items
+            .iter()
+            .enumerate()
+            .map(|(n, item)| lower(item, &path.index(n), findings))
+            .collect(),
+        Kind::Map(entries) => lower_map(entries, path, findings),
+    }
+}
+
+fn lower_map(entries: &[(Node, Node)], path: &DocumentPath, findings: &mut Findings) -> Value {
+    let mut map = Map::with_capacity(entries.len());
+    let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
+    for (key, value) in entries {
+        let Some(text) = key.key_text() else {
+            if key.kind != Kind::Broken {
+                findings
+                    .error(
+                        key.span,
+                        format!("{} cannot be a key of a JSON object", describe(key)),
+                    )
+                    .path(path.to_string());
+            }
+            continue;
+        };
+        let place = path.key(&text);
+        if text == "__proto__" {
+            findings
+                .error(key.span, "the key `__proto__` would be lost")
+                .path(place.to_string());
+        }
+        if let Some(first) = seen.insert(text.clone(), key.span) {
+            findings
+                .error(
+                    key.span,
+                    format!("becomes the same JSON key `{}` as another", crop(&text)),
+                )
+                .label(first, "first defined here")
+                .path(place.to_string());
+        }
+        map.insert(text, lower(value, &place, findings));
+    }
+    Value::Object(map)
+}
+
+/// A double as a JSON number: whole ones below 2^53 as integers, as the reference prints them.
+pub(crate) fn json_number(number: f64) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "checked to be whole and below 2^53"
+    )]
+    if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
+        return Value::from(number as i64);
+    }
+    Number::from_f64(number).map_or(Value::Null, Value::Number)
+}

@@ -1,0 +1,143 @@
+//! The reference renderer's answers: what it renders to, what it rejects.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+use std::path::{Path, PathBuf};
+
+use edn_render::{Options, read};
+use serde_json::Value;
+
+/// The corpus beside the project. It is not part of it: where it is missing, only CI insists.
+fn corpus(part: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/corpus")
+        .join(part);
+    if path.is_dir() {
+        return Some(path);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{} is missing",
+        path.display()
+    );
+    println!("skipped: {} is missing", path.display());
+    None
+}
+
+/// Objects unordered, numbers as doubles.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
+/// The same with every array sorted: for sets, whose order the reference leaves to its hash.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.iter().map(sorted).collect();
+            items.sort_by_key(ToString::to_string);
+            Value::Array(items)
+        }
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), sorted(value)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn definitions_render_as_the_reference_renders_them() {
+    let Some(dir) = corpus("edn") else { return };
+    let mut files: Vec<PathBuf> = dir
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "edn"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 100, "{} files", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let source = std::fs::read(file).unwrap();
+        let rendered = read(&source, &Options::default());
+        let ours = rendered
+            .document
+            .map(|document| Value::Object(document.value().clone()));
+        let expected = file.with_extension("expected.json");
+        let expected: Option<Value> = expected
+            .exists()
+            .then(|| serde_json::from_slice(&std::fs::read(&expected).unwrap()).unwrap());
+        let case = name.split_once('-').map_or(name, |(_, case)| case);
+        let fits = match (&ours, &expected) {
+            (None, None) => true,
+            (Some(ours), Some(expected)) if case.starts_with("set-") => {
+                same(&sorted(ours), &sorted(expected))
+            }
+            (Some(ours), Some(expected)) => same(ours, expected),
+            (None, Some(_)) => case.starts_with("policy-"),
+            (Some(_), None) => false,
+        };
+        if !fits {
+            wrong.push(format!("{name}: {ours:?} {:?}", rendered.diagnostics));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} differ:\n{}",
+        wrong.len(),
+        files.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn modes_sets_and_unsets_give_what_the_reference_gives() {
+    let Some(dir) = corpus("modes") else { return };
+    let cases: Value =
+        serde_json::from_slice(&std::fs::read(dir.join("cases.json")).unwrap()).unwrap();
+    let texts = |value: &Value| -> Vec<String> {
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|text| text.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut wrong = Vec::new();
+    for case in cases.as_array().unwrap() {
+        let source = std::fs::read(dir.join(case["file"].as_str().unwrap())).unwrap();
+        let options = Options {
+            mode: case["mode"].as_str().map(ToOwned::to_owned),
+            set: texts(&case["set"]),
+            unset: texts(&case["unset"]),
+            allow_missing_mode: false,
+        };
+        let rendered = read(&source, &options);
+        let ours = rendered.document.map_or(Value::Null, |document| {
+            Value::Object(document.value().clone())
+        });
+        if !same(&ours, &case["expected"]) {
+            wrong.push(format!(
+                "{case}\n  gave {ours}\n  {:?}",
+                rendered.diagnostics
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
