@@ -1,3 +1,7 @@
 //! The `pm2-sync` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pm2_sync::main()
+}

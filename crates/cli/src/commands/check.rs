@@ -1,0 +1,112 @@
+//! `pm2-sync check`
+
+use std::collections::BTreeSet;
+
+use camino::Utf8Path;
+use daemon_model::{DaemonId, Diagnostic};
+use serde_json::json;
+
+use crate::args::{CheckCommand, GlobalArgs};
+use crate::commands::render::{check_file, is_file_argument};
+use crate::config::Config;
+use crate::definitions::Definitions;
+use crate::environment::Environment;
+use crate::error::CommandError;
+use crate::exit;
+use crate::pass;
+use crate::report::{Printer, json as data, words};
+
+struct Counts {
+    files: usize,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Counts {
+    fn add<'a>(&mut self, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
+        self.files += 1;
+        for diagnostic in diagnostics {
+            if diagnostic.is_error() {
+                self.errors += 1;
+            } else {
+                self.warnings += 1;
+            }
+        }
+    }
+}
+
+/// Validates definitions without PM2.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn run(
+    command: &CheckCommand,
+    global: &GlobalArgs,
+    environment: Environment,
+    printer: &Printer,
+) -> Result<u8, CommandError> {
+    let mut counts = Counts {
+        files: 0,
+        errors: 0,
+        warnings: 0,
+    };
+    let (files, ids): (Vec<&String>, Vec<&String>) = command
+        .targets
+        .iter()
+        .partition(|target| is_file_argument(target));
+    let mut found = Vec::new();
+    for file in &files {
+        let path = Utf8Path::new(file);
+        let (source, diagnostics) = check_file(path, &command.variant, &environment)?;
+        counts.add(&diagnostics);
+        for diagnostic in &diagnostics {
+            if printer.is_json() {
+                found.push(data::diagnostic(diagnostic, file, None));
+            } else {
+                printer.say(&printer.draw(diagnostic, file, &source));
+            }
+        }
+    }
+    if files.is_empty() || !ids.is_empty() {
+        let config = Config::load(global, &command.variant, environment)?;
+        let mut definitions = Definitions::load(&config)?;
+        let ids: Vec<String> = ids.into_iter().cloned().collect();
+        let known: BTreeSet<DaemonId> = definitions.daemons.keys().cloned().collect();
+        if let Some(only) = pass::select(&config, &ids, known)? {
+            definitions.daemons.retain(|id, _| only.contains(id));
+            definitions.strays.clear();
+        }
+        for definition in definitions.daemons.values() {
+            counts.add(&definition.diagnostics);
+        }
+        counts.errors += definitions.strays.len();
+        if printer.is_json() {
+            if let serde_json::Value::Array(more) = data::diagnostics(&definitions) {
+                found.extend(more);
+            }
+        } else {
+            printer.diagnostics(&definitions, true);
+        }
+    }
+    let failed = counts.errors > 0 || (command.strict && counts.warnings > 0);
+    if printer.is_json() {
+        printer.json(&data::document(
+            "check",
+            json!({
+                "ok": !failed,
+                "files": counts.files,
+                "errors": counts.errors,
+                "warnings": counts.warnings,
+                "diagnostics": found,
+            }),
+        ));
+    } else {
+        printer.note(&format!(
+            "checked {}: {}, {}",
+            words::counted(counts.files, "definition", "definitions"),
+            words::counted(counts.errors, "error", "errors"),
+            words::counted(counts.warnings, "warning", "warnings"),
+        ));
+    }
+    Ok(if failed { exit::FAILED } else { exit::OK })
+}

@@ -1,0 +1,67 @@
+//! `pm2-sync status`
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::args::{GlobalArgs, StatusCommand};
+use crate::commands::{pending_status, say_conditions};
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::error::CommandError;
+use crate::pass::{self, PassOptions};
+use crate::report::words::{self, Detail};
+use crate::report::{Printer, json as data};
+
+/// Shows every app: wanted, running, in sync or why not.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn run(
+    command: &StatusCommand,
+    global: &GlobalArgs,
+    environment: Environment,
+    printer: &Printer,
+) -> Result<u8, CommandError> {
+    let config = Config::load(global, &command.variant, environment)?;
+    let options = PassOptions {
+        ids: command.ids.clone(),
+        ..PassOptions::default()
+    };
+    let mut adapter = pass::connect(&config)?;
+    let survey = pass::survey(
+        &config,
+        &options,
+        adapter
+            .as_mut()
+            .map(|adapter| adapter.as_mut() as &mut dyn pm2_client::ProcessAdapter),
+    )?;
+    let plan = &survey.plan;
+    if printer.is_json() {
+        let mut fields = data::plan(plan, command.show_values);
+        fields["pm2_running"] = json!(survey.pm2_running);
+        fields["apps"] = data::apps(plan);
+        fields["diagnostics"] = data::diagnostics(&survey.definitions);
+        printer.json(&data::document("status", fields));
+        return Ok(pending_status(&survey.definitions, plan));
+    }
+    if !survey.pm2_running {
+        printer.note("PM2 is not running");
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    let detail = Detail {
+        verbose: printer.verbose,
+        show_values: command.show_values,
+    };
+    let table = words::status_table(plan, now, detail);
+    if table.is_empty() {
+        printer.note("no definitions and no managed processes");
+    } else {
+        printer.table(&table);
+    }
+    printer.diagnostics(&survey.definitions, false);
+    say_conditions(printer, plan);
+    Ok(pending_status(&survey.definitions, plan))
+}

@@ -1,0 +1,146 @@
+//! One writer for each PM2: an advisory lock on a file in PM2's home.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+/// Who holds a lock.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// What it does.
+    pub command: String,
+    /// Since when, as a local time of day with date.
+    pub since: String,
+}
+
+/// The lock, until dropped. The kernel gives it back when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Why the lock could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// PM2's home cannot be made.
+    #[error("cannot make PM2's home `{path}`")]
+    Home {
+        /// Which one.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The lock's file cannot be opened.
+    #[error("cannot open the lock `{path}`")]
+    Open {
+        /// Which one.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The lock cannot be taken at all.
+    #[error("cannot lock `{path}`")]
+    Lock {
+        /// Which one.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process holds it.
+    #[error("another pm2-sync is at work on this PM2{}", holder.as_ref().map(|h| format!(": `{}` (pid {}) since {}", h.command, h.pid, h.since)).unwrap_or_default())]
+    Held {
+        /// Who, if it said so.
+        holder: Option<Holder>,
+    },
+    /// The pass was told to stop while it waited.
+    #[error("stopped while waiting for another pm2-sync")]
+    Stopped,
+}
+
+impl Lock {
+    /// Takes the lock of `pm2_home`, waiting for up to `timeout`. `waiting` is told once who is waited for.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(
+        pm2_home: &Utf8Path,
+        command: &str,
+        timeout: Duration,
+        should_stop: &dyn Fn() -> bool,
+        waiting: &mut dyn FnMut(Option<&Holder>),
+    ) -> Result<Self, LockError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(pm2_home)
+            .map_err(|source| LockError::Home {
+                path: pm2_home.to_owned(),
+                source,
+            })?;
+        let path = pm2_home.join("pm2-sync.lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| LockError::Open {
+                path: path.clone(),
+                source,
+            })?;
+        let started = Instant::now();
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(LockError::Lock { path, source }),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let holder = read_holder(&mut file);
+            if started.elapsed() >= timeout {
+                return Err(LockError::Held { holder });
+            }
+            if should_stop() {
+                return Err(LockError::Stopped);
+            }
+            // Most passes are over in a moment: nobody needs to hear of those.
+            if !told && started.elapsed() > Duration::from_millis(300) {
+                told = true;
+                waiting(holder.as_ref());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut lock = Self { file };
+        lock.describe(command);
+        Ok(lock)
+    }
+
+    /// Writes down who holds the lock. Only for messages, so a failure does not matter.
+    fn describe(&mut self, command: &str) {
+        let holder = Holder {
+            pid: std::process::id(),
+            command: command.to_owned(),
+            since: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        };
+        let _ = serde_json::to_vec(&holder).map(|text| {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+            self.file.write_all(&text)
+        });
+    }
+}
+
+fn read_holder(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}

@@ -1,0 +1,244 @@
+//! Everything that is printed: the one module that writes to standard output and standard error.
+//!
+//! Data goes to standard output, everything else to standard error. A reader that goes away ends the output
+//! quietly.
+
+pub mod json;
+mod progress;
+mod table;
+pub mod words;
+
+use std::io::{IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::args::{ColorChoice, Format, GlobalArgs};
+use crate::definitions::Definitions;
+use crate::environment::Environment;
+
+pub use progress::StepProgress;
+pub use table::Table;
+
+/// Where and how to print.
+#[derive(Debug, Clone)]
+pub struct Printer {
+    /// How data is printed.
+    pub format: Format,
+    /// Whether reasons are given in full.
+    pub verbose: bool,
+    /// Whether only errors and data are printed.
+    pub quiet: bool,
+    out_color: bool,
+    err_color: bool,
+    out_width: Option<usize>,
+    err_is_terminal: bool,
+}
+
+/// What a piece of text means, for its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Something is added, or well.
+    Good,
+    /// Something changes, or needs a look.
+    Notice,
+    /// Something is taken away, or wrong.
+    Bad,
+    /// Of less weight.
+    Faint,
+    /// A heading.
+    Strong,
+    /// Nothing in particular.
+    Plain,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Notice => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+            Self::Faint => Style::new().dimmed(),
+            Self::Strong => Style::new().bold(),
+            Self::Plain => Style::new(),
+        }
+    }
+
+    /// The text in this tone's colour.
+    #[must_use]
+    pub fn paint(self, text: &str, color: bool) -> String {
+        if !color || text.is_empty() || self == Self::Plain {
+            return text.to_owned();
+        }
+        let style = self.style();
+        format!("{style}{text}{style:#}")
+    }
+}
+
+impl Printer {
+    /// A printer as the arguments and the terminal say.
+    #[must_use]
+    pub fn new(global: &GlobalArgs, environment: &Environment) -> Self {
+        let out_terminal = std::io::stdout().is_terminal();
+        let err_terminal = std::io::stderr().is_terminal();
+        let color = |terminal: bool| match global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal && environment.var("NO_COLOR").is_none(),
+        };
+        let width = rustix::termios::tcgetwinsize(std::io::stdout())
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|width| *width > 20);
+        Self {
+            format: global.format,
+            verbose: global.verbose,
+            quiet: global.quiet,
+            out_color: color(out_terminal),
+            err_color: color(err_terminal),
+            out_width: if out_terminal {
+                width.or(Some(80))
+            } else {
+                None
+            },
+            err_is_terminal: err_terminal,
+        }
+    }
+
+    /// Whether data is JSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Whether data is coloured.
+    #[must_use]
+    pub fn out_color(&self) -> bool {
+        self.out_color
+    }
+
+    /// Prints data.
+    pub fn data(&self, text: &str) {
+        write_quietly(&mut std::io::stdout().lock(), text);
+    }
+
+    /// Prints data as one JSON object on one line.
+    pub fn json(&self, value: &serde_json::Value) {
+        self.data(&format!("{value}\n"));
+    }
+
+    /// Prints a table of data.
+    pub fn table(&self, table: &Table) {
+        self.data(&table.draw(self.out_width, self.out_color));
+    }
+
+    /// Says something that is not data.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.say(text);
+        }
+    }
+
+    /// Says something that must not be missed.
+    pub fn say(&self, text: &str) {
+        write_quietly(&mut std::io::stderr().lock(), &format!("{text}\n"));
+    }
+
+    /// Says a warning.
+    pub fn warn(&self, text: &str) {
+        let word = Tone::Notice.paint("warning:", self.err_color);
+        self.say(&format!("{word} {text}"));
+    }
+
+    /// Says what went wrong, with all its causes, and what to do.
+    pub fn error(&self, error: &dyn std::error::Error, hint: Option<&str>) {
+        let word = Tone::Bad.paint("error:", self.err_color);
+        self.say(&format!("{word} {}", chain(error)));
+        if let Some(hint) = hint {
+            self.hint(hint);
+        }
+    }
+
+    /// Says what to do.
+    pub fn hint(&self, text: &str) {
+        let word = Tone::Strong.paint("hint:", self.err_color);
+        self.say(&format!("{word} {text}"));
+    }
+
+    /// Draws what was found about definitions; warnings only when `warnings`.
+    pub fn diagnostics(&self, definitions: &Definitions, warnings: bool) {
+        for definition in definitions.daemons.values() {
+            let source = definition.source.as_deref().unwrap_or(b"");
+            for diagnostic in &definition.diagnostics {
+                if diagnostic.is_error() || warnings {
+                    self.say(&self.draw(diagnostic, definition.name.as_str(), source));
+                }
+            }
+        }
+        for stray in &definitions.strays {
+            let word = Tone::Bad.paint("error:", self.err_color);
+            self.say(&format!("{word} {}: {}", stray.path, stray.message));
+        }
+    }
+
+    /// Asks a person at a terminal; whoever is not there says no.
+    #[must_use]
+    pub fn confirms(&self, question: &str) -> bool {
+        if !self.err_is_terminal || !std::io::stdin().is_terminal() {
+            return false;
+        }
+        write_quietly(&mut std::io::stderr().lock(), &format!("{question} [y/N] "));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).is_ok()
+            && matches!(answer.trim(), "y" | "Y" | "yes")
+    }
+
+    /// One diagnostic as text.
+    #[must_use]
+    pub fn draw(&self, diagnostic: &daemon_model::Diagnostic, file: &str, source: &[u8]) -> String {
+        let style = edn_render::DrawStyle {
+            color: self.err_color,
+            width: None,
+        };
+        edn_render::draw(diagnostic, file, source, style)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// A display of steps as they begin and end.
+    #[must_use]
+    pub fn steps(&self, show_values: bool) -> StepProgress {
+        StepProgress::new(
+            self.clone(),
+            self.err_is_terminal && !self.quiet && !self.is_json(),
+            show_values,
+        )
+    }
+}
+
+/// An error and its causes on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // A transparent wrapper shows its cause's own words.
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Writes, and takes a reader that went away for a wish to hear no more.
+fn write_quietly(stream: &mut dyn Write, text: &str) {
+    let written = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.flush());
+    if let Err(error) = written
+        && error.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(i32::from(crate::exit::OK));
+    }
+}

@@ -1,0 +1,72 @@
+//! Signals that end a command between two steps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Set once the command was asked to stop.
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Whether it was asked to stop.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A flag that Ctrl-C or SIGTERM sets; a second one ends the program at once.
+///
+/// # Errors
+/// The operating system's, when handlers cannot be installed.
+pub fn stop_flag() -> std::io::Result<StopFlag> {
+    let flag = StopFlag::default();
+    for signal in [SIGINT, SIGTERM] {
+        // Order matters: the first signal finds the flag unset and only sets it.
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            128 + signal,
+            Arc::clone(&flag.0),
+        )?;
+        signal_hook::flag::register(signal, Arc::clone(&flag.0))?;
+    }
+    Ok(flag)
+}
+
+/// A thread that waits for the wish to stop, ended and joined when dropped.
+pub struct OnStop {
+    handle: signal_hook::iterator::Handle,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Calls `tell` when Ctrl-C or SIGTERM arrives.
+///
+/// # Errors
+/// The operating system's, when the thread or the handlers cannot be had.
+pub fn on_stop(tell: impl Fn() + Send + 'static) -> std::io::Result<OnStop> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let handle = signals.handle();
+    let thread = std::thread::Builder::new()
+        .name("pm2-sync signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                tell();
+            }
+        })?;
+    Ok(OnStop {
+        handle,
+        thread: Some(thread),
+    })
+}
+
+impl Drop for OnStop {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            // It only panics if `tell` does, and then there is nothing left to tell.
+            let _ = thread.join();
+        }
+    }
+}
