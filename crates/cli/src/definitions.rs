@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use daemon_model::{
-    AppSpec, DaemonId, Desired, DesiredDaemon, Diagnostic, DocumentPath, Level, Severity,
+    AppSpec, DaemonId, Desired, DesiredDaemon, Diagnostic, DocumentPath, Finding, Level, Severity,
     SpecContext, check_together,
 };
 use edn_render::Document;
@@ -140,9 +140,7 @@ impl Definitions {
                     if let Some(document) = rendered.document {
                         let (apps, findings) = read_apps(id, document.value(), config);
                         definition.apps = apps;
-                        definition
-                            .diagnostics
-                            .extend(findings.iter().map(|finding| document.diagnose(finding)));
+                        diagnose(&mut definition.diagnostics, &document, &findings);
                         documents.insert(id.clone(), document);
                     }
                     definition
@@ -168,9 +166,7 @@ impl Definitions {
         );
         for (id, findings) in together {
             if let (Some(definition), Some(document)) = (daemons.get_mut(&id), documents.get(&id)) {
-                definition
-                    .diagnostics
-                    .extend(findings.iter().map(|finding| document.diagnose(finding)));
+                diagnose(&mut definition.diagnostics, document, &findings);
             }
         }
         for (id, definition) in &mut daemons {
@@ -250,6 +246,26 @@ impl Definitions {
     }
 }
 
+/// Adds findings with their places: errors first, and no more than anybody reads.
+pub(crate) fn diagnose(
+    diagnostics: &mut Vec<Diagnostic>,
+    document: &Document,
+    findings: &[Finding],
+) {
+    let mut order: Vec<&Finding> = findings.iter().collect();
+    order.sort_by_key(|finding| finding.severity);
+    let room = edn_render::MAX_FINDINGS
+        .saturating_sub(diagnostics.len())
+        .max(1);
+    diagnostics.extend(
+        order
+            .into_iter()
+            .take(room)
+            .map(|finding| document.diagnose(finding)),
+    );
+    diagnostics.sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
+}
+
 fn describe(kind: &ProblemKind) -> String {
     match kind {
         ProblemKind::InvalidId(error) => error.to_string(),
@@ -268,7 +284,7 @@ fn read_apps(
     id: &DaemonId,
     document: &Map<String, Value>,
     config: &Config,
-) -> (Vec<(usize, AppSpec)>, Vec<daemon_model::Finding>) {
+) -> (Vec<(usize, AppSpec)>, Vec<Finding>) {
     let context = SpecContext {
         root: config.root(),
         home: &config.home,

@@ -151,14 +151,15 @@ impl View {
     fn new(line: &[u8], from: usize, length: usize, limit: usize) -> Self {
         let from = from.min(line.len());
         let to = (from + length).clamp(from, line.len());
-        let (before, marked, after) = (
-            shown(&line[..from]),
-            shown(&line[from..to]),
-            shown(&line[to..]),
-        );
+        // Of a line of megabytes only what may be seen is looked at: no character takes more than 4 bytes.
+        let most = limit * 4;
+        let before = shown(&line[from.saturating_sub(most)..from]);
+        let marked = shown(&line[from..to.min(from + most)]);
+        let after = shown(&line[to..line.len().min(to + most)]);
+        let is_short = from <= most && to - from <= most && line.len() - to <= most;
         // The whole line where it fits, else a window around the mark's start.
         let total = width(&before) + width(&marked) + width(&after);
-        if total <= limit {
+        if is_short && total <= limit {
             return Self {
                 column: width(&before),
                 width: width(&marked),
@@ -168,15 +169,16 @@ impl View {
         }
         let lead = limit / 3;
         let head = tail_of(&before, lead);
-        let cut_head = head.len() < before.len();
+        let cut_head = head.len() < before.len() || from > most;
         let marked_part = head_of(&marked, limit - lead);
         let room = (limit - lead).saturating_sub(width(&marked_part));
-        let rest = if marked_part.len() < marked.len() {
+        let cut_mark = marked_part.len() < marked.len() || to - from > most;
+        let rest = if cut_mark {
             String::new()
         } else {
             head_of(&after, room)
         };
-        let cut_tail = marked_part.len() < marked.len() || rest.len() < after.len();
+        let cut_tail = cut_mark || rest.len() < after.len() || line.len() - to > most;
         let front = if cut_head { "..." } else { "" };
         let back = if cut_tail { "..." } else { "" };
         Self {

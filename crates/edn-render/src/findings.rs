@@ -2,9 +2,15 @@
 
 use daemon_model::{Diagnostic, Level, Location, Severity, SourceLabel, Span};
 
+/// How many findings about one file are told. Who has more begins with the first.
+pub const MAX_FINDINGS: usize = 100;
+
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     list: Vec<Diagnostic>,
+    left_out: usize,
+    /// Takes what is said of a finding that is left out.
+    spare: Option<Diagnostic>,
 }
 
 /// A finding that was just added, for what else there is to say of it.
@@ -44,6 +50,10 @@ impl Findings {
     ) -> Added<'_> {
         let mut diagnostic = Diagnostic::new(severity, level, message);
         diagnostic.span = Some(span);
+        if self.list.len() >= MAX_FINDINGS && self.is_broken() {
+            self.left_out += 1;
+            return Added(self.spare.insert(diagnostic));
+        }
         let at = self.list.len();
         self.list.push(diagnostic);
         Added(&mut self.list[at])
@@ -63,6 +73,11 @@ impl Findings {
         }
         self.list
             .sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
+        if self.left_out > 0 {
+            let message = format!("{} more findings are not shown", self.left_out);
+            self.list
+                .push(Diagnostic::new(Severity::Error, Level::Render, message));
+        }
         self.list
     }
 }

@@ -30,6 +30,7 @@ use daemon_model::{Diagnostic, Finding, PathSegment, Place, Span};
 use serde_json::{Map, Value};
 
 pub use draw::{DrawStyle, draw};
+pub use findings::MAX_FINDINGS;
 pub use json::{header, to_json};
 
 use findings::{Findings, Lines};

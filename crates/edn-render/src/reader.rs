@@ -124,7 +124,8 @@ impl<'a> Reader<'a, '_> {
                 .form
                 .or_else(|| discarded.map(|span| Node::new(Kind::Map(Vec::new()), span))));
         };
-        let end = self.text.len();
+        // What is missing is missing after the last text, not after the blank lines behind it.
+        let end = self.text.trim_end_matches(is_space).len();
         let (what, opened) = match frame.open {
             Open::Vector => ("`[` is never closed", true),
             Open::List => ("`(` is never closed", true),

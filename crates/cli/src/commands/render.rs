@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::args::{GlobalArgs, RenderCommand, VariantArgs};
 use crate::artifacts;
 use crate::config::Config;
-use crate::definitions::Definitions;
+use crate::definitions::{Definitions, diagnose};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
@@ -304,16 +304,19 @@ fn read_file(
         };
         let apps = document.value().get("apps").and_then(Value::as_array);
         let mut specs = Vec::new();
+        let mut all = Vec::new();
         for (index, app) in apps.into_iter().flatten().enumerate() {
             let place = DocumentPath::root().key("apps").index(index);
             let (spec, findings) = AppSpec::read(&id, app, &place, &context);
             specs.extend(spec.map(|spec| (index, spec)));
-            diagnostics.extend(findings.iter().map(|finding| document.diagnose(finding)));
+            all.extend(findings);
         }
-        for findings in daemon_model::check_together([(&id, &specs[..])]).values() {
-            diagnostics.extend(findings.iter().map(|finding| document.diagnose(finding)));
-        }
-        diagnostics.sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
+        all.extend(
+            daemon_model::check_together([(&id, &specs[..])])
+                .into_values()
+                .flatten(),
+        );
+        diagnose(&mut diagnostics, document, &all);
     }
     Ok((source, rendered.document, diagnostics))
 }

@@ -164,7 +164,9 @@ pub fn summary(report: &SyncReport) -> String {
             words::counted(broken, "definition", "definitions")
         ));
     }
-    let state = if report.after.is_in_sync() {
+    let state = if report.after.is_in_sync() && broken > 0 {
+        format!("the rest is {}", in_sync(&report.after))
+    } else if report.after.is_in_sync() {
         in_sync(&report.after)
     } else if report.applied.steps.is_empty() {
         "nothing done".to_owned()
