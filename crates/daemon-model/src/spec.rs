@@ -697,16 +697,13 @@ fn read_env(
     env
 }
 
+/// How many processes there are is no matter of any one of them, so it does not count.
 fn digest(spec: &AppSpec) -> SpecDigest {
     let canonical = sorted(&json!({
         "name": spec.name,
         "script": spec.script,
         "cwd": spec.cwd,
         "exec_mode": spec.exec_mode.as_pm2(),
-        "instances": match spec.instances {
-            Instances::Count(count) => json!(count),
-            Instances::PerCpu { less } => json!(-i64::from(less)),
-        },
         "attributes": spec.attributes,
         "env": spec.env.iter().map(|(key, value)| (key.clone(), json!(env_text(value)))).collect::<Map<_, _>>(),
     }));

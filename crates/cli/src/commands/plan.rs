@@ -76,10 +76,16 @@ fn print(survey: &Survey, printer: &Printer, show_values: bool) {
             printer.note(&in_sync(plan));
         }
     } else {
-        printer.note(&format!(
-            "{}; run `pm2-sync sync` to do it",
-            words::plan_counts(plan)
-        ));
+        let can_be_done = plan
+            .steps
+            .iter()
+            .any(|step| step.action.word() != "blocked");
+        let advice = if can_be_done {
+            "; run `pm2-sync sync` to do it"
+        } else {
+            ""
+        };
+        printer.note(&format!("{}{advice}", words::plan_counts(plan)));
     }
 }
 
@@ -93,8 +99,18 @@ pub fn in_sync(plan: &daemon_model::Plan) -> String {
         .map(|app| &app.daemon)
         .collect();
     let processes: usize = plan.apps.iter().map(daemon_model::AppState::running).sum();
+    let degraded = plan
+        .apps
+        .iter()
+        .filter(|app| app.condition == daemon_model::Condition::Degraded)
+        .count();
+    let but = if degraded > 0 {
+        format!(", {degraded} degraded")
+    } else {
+        String::new()
+    };
     format!(
-        "in sync: {}, {} running",
+        "in sync: {}, {} running{but}",
         words::counted(daemons.len(), "daemon", "daemons"),
         words::counted(processes, "process", "processes")
     )

@@ -1,0 +1,267 @@
+//! A workspace, a private PM2 and the binary in a hermetic environment.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use pm2_client::{Deadlines, ProcessAdapter, ProcessRecord, SocketAdapter};
+use pm2_testbed::Testbed;
+use serde_json::Value;
+
+/// A workspace on a private PM2, which starts when something needs it.
+pub struct Env {
+    pub bed: Testbed,
+    pub root: Utf8PathBuf,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Env {
+    /// An empty workspace.
+    pub fn new() -> Self {
+        let bed = Testbed::home_only();
+        let root = bed.dir().join("w");
+        std::fs::create_dir_all(root.join("system/daemons")).unwrap();
+        Self { bed, root }
+    }
+
+    /// Writes a definition in place, as an editor that truncates does.
+    pub fn define(&self, id: &str, edn: &str) {
+        self.write(&format!("system/daemons/{id}/ecosystem.pm2.edn"), edn);
+    }
+
+    /// Writes any file of the workspace.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Removes a daemon's directory.
+    pub fn undefine(&self, id: &str) {
+        std::fs::remove_dir_all(self.root.join("system/daemons").join(id)).unwrap();
+    }
+
+    /// The binary with an environment that holds nothing of the caller's but PATH.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("pm2-sync"));
+        command
+            .args(args)
+            .current_dir(&self.root)
+            .env_clear()
+            .envs(self.bed.env())
+            .env("PM2_HOME", self.bed.home())
+            .env("PM2_SYNC_PM2", pm2_testbed::pm2_bin())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, args: &[&str]) -> Done {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(args).output().unwrap();
+        Done {
+            code: status.code().unwrap_or(-1),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    /// Runs it and insists on how it ends.
+    #[track_caller]
+    pub fn expect(&self, code: i32, args: &[&str]) -> Done {
+        let done = self.run(args);
+        assert_eq!(done.code, code, "{args:?}\n{}\n{}", done.out, done.err);
+        done
+    }
+
+    /// The same with `--format json`; the object it prints.
+    #[track_caller]
+    pub fn json(&self, code: i32, args: &[&str]) -> Value {
+        let args: Vec<&str> = args.iter().copied().chain(["--format", "json"]).collect();
+        let done = self.expect(code, &args);
+        let value: Value =
+            serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+        assert_eq!(value["version"], 1);
+        value
+    }
+
+    /// A sync that must succeed, and after which a second one does nothing.
+    #[track_caller]
+    pub fn sync(&self) -> Done {
+        let done = self.expect(0, &["sync"]);
+        self.expect(0, &["plan"]);
+        let again = self.expect(0, &["sync"]);
+        assert_eq!(again.out, "", "the second sync did something");
+        done
+    }
+
+    /// What PM2 lists.
+    pub fn list(&self) -> Vec<ProcessRecord> {
+        SocketAdapter::connect(self.bed.home(), Deadlines::default())
+            .unwrap()
+            .list()
+            .unwrap()
+    }
+
+    /// The processes of one name.
+    pub fn named(&self, name: &str) -> Vec<ProcessRecord> {
+        let mut list = self.list();
+        list.retain(|record| record.name == name);
+        list
+    }
+
+    /// The pid of the only process of a name.
+    #[track_caller]
+    pub fn pid(&self, name: &str) -> u32 {
+        let list = self.named(name);
+        assert_eq!(list.len(), 1, "processes called {name}: {list:?}");
+        list[0]
+            .pid
+            .unwrap_or_else(|| panic!("{name} does not run: {list:?}"))
+    }
+
+    /// Waits until the only process of a name runs with these arguments.
+    #[track_caller]
+    pub fn wait_for_args(&self, name: &str, args: &[&str]) {
+        pm2_testbed::wait_for(|| match &self.named(name)[..] {
+            [only] => only
+                .pid
+                .is_some_and(|pid| command_line(pid).get(1..).is_some_and(|has| has == args)),
+            _ => false,
+        });
+    }
+
+    pub fn artifact(&self, id: &str) -> Utf8PathBuf {
+        self.root.join(format!(".generated/pm2/{id}.json"))
+    }
+
+    /// Text with the paths of this test replaced, so that snapshots are the same everywhere.
+    pub fn redact(&self, text: &str) -> String {
+        text.replace(self.root.as_str(), "[WORKSPACE]")
+            .replace(self.bed.home().as_str(), "[PM2_HOME]")
+    }
+
+    /// Starts `watch`; it ends with the value.
+    pub fn watch(&self, args: &[&str]) -> Watch {
+        let args: Vec<&str> = ["watch"].into_iter().chain(args.iter().copied()).collect();
+        let mut child = self
+            .command(&args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let streams: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
+        for stream in streams {
+            let lines = Arc::clone(&lines);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            });
+        }
+        let watch = Watch { child, lines };
+        watch.wait_for_line("watching");
+        watch
+    }
+}
+
+/// A running `watch`.
+pub struct Watch {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watch {
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Waits for a line that contains `text`.
+    #[track_caller]
+    pub fn wait_for_line(&self, text: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !self.lines().iter().any(|line| line.contains(text)) {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "no line with `{text}`:\n{}",
+                self.lines().join("\n")
+            );
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks it to stop; its exit status.
+    pub fn stop(mut self) -> i32 {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One app that sleeps, as EDN.
+pub fn sleeper(name: &str, seconds: u32) -> String {
+    format!("{{:apps [{{:name \"{name}\" :script \"/bin/sleep\" :args [\"{seconds}\"]}}]}}")
+}
+
+/// The command line of a live process.
+pub fn command_line(pid: u32) -> Vec<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+        .unwrap_or_default()
+        .split_terminator('\0')
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// The environment of a live process.
+pub fn environ(pid: u32) -> std::collections::BTreeMap<String, String> {
+    String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default())
+        .split_terminator('\0')
+        .filter_map(|variable| variable.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The working directory of a live process.
+pub fn cwd(pid: u32) -> Utf8PathBuf {
+    let path = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+    Utf8Path::from_path(&path).unwrap().to_owned()
+}
