@@ -241,6 +241,20 @@ impl AppSpec {
         &self.digest
     }
 
+    /// Whether PM2 can merge the app into the record of a process. It takes a value that reads as `null` for "remove
+    /// this key".
+    ///
+    /// Source: PM2 7.0.4, `lib/Utility.js`, `extendMix` (a loose comparison, so a list of one such text counts too).
+    #[must_use]
+    pub fn survives_merging(&self) -> bool {
+        let is_null_text = |value: &Value| match value {
+            Value::String(text) => text == "null",
+            Value::Array(items) => items.len() == 1 && items[0].as_str() == Some("null"),
+            _ => false,
+        };
+        self.name != "null" && !self.attributes.values().any(is_null_text)
+    }
+
     /// Whether the processes are expected to be running: not so for `:autostart false`.
     #[must_use]
     pub fn starts_by_itself(&self) -> bool {
@@ -683,9 +697,6 @@ fn read_env(
     // PM2 lets `port` win over a PORT of `env`, and a chosen `env_NAME` over both.
     if let Some(port) = values.get("port").filter(|port| port.as_f64() != Some(0.0)) {
         env.insert("PORT".to_owned(), port.clone());
-    }
-    if let Some(io) = values.get("io") {
-        env.insert("io".to_owned(), env_value(io));
     }
     if let Some(name) = context.env_name
         && let Some(Value::Object(block)) = app.get(&format!("env_{name}"))

@@ -276,8 +276,7 @@ fn change(
     Ok(())
 }
 
-/// Takes each process out and starts a new one in its place. Of a cluster app the new one comes first, so that
-/// somebody always listens.
+/// Takes each process out and starts a new one in its place.
 fn replace(
     spec: &AppSpec,
     targets: &[Target],
@@ -285,27 +284,57 @@ fn replace(
     context: &ApplyContext<'_>,
     launch: &Launch,
 ) -> Result<(), StepError> {
-    let payload = launch.prepare(1)?;
     let verification = Verification::new(spec, context);
-    for target in targets {
-        let record = find(target, adapter)?;
-        let rolling = launch.is_cluster()
-            && record.status == Status::Online
+    let records = targets
+        .iter()
+        .map(|target| find(target, adapter))
+        .collect::<Result<Vec<_>, _>>()?;
+    let serves = |record: &ProcessRecord| {
+        record.status == Status::Online
             && record
                 .pm2_env
                 .get("exec_mode")
                 .and_then(serde_json::Value::as_str)
-                == Some("cluster_mode");
-        let mut started = Vec::new();
-        if rolling {
-            started = adapter.prepare(&payload)?;
+                == Some("cluster_mode")
+    };
+    let mut started = Vec::new();
+    if launch.is_cluster()
+        && spec.starts_by_itself()
+        && spec.survives_merging()
+        && records.iter().all(serves)
+    {
+        roll(&records, adapter, launch, &mut started)?;
+    } else {
+        let payload = launch.prepare(1)?;
+        for record in &records {
+            adapter.stop_watch(record.pm_id)?;
+            adapter.delete(record.pm_id)?;
+            started.extend(adapter.prepare(&payload)?);
         }
+    }
+    verification.run(&started, &BTreeMap::new(), adapter)
+}
+
+/// Of a cluster app the new worker comes before the old one goes, so that somebody always listens. Each new worker
+/// is then reloaded to be exact: it was started to tell when it is ready, and counts on from the old ones.
+fn roll(
+    records: &[ProcessRecord],
+    adapter: &mut dyn ProcessAdapter,
+    launch: &Launch,
+    started: &mut Vec<PmId>,
+) -> Result<(), StepError> {
+    let payload = launch.prepare_ready()?;
+    for record in records {
+        started.extend(adapter.prepare(&payload)?);
         adapter.stop_watch(record.pm_id)?;
         adapter.delete(record.pm_id)?;
-        if !rolling {
-            started = adapter.prepare(&payload)?;
-        }
-        verification.run(&started, &BTreeMap::new(), adapter)?;
+    }
+    let list = adapter.list()?;
+    for (id, number) in started.iter().zip(0..) {
+        let Some(record) = list.iter().find(|record| record.pm_id == *id) else {
+            return Err(VerifyError::NotListed(*id).into());
+        };
+        adapter.reload(*id, &launch.current_conf_as(record, number)?)?;
     }
     Ok(())
 }

@@ -169,6 +169,9 @@ impl Launch {
             env.insert("PYTHONUNBUFFERED".into(), json!("1"));
         }
         env.insert("PM2_HOME".into(), json!(pm2_home));
+        if let Some(io) = spec.attribute("io") {
+            env.insert("io".into(), json!(io.to_string()));
+        }
         Ok(Self {
             record,
             env,
@@ -188,11 +191,42 @@ impl Launch {
         Ok(Prepare::new(payload)?)
     }
 
+    /// The message that starts one process which counts as started only once it is ready: it says so, or PM2's time
+    /// for it is over. Its record is exact only after a reload with [`current_conf_as`](Self::current_conf_as).
+    ///
+    /// # Errors
+    /// [`ResolveError::Message`] when PM2 would not survive it.
+    pub fn prepare_ready(&self) -> Result<Prepare, ResolveError> {
+        let mut payload = self.prepare(1)?.as_map().clone();
+        payload.insert("wait_ready".into(), json!(true));
+        Ok(Prepare::new(payload)?)
+    }
+
     /// The message that turns `current` into this app: what the process has and the app has not is removed.
     ///
     /// # Errors
     /// [`ResolveError::Message`] when PM2 would not survive it.
     pub fn current_conf(&self, current: &ProcessRecord) -> Result<CurrentConf, ResolveError> {
+        self.conf(current, None)
+    }
+
+    /// The same, and the process becomes the instance of this number.
+    ///
+    /// # Errors
+    /// [`ResolveError::Message`] when PM2 would not survive it.
+    pub fn current_conf_as(
+        &self,
+        current: &ProcessRecord,
+        instance: u32,
+    ) -> Result<CurrentConf, ResolveError> {
+        self.conf(current, Some(instance))
+    }
+
+    fn conf(
+        &self,
+        current: &ProcessRecord,
+        instance: Option<u32>,
+    ) -> Result<CurrentConf, ResolveError> {
         let mut conf = self.record.clone();
         let mut env = self.env.clone();
         let files = self.spec.files(&self.pm2_home, Some(current.pm_id.0));
@@ -209,15 +243,30 @@ impl Launch {
         if let Some(id) = nested.or_else(|| current.pm2_env.get("unique_id")) {
             env.insert("unique_id".into(), id.clone());
         }
-        if let Some(counter) = self.spec.text("increment_var")
-            && let Some(value) = current.pm2_env.get(counter)
-        {
-            env.insert(counter.to_owned(), value.clone());
-        }
         let instance_var = self
             .spec
             .text("instance_var")
             .unwrap_or("NODE_APP_INSTANCE");
+        if let Some(counter) = self.spec.text("increment_var") {
+            // PM2 counts up from the app's own value of the variable (lib/God.js, `injectVariables`).
+            let value = match instance {
+                Some(instance) => {
+                    let first = env
+                        .get(counter)
+                        .map(env_text)
+                        .and_then(|text| text.parse::<f64>().ok());
+                    Some(json!(first.unwrap_or(0.0) + f64::from(instance)))
+                }
+                None => current.pm2_env.get(counter).cloned(),
+            };
+            if let Some(value) = value {
+                conf.insert(counter.to_owned(), value.clone());
+                env.insert(counter.to_owned(), value);
+            }
+        }
+        if let Some(instance) = instance {
+            conf.insert(instance_var.to_owned(), json!(instance));
+        }
         for key in current.pm2_env.keys() {
             let stays = conf.contains_key(key)
                 || env.contains_key(key)
@@ -280,7 +329,17 @@ fn find_interpreter(
     script: &Utf8Path,
     host: &dyn Host,
 ) -> Result<String, ResolveError> {
-    let installed = |name: &str| host.find_command(name).is_some();
+    // With a slash it is a path, which the process resolves in its own directory.
+    let installed = |name: &str| {
+        if name.contains('/') {
+            matches!(
+                host.file_kind(&spec.cwd().join(name)),
+                FileKind::Text | FileKind::Binary
+            )
+        } else {
+            host.find_command(name).is_some()
+        }
+    };
     if let Some(wanted) = spec.text("exec_interpreter") {
         if let Some((_, version)) = wanted.split_once("node@") {
             let node = host

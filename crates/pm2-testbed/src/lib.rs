@@ -5,7 +5,6 @@
 //! also when the test panics.
 
 #![expect(
-    clippy::panic,
     clippy::expect_used,
     clippy::unwrap_used,
     reason = "for tests only: what goes wrong here fails the test at once"

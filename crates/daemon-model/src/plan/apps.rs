@@ -320,7 +320,7 @@ impl AppChange {
     fn into_step(self, app: &AppSpec) -> (Action, Vec<Reason>) {
         let spec = Box::new(app.clone());
         let targets = self.targets;
-        let cost = if replaced_only(app) {
+        let cost = if !app.survives_merging() {
             Cost::Replace
         } else {
             self.cost
@@ -337,18 +337,6 @@ impl AppChange {
         };
         (action, self.reasons)
     }
-}
-
-/// Whether PM2 would misread the app in a restart: it takes a value that reads as `null` for "remove this key".
-///
-/// Source: PM2 7.0.4, `lib/Utility.js`, `extendMix` (a loose comparison, so a list of one such text counts too).
-fn replaced_only(app: &AppSpec) -> bool {
-    let is_null_text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text == "null",
-        serde_json::Value::Array(items) => items.len() == 1 && items[0].as_str() == Some("null"),
-        _ => false,
-    };
-    app.name() == "null" || app.attributes().any(|(_, value)| is_null_text(value))
 }
 
 fn changes_of(world: &World<'_>, app: &AppSpec, kept: &[&ObservedProcess]) -> AppChange {
