@@ -214,6 +214,19 @@ mod tests {
     #[test]
     fn an_unknown_setting_says_what_was_meant() {
         let error = Settings::read(b"{:on-remov :stop\n :daemons 3}").unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"
+        the settings are broken, so nothing was changed
+        error: on-remov: unknown setting `:on-remov`
+         --> pm2-sync.edn:1:2
+          |
+        1 | {:on-remov :stop
+          |  ^^^^^^^^^
+        help: did you mean `:on-remove`?
+        error: daemons: expected a path as a string
+         --> pm2-sync.edn:2:11
+          |
+        2 |  :daemons 3}
+          |           ^
+        ");
     }
 }

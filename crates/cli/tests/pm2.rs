@@ -1,11 +1,5 @@
 //! The main job, end to end, on real PM2.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
 mod common;
 
 use std::os::unix::fs::PermissionsExt;

@@ -15,10 +15,10 @@ pub(crate) fn starts_number(token: &str) -> bool {
     rest.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Reads a number. Plain decimals are left to edn-format; it does not know the other forms.
+/// Reads a number. Plain integers are left to edn-format; it does not know the other forms.
 pub(crate) fn number(token: &str) -> Result<Kind, Fault> {
     let invalid = || whole(format!("invalid number `{token}`"));
-    let number = plain_decimal(token)
+    let number = plain_integer(token)
         .or_else(|| integer(token))
         .or_else(|| decimal(token))
         .map_or_else(|| ratio(token).ok_or_else(invalid)?, Ok)?;
@@ -35,23 +35,17 @@ fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn plain_decimal(token: &str) -> Option<f64> {
+/// A plain integer. Of decimals edn-format loses the last digit.
+fn plain_integer(token: &str) -> Option<f64> {
     let unsigned = token.strip_prefix('-').unwrap_or(token);
-    let (head, fraction) = match unsigned.split_once('.') {
-        Some((head, fraction)) => (head, Some(fraction)),
-        None => (unsigned, None),
-    };
-    let plain = digits(head)
-        && (head == "0" || !head.starts_with('0'))
-        && head.len() <= 15
-        && fraction.is_none_or(|fraction| digits(fraction) && fraction.len() <= 15);
+    let plain =
+        digits(unsigned) && (unsigned == "0" || !unsigned.starts_with('0')) && unsigned.len() <= 15;
     if !plain {
         return None;
     }
     match edn_format::parse_str(token).ok()? {
         #[expect(clippy::cast_precision_loss, reason = "at most 15 digits")]
         edn_format::Value::Integer(n) => Some(n as f64),
-        edn_format::Value::Float(n) => Some(n.into_inner()),
         _ => None,
     }
 }

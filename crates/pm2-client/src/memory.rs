@@ -99,6 +99,11 @@ impl MemoryAdapter {
         self.world().faults.push((method, skip, fault));
     }
 
+    /// Forgets the faults that have not been met yet.
+    pub fn forget_faults(&self) {
+        self.world().faults.clear();
+    }
+
     /// Says how processes of the script at this path behave from now on.
     pub fn behave(&self, script: &str, behaviour: Behaviour) {
         self.world().behaviours.insert(script.to_owned(), behaviour);

@@ -29,6 +29,14 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Puts the rows in order of their text, first column first.
+    pub fn sort(&mut self) {
+        let text = |row: &Vec<(String, Tone)>| -> Vec<String> {
+            row.iter().map(|(text, _)| text.clone()).collect()
+        };
+        self.rows.sort_by_cached_key(text);
+    }
+
     /// Whether it has no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -255,10 +255,11 @@ pub fn status_table(plan: &Plan, now_ms: u64, detail: Detail) -> Table {
                 dash(),
                 dash(),
                 dash(),
-                ("definition broken".to_owned(), Tone::Bad),
+                ("broken".to_owned(), Tone::Bad),
             ]);
         }
     }
+    table.sort();
     table
 }
 
@@ -269,7 +270,7 @@ pub fn state(app: &AppState, plan: &Plan, detail: Detail) -> (String, Tone) {
         .steps
         .iter()
         .filter(|step| step.daemon == app.daemon && step.app == app.app)
-        .map(|step| format!("{}: {}", action(&step.action), reasons(step, detail)))
+        .map(|step| reasons(step, detail))
         .collect();
     let (word, tone) = match app.condition {
         Condition::InSync => ("in sync".to_owned(), Tone::Good),
@@ -279,7 +280,7 @@ pub fn state(app: &AppState, plan: &Plan, detail: Detail) -> (String, Tone) {
             "on hold: differs, but asks to be left".to_owned(),
             Tone::Notice,
         ),
-        Condition::Broken => ("definition broken".to_owned(), Tone::Bad),
+        Condition::Broken => ("broken".to_owned(), Tone::Bad),
         Condition::Held => ("removal held".to_owned(), Tone::Bad),
         Condition::Kept => ("no definition, kept".to_owned(), Tone::Notice),
         Condition::Leaving => (

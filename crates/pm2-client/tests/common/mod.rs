@@ -122,8 +122,8 @@ impl World {
         }
     }
 
-    pub fn plan(&mut self, daemons: &[(&str, &[Value])]) -> Plan {
-        let desired = Desired {
+    fn desired(&self, daemons: &[(&str, &[Value])]) -> Desired {
+        Desired {
             daemons: daemons
                 .iter()
                 .map(|(id, apps)| {
@@ -131,12 +131,20 @@ impl World {
                     (DaemonId::new(id).unwrap(), DesiredDaemon::Apps(apps))
                 })
                 .collect(),
-        };
+        }
+    }
+
+    pub fn plan(&mut self, daemons: &[(&str, &[Value])]) -> Plan {
+        let policy = self.policy();
+        self.plan_with(daemons, &policy)
+    }
+
+    pub fn plan_with(&mut self, daemons: &[(&str, &[Value])], policy: &Policy) -> Plan {
         let observed = Observed {
             processes: self.list().iter().map(observe).collect(),
             ..Observed::default()
         };
-        plan(&desired, &observed, &self.policy())
+        plan(&self.desired(daemons), &observed, policy)
     }
 
     pub fn list(&mut self) -> Vec<ProcessRecord> {
@@ -145,7 +153,17 @@ impl World {
 
     /// One pass; what became of it.
     pub fn pass(&mut self, daemons: &[(&str, &[Value])]) -> ApplyReport<StepError> {
-        let plan = self.plan(daemons);
+        let policy = self.policy();
+        self.pass_with(daemons, &policy)
+    }
+
+    /// The same, as a policy says.
+    pub fn pass_with(
+        &mut self,
+        daemons: &[(&str, &[Value])],
+        policy: &Policy,
+    ) -> ApplyReport<StepError> {
+        let plan = self.plan_with(daemons, policy);
         let around = self.around();
         let context = ApplyContext {
             workspace: &self.root,

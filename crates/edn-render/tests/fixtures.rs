@@ -1,0 +1,22 @@
+//! One rule of the reader or the renderer in each file of `fixtures/render`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use edn_render::{DrawStyle, Options, draw, read, to_json};
+
+#[test]
+fn every_rule_of_the_renderer() {
+    insta::glob!("../../../fixtures/render", "*.edn", |path| {
+        let source = std::fs::read(path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let rendered = read(&source, &Options::default());
+        let mut text = String::new();
+        for found in &rendered.diagnostics {
+            text += &draw(found, name, &source, DrawStyle::default());
+        }
+        if let Some(document) = &rendered.document {
+            text += &to_json(document.value(), None);
+        }
+        insta::assert_snapshot!(text);
+    });
+}

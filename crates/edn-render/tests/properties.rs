@@ -1,0 +1,141 @@
+//! What must hold for every input.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use edn_render::{Options, read, read_map};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+/// A value as EDN text.
+fn edn(value: &Value) -> String {
+    match value {
+        Value::Null => "nil".to_owned(),
+        Value::Object(map) => {
+            let entries: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{} {}", edn(&json!(key)), edn(value)))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(edn).collect::<Vec<_>>().join(" ")),
+        Value::String(text) => {
+            let mut out = String::from("\"");
+            for c in text.chars() {
+                match c {
+                    '"' | '\\' => out.extend(['\\', c]),
+                    '\n' => out.push_str("\\n"),
+                    c => out.push(c),
+                }
+            }
+            out + "\""
+        }
+        other => other.to_string(),
+    }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-1_000_000_i64..1_000_000).prop_map(Value::from),
+        (-1e9..1e9_f64)
+            .prop_filter("not whole", |n| n.fract() != 0.0)
+            .prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map("[a-zA-Z_ é漢]{1,8}", inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// Where edn-format 3.3.0 is known to differ on whole files, so that its answer says nothing.
+fn edn_format_is_reliable(text: &str) -> bool {
+    // It takes comments and discards before a closing bracket, metadata, and other tags for errors, and what follows
+    // the first form for nothing; it panics on `\u` before what is not ASCII.
+    !text.contains([';', '#', '^', '\\', '\u{feff}'])
+        && text.is_ascii()
+        // `1.` and `.5`, signs and octal numbers are read otherwise.
+        && !text.contains(['.', '+', '/', '\'', '@', '~', '`'])
+        && !text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.starts_with('0') && word.len() > 1)
+}
+
+fn from_edn_format(value: &edn_format::Value) -> Option<Value> {
+    use edn_format::Value as Edn;
+    Some(match value {
+        Edn::Nil => Value::Null,
+        Edn::Boolean(value) => json!(value),
+        Edn::Integer(number) => json!(number),
+        Edn::String(text) => json!(text),
+        Edn::Keyword(keyword) => json!(keyword.name()),
+        Edn::Symbol(symbol) => json!(symbol.to_string()),
+        Edn::Vector(items) | Edn::List(items) => {
+            Value::Array(items.iter().map(from_edn_format).collect::<Option<_>>()?)
+        }
+        Edn::Map(entries) => {
+            let mut map = Map::new();
+            for (key, value) in entries {
+                let key = match key {
+                    Edn::Keyword(keyword) => keyword.name().to_owned(),
+                    Edn::String(text) => text.clone(),
+                    _ => return None,
+                };
+                map.insert(key, from_edn_format(value)?);
+            }
+            Value::Object(map)
+        }
+        _ => return None,
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_reads_back_the_same(value in value()) {
+        let text = format!("{{:v {}}}", edn(&value));
+        let document = read_map(text.as_bytes()).map_err(|found| TestCaseError::fail(format!("{text}: {found:?}")))?;
+        prop_assert_eq!(&document.value()["v"], &value);
+        // An artifact reads back as what was rendered.
+        let printed = edn_render::to_json(document.value(), Some("header"));
+        let parsed = edn_render::artifact::parse(printed.as_bytes()).unwrap();
+        prop_assert_eq!(&parsed, document.value());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let rendered = read(&bytes, &Options::default());
+        for found in &rendered.diagnostics {
+            edn_render::draw(found, "x.edn", &bytes, edn_render::DrawStyle { color: true, width: Some(40) });
+        }
+    }
+
+    #[test]
+    fn no_edn_like_text_makes_it_panic(text in r#"[\[\](){}#_^:"\\;,'/@~`a-c0-9.\-+ \n\té😀]{0,80}"#) {
+        let rendered = read(text.as_bytes(), &Options::default());
+        for found in &rendered.diagnostics {
+            let span = found.span.unwrap();
+            prop_assert!(span.start <= span.end && span.end <= text.len(), "{:?}", found);
+            edn_render::draw(found, "x.edn", text.as_bytes(), edn_render::DrawStyle::default());
+        }
+        prop_assert_eq!(rendered.document.is_none(), rendered.diagnostics.iter().any(daemon_model::Diagnostic::is_error));
+    }
+
+    #[test]
+    fn where_edn_format_reads_a_whole_file_it_reads_the_same(text in r#"\{:v [\[\](){}:"a-c0-9 ,]{0,40}\}"#) {
+        prop_assume!(edn_format_is_reliable(&text));
+        if let (Ok(theirs), Ok(ours)) = (edn_format::parse_str(&text), read_map(text.as_bytes()))
+            && let Some(theirs) = from_edn_format(&theirs)
+        {
+            prop_assert_eq!(Value::Object(ours.value().clone()), theirs, "{}", text);
+        }
+    }
+
+    #[test]
+    fn rendering_is_a_function_of_its_input(text in r#"\{:apps \[\{:name "[a-c]" :env \{:[a-c] [1-9][0-9]{0,2}\}\}\]\}"#) {
+        let once = read(text.as_bytes(), &Options::default()).document.unwrap();
+        let again = read(text.as_bytes(), &Options::default()).document.unwrap();
+        prop_assert_eq!(edn_render::to_json(once.value(), None), edn_render::to_json(again.value(), None));
+    }
+}

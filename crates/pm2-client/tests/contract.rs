@@ -1,0 +1,494 @@
+//! One set of scenarios, run on real PM2 and on the fake: a fake that behaves otherwise than PM2 fails it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod common;
+
+use camino::Utf8PathBuf;
+use common::{Machine, World};
+use daemon_model::{AppSpec, env_text};
+use pm2_client::{
+    AdapterError, CurrentConf, Deadlines, Launch, MemoryAdapter, PmId, Prepare, ProcessRecord,
+    SocketAdapter, Status,
+};
+use pm2_testbed::{Testbed, wait_for};
+use serde_json::{Map, Value, json};
+
+/// Anything that is a PM2, with a directory for its apps.
+struct Bench {
+    world: World,
+    // Ends its PM2 when dropped.
+    _bed: Option<Testbed>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Bench {
+    fn real() -> Self {
+        let bed = Testbed::start();
+        let world = World {
+            root: bed.dir().to_owned(),
+            pm2_home: bed.home().to_owned(),
+            machine: Machine { env: bed.env() },
+            adapter: Box::new(SocketAdapter::connect(bed.home(), Deadlines::default()).unwrap()),
+        };
+        Self {
+            world,
+            _bed: Some(bed),
+            _dir: None,
+        }
+    }
+
+    fn memory() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let world = World {
+            pm2_home: root.join("h"),
+            root,
+            machine: Machine {
+                env: [("PATH".to_owned(), path)].into(),
+            },
+            adapter: Box::new(MemoryAdapter::new()),
+        };
+        Self {
+            world,
+            _bed: None,
+            _dir: Some(dir),
+        }
+    }
+
+    fn launch(&self, app: &Value) -> Launch {
+        let spec: AppSpec = self.world.spec("d", app);
+        let world = &self.world;
+        Launch::resolve(&spec, &world.root, &world.pm2_home, &world.machine).unwrap()
+    }
+
+    fn start(&mut self, app: &Value, count: u32) -> Vec<PmId> {
+        let payload = self.launch(app).prepare(count).unwrap();
+        self.world.adapter.prepare(&payload).unwrap()
+    }
+
+    fn get(&mut self, id: PmId) -> ProcessRecord {
+        let list = self.world.list();
+        list.into_iter().find(|record| record.pm_id == id).unwrap()
+    }
+
+    fn restart(&mut self, id: PmId, app: &Value) -> Result<(), AdapterError> {
+        let current = self.get(id);
+        let conf = self.launch(app).current_conf(&current).unwrap();
+        self.world.adapter.restart(id, &conf)
+    }
+}
+
+/// Runs a scenario on both.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod real { $( #[test] fn $name() { super::$name(&mut super::Bench::real()); } )* }
+        mod memory { $( #[test] fn $name() { super::$name(&mut super::Bench::memory()); } )* }
+    };
+}
+
+on_both! {
+    an_empty_pm2_lists_nothing
+    instances_are_numbered_from_the_lowest_free
+    numbers_begin_anew_when_the_list_is_empty
+    a_restart_merges_removes_and_keeps_the_label
+    an_environment_is_replaced_as_a_whole
+    stopping_twice_is_fine_and_keeps_the_record
+    unknown_numbers_are_refused
+    log_files_are_numbered_unless_merged
+    variables_go_over_the_record
+    a_process_without_autostart_is_listed_stopped
+    switching_a_watch_off_is_always_fine
+    another_connection_sees_the_same
+    the_live_process_is_what_was_asked_for
+    a_cluster_worker_carries_its_record
+    hostile_apps_leave_pm2_alive
+}
+
+fn sleeper() -> Value {
+    json!({ "name": "s", "script": "/bin/sleep", "args": ["1000"], "kill_retry_time": 10 })
+}
+
+fn with(more: Value) -> Value {
+    let mut app = sleeper();
+    for (key, value) in more.as_object().unwrap() {
+        app[key] = value.clone();
+    }
+    app
+}
+
+fn an_empty_pm2_lists_nothing(bench: &mut Bench) {
+    assert_eq!(bench.world.list(), []);
+    assert!(
+        bench
+            .world
+            .adapter
+            .daemon_version()
+            .unwrap()
+            .starts_with("7.")
+    );
+}
+
+fn instances_are_numbered_from_the_lowest_free(bench: &mut Bench) {
+    let ids = bench.start(&sleeper(), 3);
+    let numbers = |bench: &mut Bench| -> Vec<u64> {
+        let list = bench.world.list();
+        list.iter()
+            .map(|record| record.pm2_env["NODE_APP_INSTANCE"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(numbers(bench), [0, 1, 2]);
+    bench.world.adapter.delete(ids[1]).unwrap();
+    let more = bench.start(&sleeper(), 1);
+    assert_eq!(more, [PmId(3)]);
+    assert_eq!(numbers(bench), [0, 2, 1]);
+    let other = bench.start(&with(json!({ "name": "other" })), 1);
+    assert_eq!(bench.get(other[0]).pm2_env["NODE_APP_INSTANCE"], 0);
+}
+
+fn numbers_begin_anew_when_the_list_is_empty(bench: &mut Bench) {
+    let ids = bench.start(&sleeper(), 2);
+    assert_eq!(ids, [PmId(0), PmId(1)]);
+    for id in ids {
+        bench.world.adapter.delete(id).unwrap();
+    }
+    assert_eq!(bench.start(&sleeper(), 1), [PmId(0)]);
+}
+
+fn a_restart_merges_removes_and_keeps_the_label(bench: &mut Bench) {
+    let id = bench.start(
+        &with(json!({ "max_memory_restart": "1G", "env": { "A": "1", "B": "2" } })),
+        1,
+    )[0];
+    let before = bench.get(id);
+    bench
+        .restart(id, &with(json!({ "env": { "A": "3" } })))
+        .unwrap();
+    let after = bench.get(id);
+    assert_ne!(after.pid, before.pid);
+    assert_eq!(after.status, Status::Online);
+    assert_eq!(after.pm2_env["A"], "3");
+    for gone in ["B", "max_memory_restart"] {
+        assert!(!after.pm2_env.contains_key(gone), "{gone}");
+    }
+    assert!(after.pm2_env["env"].get("B").is_none());
+    assert_eq!(after.pm2_env["pm2_sync"]["app"], "s");
+    assert_eq!(after.pm2_env["restart_time"], 1);
+    assert_eq!(after.pm2_env["NODE_APP_INSTANCE"], 0);
+}
+
+fn an_environment_is_replaced_as_a_whole(bench: &mut Bench) {
+    let id = bench.start(&with(json!({ "env": { "A": "1" } })), 1)[0];
+    bench.restart(id, &sleeper()).unwrap();
+    let after = bench.get(id);
+    assert!(after.pm2_env["env"].get("A").is_none() && !after.pm2_env.contains_key("A"));
+    let live = bench
+        .world
+        .adapter
+        .inspect(after.pid.unwrap())
+        .unwrap()
+        .unwrap();
+    assert!(!live.environ.unwrap().contains_key("A"));
+}
+
+fn stopping_twice_is_fine_and_keeps_the_record(bench: &mut Bench) {
+    let id = bench.start(&sleeper(), 1)[0];
+    let pid = bench.get(id).pid.unwrap();
+    bench.world.adapter.stop(id).unwrap();
+    bench.world.adapter.stop(id).unwrap();
+    let stopped = bench.get(id);
+    assert_eq!((stopped.status, stopped.pid), (Status::Stopped, None));
+    assert_eq!(bench.world.adapter.inspect(pid).unwrap(), None);
+    bench.restart(id, &sleeper()).unwrap();
+    assert_eq!(bench.get(id).status, Status::Online);
+}
+
+fn unknown_numbers_are_refused(bench: &mut Bench) {
+    let id = bench.start(&sleeper(), 1)[0];
+    let conf = bench
+        .launch(&sleeper())
+        .current_conf(&bench.get(id))
+        .unwrap();
+    let nobody = PmId(77);
+    let adapter = &mut bench.world.adapter;
+    for refused in [
+        adapter.stop(nobody),
+        adapter.delete(nobody),
+        adapter.restart(nobody, &conf),
+        adapter.reload(nobody, &conf),
+    ] {
+        assert!(
+            matches!(refused, Err(AdapterError::Refused { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(bench.world.list().len(), 1);
+}
+
+fn log_files_are_numbered_unless_merged(bench: &mut Bench) {
+    let id = bench.start(
+        &with(json!({ "merge_logs": false, "out_file": "./zz-2024.log" })),
+        1,
+    )[0];
+    let record = bench.get(id);
+    let root = bench.world.root.clone();
+    assert_eq!(
+        record.pm2_env["pm_out_log_path"],
+        json!(root.join("zz-0.log"))
+    );
+    let pid_file = record.pm2_env["pm_pid_path"].as_str().unwrap();
+    assert!(pid_file.ends_with("/pids/s-0.pid"), "{pid_file}");
+    let merged = bench.start(&with(json!({ "merge_logs": true, "name": "m" })), 1)[0];
+    let path = bench.get(merged).pm2_env["pm_out_log_path"].clone();
+    assert!(
+        path.as_str().unwrap().ends_with("/logs/m-out.log"),
+        "{path}"
+    );
+}
+
+fn variables_go_over_the_record(bench: &mut Bench) {
+    let id = bench.start(
+        &with(json!({ "env": { "NUMBER": 1, "YES": true, "MAP": { "a": 1 } } })),
+        1,
+    )[0];
+    let record = bench.get(id);
+    assert_eq!(record.pm2_env["NUMBER"], 1);
+    assert_eq!(record.pm2_env["MAP"], "{\"a\":1}");
+    let live = bench
+        .world
+        .adapter
+        .inspect(record.pid.unwrap())
+        .unwrap()
+        .unwrap();
+    let environ = live.environ.unwrap();
+    assert_eq!((&environ["NUMBER"][..], &environ["YES"][..]), ("1", "true"));
+    assert!(
+        !environ.contains_key("pm2_sync"),
+        "the label reached the environment"
+    );
+}
+
+fn a_process_without_autostart_is_listed_stopped(bench: &mut Bench) {
+    let id = bench.start(&with(json!({ "autostart": false })), 1)[0];
+    let record = bench.get(id);
+    assert_eq!((record.status, record.pid), (Status::Stopped, None));
+    bench.restart(id, &sleeper()).unwrap();
+    assert_eq!(bench.get(id).status, Status::Online);
+}
+
+fn switching_a_watch_off_is_always_fine(bench: &mut Bench) {
+    std::fs::create_dir_all(bench.world.root.join("seen")).unwrap();
+    let id = bench.start(&with(json!({ "watch": ["seen"] })), 1)[0];
+    bench.world.adapter.stop_watch(id).unwrap();
+    bench.world.adapter.stop_watch(id).unwrap();
+    bench.world.adapter.stop_watch(PmId(77)).unwrap();
+    assert_eq!(bench.get(id).pm2_env["watch"], false);
+}
+
+fn another_connection_sees_the_same(bench: &mut Bench) {
+    let id = bench.start(&sleeper(), 1)[0];
+    let mut other = bench.world.adapter.another().unwrap();
+    assert_eq!(other.list().unwrap().len(), 1);
+    other.delete(id).unwrap();
+    assert_eq!(bench.world.list(), []);
+}
+
+fn the_live_process_is_what_was_asked_for(bench: &mut Bench) {
+    let dir = bench.world.root.join("sub");
+    std::fs::create_dir_all(&dir).unwrap();
+    let id = bench.start(&with(json!({ "cwd": "sub", "env": { "A": "1" } })), 1)[0];
+    let record = bench.get(id);
+    let live = bench
+        .world
+        .adapter
+        .inspect(record.pid.unwrap())
+        .unwrap()
+        .unwrap();
+    assert_eq!(live.cwd.unwrap(), dir);
+    assert_eq!(live.command_line, ["/bin/sleep", "1000"]);
+    assert_eq!(live.environ.unwrap()["A"], "1");
+}
+
+fn a_cluster_worker_carries_its_record(bench: &mut Bench) {
+    let script = bench.world.root.join("server.js");
+    let code = "require('http').createServer().listen(0, '127.0.0.1'); process.on('SIGINT', () => process.exit(0));";
+    std::fs::write(&script, code).unwrap();
+    let app = json!({
+        "name": "c", "script": script, "exec_mode": "cluster", "env": { "A": "1" }, "kill_retry_time": 10,
+    });
+    let ids = bench.start(&app, 2);
+    assert_eq!(ids.len(), 2);
+    let record = bench.get(ids[0]);
+    let live = bench
+        .world
+        .adapter
+        .inspect(record.pid.unwrap())
+        .unwrap()
+        .unwrap();
+    let worker: Map<String, Value> =
+        serde_json::from_str(&live.environ.unwrap()["pm2_env"]).unwrap();
+    assert_eq!(env_text(&worker["A"]), "1");
+    let mut changed = app.clone();
+    changed["env"] = json!({ "A": "2" });
+    let conf = bench.launch(&changed).current_conf(&record).unwrap();
+    bench.world.adapter.reload(ids[0], &conf).unwrap();
+    let after = bench.get(ids[0]);
+    assert_ne!(after.pid, record.pid);
+    assert_eq!(after.pm2_env["A"], "2");
+    let mut off = conf.as_map().clone();
+    off.insert("autostart".into(), json!(false));
+    let off = CurrentConf::new(off).unwrap();
+    let refused = bench.world.adapter.reload(ids[0], &off);
+    assert!(
+        matches!(refused, Err(AdapterError::InvalidMessage { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(bench.world.list().len(), 2);
+}
+
+/// Apps that are valid for the types, but strange; PM2 may refuse them, but must not die of them.
+fn hostile_apps_leave_pm2_alive(bench: &mut Bench) {
+    let long = "x".repeat(200_000);
+    let names = [
+        "all",
+        "0",
+        "/a/",
+        "-x",
+        "foo.json",
+        "__proto__",
+        "constructor",
+        "ключ 漢 😀",
+        "a\nb",
+        &long[..300],
+    ];
+    for name in names {
+        let base = bench
+            .launch(&sleeper())
+            .prepare(1)
+            .unwrap()
+            .as_map()
+            .clone();
+        try_hostile(bench, base, &[("name", json!(name))]);
+    }
+    for changes in [
+        vec![("args", json!(vec!["a"; 1000]))],
+        vec![("args", json!([long]))],
+        vec![("pm_exec_path", json!("/does/not/exist"))],
+        vec![("pm_exec_path", json!("/"))],
+        vec![("pm_cwd", json!("/does/not/exist"))],
+        vec![("pm_out_log_path", json!("/proc/none/x.log"))],
+        vec![("exec_interpreter", json!("/does/not/exist"))],
+        vec![
+            ("exec_interpreter", json!("node")),
+            ("exec_mode", json!("cluster_mode")),
+        ],
+        vec![(
+            "env",
+            json!({ "toString": "x", "__proto__": "y", "hasOwnProperty": "1" }),
+        )],
+        vec![("env", json!({ "BIG": "x".repeat(140_000) }))],
+        vec![("instance_var", json!("constructor"))],
+        vec![
+            ("kill_timeout", json!(1e300)),
+            ("max_memory_restart", json!(0)),
+        ],
+        vec![("cron_restart", json!("0 0 31 2 *"))],
+        vec![("stop_exit_codes", json!([]))],
+        vec![("pm2_sync", json!({ "a": { "b": [null, {}] } }))],
+        vec![("unknown", json!(null)), ("more", json!([[[]]]))],
+    ] {
+        let base = bench
+            .launch(&sleeper())
+            .prepare(1)
+            .unwrap()
+            .as_map()
+            .clone();
+        try_hostile(bench, base, &changes);
+    }
+}
+
+fn try_hostile(bench: &mut Bench, mut base: Map<String, Value>, changes: &[(&str, Value)]) {
+    for (key, value) in changes {
+        base.insert((*key).to_owned(), value.clone());
+    }
+    let Ok(payload) = Prepare::new(base) else {
+        return;
+    };
+    let daemon = bench._bed.as_ref().and_then(Testbed::daemon_pid);
+    let started = bench.world.adapter.prepare(&payload).unwrap_or_default();
+    let list = bench
+        .world
+        .adapter
+        .list()
+        .unwrap_or_else(|error| panic!("{changes:?}: {error}"));
+    for record in &list {
+        bench.world.adapter.stop_watch(record.pm_id).unwrap();
+        bench
+            .world
+            .adapter
+            .delete(record.pm_id)
+            .unwrap_or_else(|error| panic!("{changes:?}: {error}"));
+    }
+    assert!(started.len() <= 1);
+    wait_for(|| bench.world.list().is_empty());
+    let after = bench._bed.as_ref().and_then(Testbed::daemon_pid);
+    assert_eq!(daemon, after, "{changes:?}: PM2 died");
+}
+
+#[test]
+fn a_pm2_that_does_not_run_is_told_apart_from_one_that_does_not_answer() {
+    let bed = Testbed::home_only();
+    let connect = |deadlines| SocketAdapter::connect(bed.home(), deadlines);
+    let missing = connect(Deadlines::default());
+    assert!(
+        matches!(missing, Err(AdapterError::NotRunning { .. })),
+        "{missing:?}"
+    );
+    let listener = std::os::unix::net::UnixListener::bind(bed.home().join("rpc.sock")).unwrap();
+    let short = Deadlines {
+        question: std::time::Duration::from_millis(50),
+        ..Deadlines::default()
+    };
+    let silent = connect(short);
+    assert!(
+        matches!(silent, Err(AdapterError::Timeout { .. })),
+        "{silent:?}"
+    );
+    drop(listener);
+    let refused = connect(Deadlines::default());
+    assert!(
+        matches!(refused, Err(AdapterError::NotRunning { .. })),
+        "{refused:?}"
+    );
+    let deep = bed.dir().join("x".repeat(120));
+    let long = SocketAdapter::connect(&deep, Deadlines::default());
+    assert!(
+        matches!(long, Err(AdapterError::PathTooLong { .. })),
+        "{long:?}"
+    );
+}
+
+#[test]
+fn pm2_is_started_once_with_a_clean_environment() {
+    let bed = Testbed::home_only();
+    let pm2 = pm2_client::Pm2Command::new(pm2_testbed::pm2_bin());
+    let started = pm2_client::ensure_running(&pm2, bed.home(), &bed.env()).unwrap();
+    assert_eq!(started, pm2_client::Started::StartedNow);
+    let daemon = bed.daemon_pid().unwrap();
+    let again = pm2_client::ensure_running(&pm2, bed.home(), &bed.env()).unwrap();
+    assert_eq!(again, pm2_client::Started::AlreadyRunning);
+    assert_eq!(bed.daemon_pid(), Some(daemon));
+    let environ = std::fs::read_to_string(format!("/proc/{daemon}/environ")).unwrap();
+    assert!(
+        !environ.contains("CARGO_MANIFEST_DIR"),
+        "the caller's environment reached PM2"
+    );
+    let nothing = pm2_client::Pm2Command::new("/bin/false");
+    let other = Testbed::home_only();
+    assert!(pm2_client::ensure_running(&nothing, other.home(), &other.env()).is_err());
+}
