@@ -1,7 +1,5 @@
 //! One rule of the reader or the renderer in each file of `fixtures/render`.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use edn_render::{DrawStyle, Options, draw, read, to_json};
 
 #[test]

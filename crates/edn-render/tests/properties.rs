@@ -1,7 +1,5 @@
 //! What must hold for every input.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use edn_render::{Options, read, read_map};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -107,7 +105,7 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let rendered = read(&bytes, &Options::default());
         for found in &rendered.diagnostics {
-            edn_render::draw(found, "x.edn", &bytes, edn_render::DrawStyle { color: true, width: Some(40) });
+            let _ = edn_render::draw(found, "x.edn", &bytes, edn_render::DrawStyle { color: true, width: Some(40) });
         }
     }
 
@@ -117,7 +115,7 @@ proptest! {
         for found in &rendered.diagnostics {
             let span = found.span.unwrap();
             prop_assert!(span.start <= span.end && span.end <= text.len(), "{:?}", found);
-            edn_render::draw(found, "x.edn", text.as_bytes(), edn_render::DrawStyle::default());
+            let _ = edn_render::draw(found, "x.edn", text.as_bytes(), edn_render::DrawStyle::default());
         }
         prop_assert_eq!(rendered.document.is_none(), rendered.diagnostics.iter().any(daemon_model::Diagnostic::is_error));
     }
