@@ -7,7 +7,9 @@ pub mod status;
 pub mod sync;
 pub mod watch;
 
-use daemon_model::Plan;
+use std::io::{Read, Seek, SeekFrom};
+
+use daemon_model::{ObservedProcess, Plan};
 
 use crate::definitions::Definitions;
 use crate::exit;
@@ -51,6 +53,39 @@ fn say_conditions(printer: &Printer, plan: &Plan) {
                 app.daemon,
                 words::degraded(&app.processes)
             ));
+            for line in last_words(&app.processes) {
+                printer.say(&format!("  | {line}"));
+            }
         }
     }
+}
+
+/// How many lines of an error log are shown, and how much of the file is read for them.
+const LAST_LINES: usize = 5;
+const LAST_BYTES: u64 = 4096;
+
+/// The last lines that a process wrote to its error log.
+fn last_words(processes: &[ObservedProcess]) -> Vec<String> {
+    let Some(path) = processes
+        .iter()
+        .rev()
+        .find_map(|process| process.text("pm_err_log_path"))
+    else {
+        return Vec::new();
+    };
+    // A log that cannot be read says nothing; it is no fault of the command.
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(LAST_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().filter(|c| !c.is_control()).take(200).collect())
+        .collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }

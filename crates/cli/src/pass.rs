@@ -13,7 +13,7 @@ use edn_render::artifact::{self, ArtifactError};
 use pm2_client::{
     AdapterError, ApplyContext, Deadlines, DumpError, LaunchError, Pm2Command, ProcessAdapter,
     ProcessRecord, Progress, SocketAdapter, StepError, apply, ensure_running, label_of, observe,
-    save,
+    orphans, save,
 };
 
 use crate::artifacts::{self, ArtifactReport};
@@ -173,9 +173,9 @@ pub fn survey(
 ) -> Result<Survey, PassError> {
     let definitions = Definitions::load(config)?;
     let pm2_running = adapter.is_some();
-    let observed = observe_all(adapter)?;
+    let mut observed = observe_all(adapter)?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
-    let plan = make_plan(config, options, &definitions, &observed, only)?;
+    let plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
     Ok(Survey {
         definitions,
         pm2_running,
@@ -218,17 +218,19 @@ pub fn sync_locked(
     let began = Instant::now();
     let mut definitions = definitions;
     let mut adapter = connect(config)?;
-    let observed = observe_all(adapter.as_deref_mut().map(|a| a as &mut dyn ProcessAdapter))?;
+    let mut observed = observe_all(adapter.as_deref_mut().map(|a| a as &mut dyn ProcessAdapter))?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
-    let mut plan = make_plan(config, options, &definitions, &observed, only.clone())?;
+    let mut plan =
+        make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
 
     let loses_definition = |step: &Step| step.reasons.contains(&Reason::DefinitionRemoved);
     if plan.steps.iter().any(loses_definition) {
         // An editor or a checkout may have a file away for a moment: what goes must be gone twice.
         std::thread::sleep(options.removal_delay);
         definitions = Definitions::load(config)?;
-        let observed = observe_all(adapter.as_deref_mut().map(|a| a as &mut dyn ProcessAdapter))?;
-        plan = make_plan(config, options, &definitions, &observed, only.clone())?;
+        let mut observed =
+            observe_all(adapter.as_deref_mut().map(|a| a as &mut dyn ProcessAdapter))?;
+        plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
     }
 
     let mut artifacts = artifacts::write(config, &definitions, only.as_ref())?;
@@ -320,6 +322,38 @@ fn remove_orphans(
         report.removed = gone;
     }
     Ok(())
+}
+
+/// The plan, with what lives on without PM2 in it. To look for that takes a look at every process of the machine, so it
+/// is done only when something is about to start.
+fn make_plan_with_orphans(
+    config: &Config,
+    options: &PassOptions,
+    definitions: &Definitions,
+    observed: &mut Observed,
+    only: Option<&BTreeSet<DaemonId>>,
+) -> Result<Plan, PassError> {
+    let plan = make_plan(config, options, definitions, observed, only.cloned())?;
+    if !plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.action, Action::Start { .. }))
+    {
+        return Ok(plan);
+    }
+    let known: Vec<u32> = observed
+        .processes
+        .iter()
+        .filter_map(|process| process.pid)
+        .collect();
+    let daemon = std::fs::read_to_string(config.pm2_home.join("pm2.pid"))
+        .ok()
+        .and_then(|pid| pid.trim().parse().ok());
+    observed.orphans = orphans(&config.pm2_home, daemon, &known);
+    if observed.orphans.is_empty() {
+        return Ok(plan);
+    }
+    make_plan(config, options, definitions, observed, only.cloned())
 }
 
 fn make_plan(
@@ -443,6 +477,7 @@ fn observe_records(records: &[ProcessRecord]) -> Observed {
     Observed {
         processes,
         missing_workspaces,
+        ..Observed::default()
     }
 }
 

@@ -446,6 +446,8 @@ fn a_crash_loop_is_degraded_and_not_restarted_in_a_loop() {
     let done = env.expect(3, &["sync"]);
     assert_eq!(done.out, "");
     assert!(done.err.contains("gave up"), "{}", done.err);
+    let pid = env.named("a")[0].pid;
+    assert_eq!(pid, None);
     env.define("a", &sleeper("a", 1000));
     env.sync();
     env.pid("a");
@@ -495,5 +497,205 @@ fn only_the_ids_that_were_asked_for_are_touched() {
     let done = env.expect(64, &["sync", "a", "bb"]);
     assert!(done.err.contains("unknown daemon `bb`"), "{}", done.err);
     assert!(done.err.contains("did you mean `b`?"), "{}", done.err);
+    env.sync();
+}
+
+#[test]
+fn a_degraded_app_is_shown_with_its_last_words() {
+    let env = Env::new();
+    env.write("dies.sh", "#!/bin/sh\necho no such luck >&2\nexit 1\n");
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"./dies.sh\" :max_restarts 1 :min_uptime 5000}]}",
+    );
+    env.run(&["sync"]);
+    wait_for(|| env.named("a")[0].status == pm2_client::Status::Errored);
+    let status = env.expect(3, &["status"]);
+    assert!(status.out.contains("degraded"), "{}", status.out);
+    assert!(status.err.contains("  | no such luck"), "{}", status.err);
+}
+
+/// What people do to PM2 by hand: each is shown in words, and mended.
+#[test]
+fn what_was_done_by_hand_is_shown_and_mended() {
+    let env = Env::new();
+    env.define(
+        "fork",
+        "{:apps [{:name \"api\" :script \"/bin/sleep\" :args [\"1000\"] :env {:A \"1\"}}]}",
+    );
+    env.write(
+        "server.js",
+        "require('http').createServer().listen(0, '127.0.0.1'); process.on('SIGINT', () => process.exit(0));",
+    );
+    env.define(
+        "cluster",
+        "{:apps [{:name \"web\" :script \"./server.js\" :exec_mode \"cluster\" :instances 2}]}",
+    );
+    env.sync();
+    let old_dump = std::fs::read(env.bed.home().join("dump.pm2")).unwrap();
+    let by_hand = |args: &[&str]| {
+        let done = env.bed.cli_in(&env.root, args);
+        assert!(done.status.success(), "{args:?}: {done:?}");
+    };
+    let mended = |words: &str| {
+        let status = env.expect(2, &["status"]);
+        assert!(
+            status.out.contains(words),
+            "no `{words}` in:\n{}",
+            status.out
+        );
+        env.sync();
+        let pid = env.pid("api");
+        assert_eq!(command_line(pid), ["/bin/sleep", "1000"]);
+        assert_eq!(environ(pid)["A"], "1");
+        assert_eq!(
+            env.named("web")
+                .iter()
+                .filter(|web| web.pid.is_some())
+                .count(),
+            2
+        );
+    };
+
+    by_hand(&["stop", "api"]);
+    mended("was stopped");
+    by_hand(&["delete", "web"]);
+    mended("not running");
+    by_hand(&["scale", "web", "4"]);
+    mended("4 of 2 processes");
+    by_hand(&["scale", "web", "1"]);
+    mended("1 of 2 processes");
+    // The shell's variables reach the app.
+    by_hand(&["restart", "api", "--update-env"]);
+    mended("changed outside");
+    env.write(
+        "other.json",
+        "{\"apps\": [{\"name\": \"api\", \"script\": \"/bin/sleep\", \"args\": [\"5\"], \"max_restarts\": 3}]}",
+    );
+    by_hand(&["start", "other.json"]);
+    mended("changed outside");
+
+    // An old dump over a new definition.
+    env.define(
+        "fork",
+        "{:apps [{:name \"api\" :script \"/bin/sleep\" :args [\"1000\"] :env {:A \"1\" :NEW \"x\"}}]}",
+    );
+    env.sync();
+    by_hand(&["delete", "all"]);
+    std::fs::write(env.bed.home().join("dump.pm2"), &old_dump).unwrap();
+    by_hand(&["resurrect"]);
+    mended("env.NEW added");
+
+    // A restart by hand is nobody's fault.
+    let before = env.pid("api");
+    by_hand(&["restart", "api"]);
+    env.expect(0, &["plan"]);
+    assert_ne!(env.pid("api"), before);
+}
+
+#[test]
+fn an_app_that_moves_to_another_daemon_is_taken_along() {
+    let env = Env::new();
+    for n in 0..3 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.sync();
+    let number = env.named("app0")[0].pm_id;
+    env.undefine("d0");
+    env.define("moved/here", &sleeper("app0", 1000));
+    let done = env.sync();
+    assert!(done.out.contains("moved here from d0"), "{}", done.out);
+    assert_eq!(
+        env.named("app0")[0].pm_id,
+        number,
+        "it was removed and started anew"
+    );
+    // All of them at once: nothing is removed, so nothing is held.
+    let root = env.root.join("system/daemons");
+    std::fs::create_dir_all(root.join("all")).unwrap();
+    for id in ["d1", "d2", "moved"] {
+        std::fs::rename(root.join(id), root.join("all").join(id)).unwrap();
+    }
+    env.sync();
+    assert_eq!(env.list().len(), 3);
+}
+
+#[test]
+fn two_workspaces_that_want_one_name_are_both_named() {
+    let env = Env::new();
+    env.define("a", &sleeper("same", 1000));
+    env.sync();
+    let other = env.bed.dir().join("other");
+    std::fs::create_dir_all(other.join("system/daemons/b")).unwrap();
+    std::fs::write(
+        other.join("system/daemons/b/ecosystem.pm2.edn"),
+        sleeper("same", 2000),
+    )
+    .unwrap();
+    let pid = env.pid("same");
+    let done = env.expect(3, &["sync", "--workspace", other.as_str()]);
+    assert!(done.out.contains(env.root.as_str()), "{}", done.out);
+    assert_eq!(env.pid("same"), pid);
+    env.sync();
+    // Once the first is gone, the second may have it only if it defines the same daemon and app.
+    let moved = env.bed.dir().join("moved");
+    std::fs::rename(&env.root, &moved).unwrap();
+    let done = env
+        .command(&["sync", "--workspace", moved.as_str()])
+        .current_dir(&moved)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(env.named("same").len(), 1);
+    std::fs::rename(&moved, &env.root).unwrap();
+}
+
+#[test]
+fn what_lives_on_when_pm2_is_killed_is_ended_before_it_starts_again() {
+    let env = Env::new();
+    env.define("a", &sleeper("survivor", 1000));
+    env.define("b", &sleeper("other", 2000));
+    env.sync();
+    let orphans = [env.pid("survivor"), env.pid("other")];
+    env.bed.kill_daemon();
+    assert!(
+        orphans.iter().all(|pid| is_alive(*pid)),
+        "PM2 took its processes along"
+    );
+    let status = env.expect(2, &["status"]);
+    assert!(
+        status.out.contains("lived on when its PM2 was killed"),
+        "{}",
+        status.out
+    );
+    env.sync();
+    for orphan in orphans {
+        assert!(!is_alive(orphan));
+    }
+    assert_eq!(env.list().len(), 2);
+    // One that is not fully ours is left alone.
+    let stranger = env
+        .bed
+        .cli(&["start", "/bin/sleep", "--name", "theirs", "--", "3000"]);
+    assert!(stranger.status.success());
+    let theirs = env.pid("theirs");
+    env.bed.kill_daemon();
+    env.sync();
+    assert!(is_alive(theirs));
+}
+
+#[test]
+fn online_without_a_process_is_a_failed_step() {
+    let env = Env::new();
+    env.write("bin/tool", "#!/bin/does-not-exist\n");
+    let tool = env.root.join("bin/tool");
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"./bin/tool\" :interpreter \"none\"}]}",
+    );
+    let done = env.expect(3, &["sync"]);
+    assert!(done.out.contains("does not run"), "{}", done.out);
+    env.write("bin/tool", "#!/bin/sh\nexec sleep 1000\n");
     env.sync();
 }

@@ -89,7 +89,7 @@ pub fn check_plan(
             .daemons
             .get(&step.daemon)
             .is_some_and(crate::DesiredDaemon::is_broken);
-        if broken && !matches!(step.action, Action::Start { .. }) {
+        if broken && !matches!(step.action, Action::Start { .. } | Action::End { .. }) {
             return Err(PlanViolation::TouchesBroken(step.daemon.clone()));
         }
         if step.action.removes()

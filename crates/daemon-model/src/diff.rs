@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::attribute::{self, Cost};
 use crate::coerce::{canonical_stored, env_text};
 use crate::spec::{self, AppSpec, is_node_like};
-use crate::{ExecMode, ObservedProcess};
+use crate::{ExecMode, ObservedProcess, Orphan};
 
 /// Names of variables that every app inherits from the caller: a change of their values is no drift.
 pub const BASE_ENV: &[&str] = &[
@@ -309,6 +309,22 @@ const DEFAULT_INTERPRETERS: &[(&str, &[&str])] = &[
     ("ts", &["bun", "node"]),
     ("tsx", &["bun"]),
 ];
+
+/// Whether an orphan is a process of `spec`, on full evidence: name, script, working directory and the end of the
+/// command line.
+#[must_use]
+pub fn is_orphan_of(spec: &AppSpec, orphan: &Orphan) -> bool {
+    let args: Vec<String> = spec
+        .attribute("args")
+        .and_then(Value::as_array)
+        .map(|args| args.iter().map(env_text).collect())
+        .unwrap_or_default();
+    orphan.name == spec.name()
+        && script_matches(spec, &orphan.script)
+        && orphan.cwd == spec.cwd()
+        && orphan.command_line.contains(&orphan.script)
+        && orphan.command_line.ends_with(&args)
+}
 
 /// The exec mode that a process of `spec` has once its interpreter is known.
 #[must_use]

@@ -68,7 +68,7 @@ pub use plan::{
     Action, AppState, Condition, HeldRemoval, OnRemove, Plan, Policy, Reason, Step, Target, plan,
     removal_code,
 };
-pub use process::{Observed, ObservedProcess, ProcessStatus};
+pub use process::{Observed, ObservedProcess, Orphan, ProcessStatus};
 pub use report::{ApplyReport, Outcome, StepReport};
 pub use spec::{
     AppPolicy, AppSpec, ExecMode, Instances, OnChange, POLICY_KEY, ProcessFiles, SpecContext,

@@ -10,7 +10,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use crate::diff::{Change, Surroundings};
-use crate::{AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess};
+use crate::{AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess, Orphan};
 
 pub use removal::removal_code;
 
@@ -132,6 +132,13 @@ pub enum Action {
         /// The processes.
         targets: Vec<Target>,
     },
+    /// Ends processes that lived on when their PM2 was killed.
+    End {
+        /// The app they were started from.
+        spec: Box<AppSpec>,
+        /// The processes.
+        orphans: Vec<Orphan>,
+    },
     /// Cannot be done: processes of the app's name belong to somebody else.
     Blocked {
         /// Who.
@@ -151,6 +158,7 @@ impl Action {
             Self::Replace { .. } => "replace",
             Self::Delete { .. } => "delete",
             Self::Stop { .. } => "stop",
+            Self::End { .. } => "end",
             Self::Blocked { .. } => "blocked",
         }
     }
@@ -159,7 +167,7 @@ impl Action {
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         match self {
-            Self::Start { .. } => &[],
+            Self::Start { .. } | Self::End { .. } => &[],
             Self::Resume { targets, .. }
             | Self::Reload { targets, .. }
             | Self::Restart { targets, .. }
@@ -178,7 +186,8 @@ impl Action {
             | Self::Resume { spec, .. }
             | Self::Reload { spec, .. }
             | Self::Restart { spec, .. }
-            | Self::Replace { spec, .. } => Some(spec),
+            | Self::Replace { spec, .. }
+            | Self::End { spec, .. } => Some(spec),
             Self::Delete { .. } | Self::Stop { .. } | Self::Blocked { .. } => None,
         }
     }
@@ -241,6 +250,11 @@ pub enum Reason {
     },
     /// The processes were started by somebody else under the app's name.
     Adopted,
+    /// The processes lived on when their PM2 was killed.
+    Orphaned {
+        /// Which ones, as the operating system numbers them.
+        pids: Vec<u32>,
+    },
     /// The definition is broken; the app is started from the last good render.
     LastGood,
     /// Processes of this name were started by somebody else.

@@ -76,11 +76,31 @@ impl ObservedProcess {
     }
 }
 
+/// A process that PM2 started once and that lives on without it, for PM2 was killed. The next start of its app would
+/// make a duplicate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The operating system's id of it.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot: with the id, an identity.
+    pub start_time_ticks: u64,
+    /// Its app's name, as its environment says.
+    pub name: String,
+    /// Its script, as its environment says.
+    pub script: String,
+    /// Its working directory, where its environment and the operating system agree on it.
+    pub cwd: Utf8PathBuf,
+    /// The last words of its command line.
+    pub command_line: Vec<String>,
+}
+
 /// What PM2 runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
     /// Every process PM2 knows, by `pm_id`.
     pub processes: Vec<ObservedProcess>,
+    /// Processes that lived on when their PM2 was killed.
+    pub orphans: Vec<Orphan>,
     /// Workspaces named by labels whose directory does not exist any more.
     pub missing_workspaces: BTreeSet<Utf8PathBuf>,
 }

@@ -129,6 +129,7 @@ fn world(case: &Value) -> (Desired, Observed, Policy) {
             .map(process)
             .collect(),
         missing_workspaces: ["/gone".into()].into(),
+        orphans: vec![],
     };
     let given = &case["policy"];
     let ids = |text: &str| {

@@ -29,12 +29,12 @@ pub trait ProcessAdapter: Send {
     /// [`AdapterError`] when the daemon does not answer.
     fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError>;
 
-    /// Starts a new app; gives the number of each instance, in order. After a refusal some instances
+    /// Starts a new app; gives PM2's record of each instance, in order. After a refusal some instances
     /// may run.
     ///
     /// # Errors
     /// [`AdapterError`] when the daemon refuses or does not answer.
-    fn prepare(&mut self, payload: &Prepare) -> Result<Vec<PmId>, AdapterError>;
+    fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError>;
 
     /// Merges `conf` into what PM2 keeps of the process and starts it anew. A process that waits for
     /// its restart has to be stopped first: PM2 merges the conf, but refuses.
@@ -227,6 +227,12 @@ pub enum AdapterError {
         pid: u32,
         /// Why.
         source: std::io::Error,
+    },
+    /// A process lives on though it was killed.
+    #[error("the process {pid} lives on though it was killed")]
+    Unkillable {
+        /// Its pid.
+        pid: u32,
     },
     /// Processes can be inspected on Linux only.
     #[error("live processes can only be inspected on Linux")]

@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::observe::label_of;
 use crate::payload::{Launch, ResolveError};
 use crate::record::{PmId, ProcessRecord, Status};
+use crate::socket::KILL_TIMEOUT;
 use crate::verify::{Before, VerifyError, verify_process};
 
 /// Why a step failed.
@@ -207,7 +208,8 @@ fn take(
         Action::Start { spec, count } => {
             let launch = app(spec)?;
             let started = adapter.prepare(&launch.prepare(*count)?)?;
-            Verification::new(spec, context).run(&started, &BTreeMap::new(), adapter)
+            // PM2's answer is its record: nothing more needs to be asked.
+            Verification::new(spec, context).check(&started, adapter)
         }
         Action::Resume { spec, targets } | Action::Restart { spec, targets } => {
             change(spec, targets, adapter, context, &app(spec)?, Way::Restart)
@@ -218,6 +220,16 @@ fn take(
         Action::Replace { spec, targets } => replace(spec, targets, adapter, context, &app(spec)?),
         Action::Delete { targets } => remove(targets, adapter, true),
         Action::Stop { targets } => remove(targets, adapter, false),
+        Action::End { spec, orphans } => {
+            let patience = spec
+                .attribute("kill_timeout")
+                .and_then(serde_json::Value::as_u64);
+            let patience = patience.map_or(KILL_TIMEOUT, Duration::from_millis);
+            for orphan in orphans {
+                crate::proc::end(orphan, patience)?;
+            }
+            Ok(())
+        }
         Action::Blocked { by } => Err(blocked(step, by)),
         _ => Ok(()),
     }
@@ -285,10 +297,7 @@ fn replace(
     launch: &Launch,
 ) -> Result<(), StepError> {
     let verification = Verification::new(spec, context);
-    let records = targets
-        .iter()
-        .map(|target| find(target, adapter))
-        .collect::<Result<Vec<_>, _>>()?;
+    let records = find_all(targets, adapter)?;
     let serves = |record: &ProcessRecord| {
         record.status == Status::Online
             && record
@@ -309,7 +318,7 @@ fn replace(
         for record in &records {
             adapter.stop_watch(record.pm_id)?;
             adapter.delete(record.pm_id)?;
-            started.extend(adapter.prepare(&payload)?);
+            started.extend(ids(&adapter.prepare(&payload)?));
         }
     }
     verification.run(&started, &BTreeMap::new(), adapter)
@@ -325,7 +334,7 @@ fn roll(
 ) -> Result<(), StepError> {
     let payload = launch.prepare_ready()?;
     for record in records {
-        started.extend(adapter.prepare(&payload)?);
+        started.extend(ids(&adapter.prepare(&payload)?));
         adapter.stop_watch(record.pm_id)?;
         adapter.delete(record.pm_id)?;
     }
@@ -345,8 +354,7 @@ fn remove(
     delete: bool,
 ) -> Result<(), StepError> {
     let mut ids = Vec::new();
-    for target in targets {
-        let record = find(target, adapter)?;
+    for record in find_all(targets, adapter)? {
         // PM2's watcher outlives the process and would restart a later one of the same name.
         adapter.stop_watch(record.pm_id)?;
         if delete {
@@ -378,14 +386,33 @@ fn remove(
 
 /// The process of a step as it is now, if it still is the one the step was planned for.
 fn find(target: &Target, adapter: &mut dyn ProcessAdapter) -> Result<ProcessRecord, StepError> {
-    adapter
-        .list()?
-        .into_iter()
-        .find(|record| is_same(record, target))
-        .ok_or_else(|| StepError::TargetChanged {
-            pm_id: PmId(target.pm_id),
-            name: target.name.clone(),
+    let mut found = find_all(std::slice::from_ref(target), adapter)?;
+    found.pop().ok_or_else(|| changed(target))
+}
+
+fn find_all(
+    targets: &[Target],
+    adapter: &mut dyn ProcessAdapter,
+) -> Result<Vec<ProcessRecord>, StepError> {
+    let list = adapter.list()?;
+    targets
+        .iter()
+        .map(|target| {
+            let found = list.iter().find(|record| is_same(record, target));
+            found.cloned().ok_or_else(|| changed(target))
         })
+        .collect()
+}
+
+fn changed(target: &Target) -> StepError {
+    StepError::TargetChanged {
+        pm_id: PmId(target.pm_id),
+        name: target.name.clone(),
+    }
+}
+
+fn ids(records: &[ProcessRecord]) -> Vec<PmId> {
+    records.iter().map(|record| record.pm_id).collect()
 }
 
 fn is_same(record: &ProcessRecord, target: &Target) -> bool {
@@ -421,6 +448,26 @@ impl<'a> Verification<'a> {
             },
             around: context.around,
         }
+    }
+
+    /// Looks at processes by the records that PM2 has just given of them.
+    fn check(
+        &self,
+        records: &[ProcessRecord],
+        adapter: &mut dyn ProcessAdapter,
+    ) -> Result<(), StepError> {
+        for record in records {
+            verify_process(
+                record.pm_id,
+                self.spec,
+                &self.label,
+                None,
+                records,
+                self.around,
+                adapter,
+            )?;
+        }
+        Ok(())
     }
 
     fn run(

@@ -340,7 +340,7 @@ impl ProcessAdapter for MemoryAdapter {
         begun.end(list)
     }
 
-    fn prepare(&mut self, payload: &Prepare) -> Result<Vec<PmId>, AdapterError> {
+    fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {
         let map = payload.as_map();
         let text = |key: &str| {
             map.get(key)
@@ -389,7 +389,7 @@ impl ProcessAdapter for MemoryAdapter {
                 world.watched.insert(id);
             }
             world.execute(id, record);
-            started.push(PmId(id));
+            started.extend(world.processes.get(&id).cloned());
         }
         begun.end(started)
     }

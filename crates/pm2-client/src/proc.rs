@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use daemon_model::Orphan;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::adapter::AdapterError;
-use crate::record::{LiveProcess, PmId};
+use crate::record::LiveProcess;
 
 /// Looks at one process; none when there is none of this pid, or only its corpse.
 pub(crate) fn inspect(pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
@@ -48,50 +51,84 @@ pub(crate) fn inspect(pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
     }))
 }
 
-/// A process that PM2 once started and that lives on without it.
-#[derive(Debug, Clone)]
-pub struct Orphan {
-    /// PM2's number, as its environment says.
-    pub pm_id: PmId,
-    /// The process.
-    pub process: LiveProcess,
-}
-
-/// Processes whose environment names this PM2 home and a number, but whose parent is not the living daemon
-/// (`daemon`, if there is one) and that PM2 does not list (`known`).
+/// Processes that PM2 started once and that live on without it: their environment names this PM2 home and a number,
+/// PM2 does not list them (`known`), and their parent is not the living daemon (`daemon`, if there is one).
 ///
-/// # Errors
-/// [`AdapterError::InspectUnsupported`] elsewhere than on Linux.
-pub fn orphans(
-    pm2_home: &Utf8Path,
-    daemon: Option<u32>,
-    known: &[u32],
-) -> Result<Vec<Orphan>, AdapterError> {
-    if !cfg!(target_os = "linux") {
-        return Err(AdapterError::InspectUnsupported);
-    }
-    let mut found = Vec::new();
+/// Elsewhere than on Linux none can be seen.
+#[must_use]
+pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<Orphan> {
     let pids = std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    for pid in pids.filter(|pid| !known.contains(pid)) {
-        let Ok(Some(process)) = inspect(pid) else {
-            continue;
-        };
-        let Some(environ) = &process.environ else {
-            continue;
-        };
-        let of_this_home = environ.get("PM2_HOME").map(String::as_str) == Some(pm2_home.as_str());
-        let pm_id = environ
-            .get("pm_id")
-            .and_then(|id| id.parse().ok())
-            .map(PmId);
-        if let Some(pm_id) = pm_id.filter(|_| of_this_home && Some(process.parent) != daemon) {
-            found.push(Orphan { pm_id, process });
+    pids.filter(|pid| !known.contains(pid))
+        .filter_map(|pid| {
+            let process = inspect(pid).ok()??;
+            let environ = process.environ.as_ref()?;
+            let text = |key: &str| environ.get(key).map(String::as_str);
+            let of_this_home =
+                text("PM2_HOME") == Some(pm2_home.as_str()) && text("pm_id").is_some();
+            // What an app itself starts has the same environment, but another parent: the app.
+            let abandoned = Some(process.parent) != daemon && !is_below_another(&process, pm2_home);
+            let cwd = process.cwd.clone()?;
+            (of_this_home && abandoned && text("pm_cwd") == Some(cwd.as_str())).then(|| Orphan {
+                pid,
+                start_time_ticks: process.start_time_ticks,
+                name: text("name").unwrap_or("").to_owned(),
+                script: text("pm_exec_path").unwrap_or("").to_owned(),
+                cwd,
+                command_line: process.command_line.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Whether the parent of a process is itself one of this PM2 home's, so that it ends with that one.
+fn is_below_another(process: &LiveProcess, pm2_home: &Utf8Path) -> bool {
+    let parent = inspect(process.parent).ok().flatten();
+    parent
+        .and_then(|parent| parent.environ)
+        .is_some_and(|environ| {
+            environ.get("PM2_HOME").map(String::as_str) == Some(pm2_home.as_str())
+                && environ.contains_key("pm_id")
+        })
+}
+
+/// Ends an orphan and its process group: politely, and after `patience` for good. One that is not the process any
+/// more that it was, is left alone.
+///
+/// # Errors
+/// [`AdapterError::Unkillable`] when it lives on.
+pub(crate) fn end(orphan: &Orphan, patience: Duration) -> Result<(), AdapterError> {
+    for (signal, patience) in [
+        (Signal::INT, patience),
+        (Signal::KILL, Duration::from_secs(5)),
+    ] {
+        let began = Instant::now();
+        if !is_same(orphan) {
+            return Ok(());
+        }
+        if let Some(pid) = i32::try_from(orphan.pid).ok().and_then(Pid::from_raw) {
+            // PM2 starts each process as the leader of a group of its own; where it is none, it alone is meant.
+            // Either may end just now.
+            if kill_process_group(pid, signal).is_err() {
+                let _ = kill_process(pid, signal);
+            }
+        }
+        while began.elapsed() < patience {
+            if !is_same(orphan) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
-    Ok(found)
+    Err(AdapterError::Unkillable { pid: orphan.pid })
+}
+
+fn is_same(orphan: &Orphan) -> bool {
+    inspect(orphan.pid).is_ok_and(|process| {
+        process.is_some_and(|process| process.start_time_ticks == orphan.start_time_ticks)
+    })
 }
 
 struct Stat {

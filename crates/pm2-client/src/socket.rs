@@ -35,9 +35,13 @@ impl Default for Deadlines {
 }
 
 /// PM2's time for a process to end, where its record does not say (PM2 7.0.4, constants.js).
-const KILL_TIMEOUT: Duration = Duration::from_millis(1600);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_millis(1600);
 /// PM2's time for a worker to listen, where its record does not say (PM2 7.0.4, constants.js).
 const LISTEN_TIMEOUT: Duration = Duration::from_millis(3000);
+
+/// How often, and after which pause each time, a daemon that closes its connection is greeted again.
+const CLOSED_ATTEMPTS: u32 = 50;
+const CLOSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection to PM2's `rpc.sock`.
 #[derive(Debug)]
@@ -62,14 +66,29 @@ impl SocketAdapter {
     /// [`AdapterError::NotRunning`] when there is none; otherwise why it cannot be talked to.
     pub fn connect(pm2_home: &Utf8Path, deadlines: Deadlines) -> Result<Self, AdapterError> {
         let path = pm2_home.join("rpc.sock");
-        let mut adapter = Self::open(path, deadlines)?;
-        adapter.version = adapter.ask_version()?;
+        let mut adapter = Self::greet(&path, deadlines);
+        // A daemon that is just dying still takes connections, and closes them. A moment later it is gone, or another
+        // one has taken its place.
+        for _ in 0..CLOSED_ATTEMPTS {
+            if !matches!(adapter, Err(AdapterError::Closed { .. })) {
+                break;
+            }
+            std::thread::sleep(CLOSED_PAUSE);
+            adapter = Self::greet(&path, deadlines);
+        }
+        let adapter = adapter?;
         match adapter.version.split('.').next() {
             Some("5" | "6" | "7") => Ok(adapter),
             _ => Err(AdapterError::UnsupportedVersion {
                 found: adapter.version,
             }),
         }
+    }
+
+    fn greet(path: &Utf8Path, deadlines: Deadlines) -> Result<Self, AdapterError> {
+        let mut adapter = Self::open(path.to_owned(), deadlines)?;
+        adapter.version = adapter.ask_version()?;
+        Ok(adapter)
     }
 
     fn open(path: Utf8PathBuf, deadlines: Deadlines) -> Result<Self, AdapterError> {
@@ -235,25 +254,23 @@ impl ProcessAdapter for SocketAdapter {
         Ok(records)
     }
 
-    fn prepare(&mut self, payload: &Prepare) -> Result<Vec<PmId>, AdapterError> {
+    fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {
         let method = Method::Prepare;
         let each = patience_of(payload.as_map());
         let instances = u32::try_from(payload.instances()).unwrap_or(u32::MAX);
         let wait = self.deadlines.change + each.saturating_mul(instances);
         let answer = self.call(method, &[Value::Object(payload.as_map().clone())], wait)?;
-        let started = answer.as_array().map(|started| {
-            started
-                .iter()
-                .filter_map(|one| one.get("pm2_env")?.get("pm_id")?.as_u64())
-                .filter_map(|id| u32::try_from(id).ok().map(PmId))
-                .collect::<Vec<_>>()
-        });
-        started
-            .filter(|ids| !ids.is_empty())
-            .ok_or(AdapterError::Answer {
+        let started: Vec<ProcessRecord> = match answer {
+            Value::Array(started) => started.into_iter().filter_map(record).collect(),
+            _ => Vec::new(),
+        };
+        if started.is_empty() {
+            return Err(AdapterError::Answer {
                 method,
                 missing: "process",
-            })
+            });
+        }
+        Ok(started)
     }
 
     fn restart(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
@@ -294,35 +311,33 @@ impl ProcessAdapter for SocketAdapter {
     }
 }
 
-/// One entry of PM2's list; none for what is not a process of it (a leftover of a reload has a text for a number).
+/// One entry of PM2's list, or one of the processes that it answers a start with; none for what is not a process of
+/// it (a leftover of a reload has a text for a number).
 fn record(entry: Value) -> Option<ProcessRecord> {
     let Value::Object(mut entry) = entry else {
         return None;
     };
-    let pm_id = u32::try_from(entry.get("pm_id")?.as_u64()?).ok()?;
+    let Some(Value::Object(pm2_env)) = entry.remove("pm2_env") else {
+        return None;
+    };
+    let pm_id = pm2_env.get("pm_id").and_then(Value::as_u64);
+    let pm_id = u32::try_from(pm_id?).ok()?;
+    // A list has the pid on the entry itself, a process that was just started below it.
     let pid = entry
         .get("pid")
+        .or_else(|| entry.get("process")?.get("pid"))
         .and_then(Value::as_u64)
         .and_then(|pid| u32::try_from(pid).ok())
         .filter(|pid| *pid != 0);
     let monit = |key: &str| entry.get("monit").and_then(|monit| monit.get(key));
-    let memory_bytes = monit("memory").and_then(Value::as_u64).unwrap_or(0);
-    let cpu_percent = monit("cpu").and_then(Value::as_f64).unwrap_or(0.0);
-    let Some(Value::Object(pm2_env)) = entry.remove("pm2_env") else {
-        return None;
-    };
     let text = |key: &str| pm2_env.get(key).and_then(Value::as_str).unwrap_or("");
     Some(ProcessRecord {
         pm_id: PmId(pm_id),
-        name: entry
-            .get("name")
-            .and_then(Value::as_str)
-            .unwrap_or_else(|| text("name"))
-            .to_owned(),
+        name: text("name").to_owned(),
         pid,
         status: Status::from_word(text("status")),
-        memory_bytes,
-        cpu_percent,
+        memory_bytes: monit("memory").and_then(Value::as_u64).unwrap_or(0),
+        cpu_percent: monit("cpu").and_then(Value::as_f64).unwrap_or(0.0),
         pm2_env,
     })
 }

@@ -69,7 +69,16 @@ impl Bench {
 
     fn start(&mut self, app: &Value, count: u32) -> Vec<PmId> {
         let payload = self.launch(app).prepare(count).unwrap();
-        self.world.adapter.prepare(&payload).unwrap()
+        let started = self.world.adapter.prepare(&payload).unwrap();
+        for record in &started {
+            assert_eq!(record.pm2_env["name"], json!(record.name));
+            assert_eq!(
+                record.pid.is_some(),
+                record.status == Status::Online,
+                "{record:?}"
+            );
+        }
+        started.iter().map(|record| record.pm_id).collect()
     }
 
     fn get(&mut self, id: PmId) -> ProcessRecord {

@@ -31,6 +31,7 @@ pub fn step(step: &Step, show_values: bool) -> Value {
         "action": step.action.word(),
         "processes": match &step.action {
             daemon_model::Action::Start { count, .. } => json!(count),
+            daemon_model::Action::End { orphans, .. } => json!(orphans.len()),
             other => json!(other.targets().len()),
         },
         "pm_ids": step.action.targets().iter().map(|target| target.pm_id).collect::<Vec<_>>(),

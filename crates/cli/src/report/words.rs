@@ -23,7 +23,10 @@ pub struct Detail {
 pub fn tone(action: &Action) -> Tone {
     match action {
         Action::Start { .. } | Action::Resume { .. } => Tone::Good,
-        Action::Delete { .. } | Action::Stop { .. } | Action::Blocked { .. } => Tone::Bad,
+        Action::Delete { .. }
+        | Action::Stop { .. }
+        | Action::End { .. }
+        | Action::Blocked { .. } => Tone::Bad,
         _ => Tone::Notice,
     }
 }
@@ -33,6 +36,7 @@ pub fn tone(action: &Action) -> Tone {
 pub fn action(action: &Action) -> String {
     let count = match action {
         Action::Start { count, .. } => *count as usize,
+        Action::End { orphans, .. } => orphans.len(),
         other => other.targets().len(),
     };
     match count {
@@ -78,6 +82,10 @@ fn reason(reason: &Reason, adopted: bool, detail: Detail) -> String {
             format!("taken over from {from}, which does not exist any more")
         }
         Reason::Adopted => "taken over: started by somebody else".to_owned(),
+        Reason::Orphaned { pids } => {
+            let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+            format!("lived on when its PM2 was killed (pid {})", pids.join(", "))
+        }
         Reason::LastGood => "definition broken, starting the last good one".to_owned(),
         Reason::Stranger => "the name is taken by a process that somebody else started".to_owned(),
         Reason::OtherWorkspace { workspace } => {
@@ -182,7 +190,7 @@ pub fn plan_table(plan: &Plan, detail: Detail) -> Table {
 #[must_use]
 pub fn plan_counts(plan: &Plan) -> String {
     let words = [
-        "start", "resume", "reload", "restart", "replace", "stop", "delete", "blocked",
+        "end", "start", "resume", "reload", "restart", "replace", "stop", "delete", "blocked",
     ];
     words
         .iter()

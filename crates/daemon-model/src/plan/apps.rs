@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::attribute::Cost;
-use crate::diff::{Change, diff};
+use crate::diff::{Change, diff, is_orphan_of};
 use crate::plan::{Action, AppState, Condition, Plan, Policy, Reason, Step, Target};
 use crate::{
-    AppSpec, DaemonId, Desired, ExecMode, Label, Observed, ObservedProcess, OnChange, ProcessStatus,
+    AppSpec, DaemonId, Desired, ExecMode, Label, Observed, ObservedProcess, OnChange, Orphan,
+    ProcessStatus,
 };
 
 /// Whose a process is.
@@ -26,6 +27,8 @@ pub(super) struct World<'a> {
     assigned: BTreeMap<(&'a DaemonId, &'a str), Vec<&'a ObservedProcess>>,
     /// Processes of somebody else under the name of a defined app.
     in_the_way: BTreeMap<&'a str, Vec<&'a ObservedProcess>>,
+    /// Processes that lived on when their PM2 was killed.
+    orphans: &'a [Orphan],
     /// Our processes that no app wants.
     pub(super) unwanted: Vec<(&'a Label, &'a ObservedProcess)>,
     /// Our processes that a broken definition may want: nobody can say, so they stay.
@@ -50,6 +53,7 @@ impl<'a> World<'a> {
             policy,
             assigned: BTreeMap::new(),
             in_the_way: BTreeMap::new(),
+            orphans: &observed.orphans,
             unwanted: Vec::new(),
             undecided: Vec::new(),
             managed: std::collections::BTreeSet::new(),
@@ -159,6 +163,7 @@ pub(super) fn plan_apps(world: &World<'_>, plan: &mut Plan) {
                 .get(app.name())
                 .map_or(&[][..], Vec::as_slice);
             let mut steps = Vec::new();
+            end_orphans(world, app, &mut steps);
             let condition = if daemon.is_broken() {
                 keep_last_good(world, app, processes, strangers, &mut steps);
                 Condition::Broken
@@ -180,6 +185,24 @@ pub(super) fn plan_apps(world: &World<'_>, plan: &mut Plan) {
                     reasons,
                 }));
         }
+    }
+}
+
+/// What lives on without PM2 has to end before its app starts again.
+fn end_orphans(world: &World<'_>, app: &AppSpec, steps: &mut Steps) {
+    let orphans: Vec<Orphan> = world
+        .orphans
+        .iter()
+        .filter(|orphan| is_orphan_of(app, orphan))
+        .cloned()
+        .collect();
+    if !orphans.is_empty() {
+        let pids = orphans.iter().map(|orphan| orphan.pid).collect();
+        let spec = Box::new(app.clone());
+        steps.push((
+            Action::End { spec, orphans },
+            vec![Reason::Orphaned { pids }],
+        ));
     }
 }
 
