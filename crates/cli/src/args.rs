@@ -194,6 +194,9 @@ pub struct SyncCommand {
 /// `watch`
 #[derive(Debug, Args)]
 pub struct WatchCommand {
+    /// Apply edits only; leave what people do to PM2 alone
+    #[arg(long)]
+    pub no_heal: bool,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub policy: PolicyArgs,

@@ -56,7 +56,7 @@ pub fn write(
     let mut report = ArtifactReport::default();
     artifact::ensure_ignored(&config.layout)?;
     for (id, definition) in &definitions.daemons {
-        let Some(text) = definition.artifact.as_ref().filter(|_| included(only, id)) else {
+        let Some(text) = definition.artifact().filter(|_| included(only, id)) else {
             continue;
         };
         let path = config.layout.artifact_path(id);
@@ -126,7 +126,7 @@ pub fn check(
 ) -> Result<ArtifactCheck, ArtifactError> {
     let mut check = ArtifactCheck::default();
     for (id, definition) in &definitions.daemons {
-        let Some(text) = definition.artifact.as_ref().filter(|_| included(only, id)) else {
+        let Some(text) = definition.artifact().filter(|_| included(only, id)) else {
             continue;
         };
         match artifact::read(&config.layout.artifact_path(id))? {

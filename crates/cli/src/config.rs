@@ -166,6 +166,7 @@ impl Config {
             confirmed: None,
             adopt: true,
             only: None,
+            except: std::collections::BTreeSet::new(),
         }
     }
 }

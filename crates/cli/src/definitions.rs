@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{
     AppSpec, DaemonId, Desired, DesiredDaemon, Diagnostic, DocumentPath, Finding, Level, Severity,
     SpecContext, check_together,
@@ -15,7 +15,7 @@ use watcher::{ProblemKind, ScanError, Source, Tree};
 use crate::config::Config;
 
 /// One definition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Definition {
     /// Its path relative to the workspace, for messages.
     pub name: Utf8PathBuf,
@@ -23,10 +23,17 @@ pub struct Definition {
     pub source: Option<Arc<[u8]>>,
     /// What was found about it, sorted by place.
     pub diagnostics: Vec<Diagnostic>,
-    /// Its artifact's text, unless it is broken.
-    pub artifact: Option<String>,
-    /// Its apps; of a broken one those that could be read.
-    pub apps: Vec<(usize, AppSpec)>,
+    unit: Arc<Unit>,
+}
+
+/// What one definition gives by itself, whatever the others say: kept from pass to pass while its bytes stay.
+#[derive(Debug, Default)]
+struct Unit {
+    artifact: Option<String>,
+    apps: Vec<(usize, AppSpec)>,
+    diagnostics: Vec<Diagnostic>,
+    modes: BTreeSet<String>,
+    has_mode: bool,
 }
 
 impl Definition {
@@ -36,18 +43,58 @@ impl Definition {
         self.diagnostics.iter().any(Diagnostic::is_error)
     }
 
-    fn unreadable(name: Utf8PathBuf, why: &std::io::Error) -> Self {
+    /// Its artifact's text, unless it is broken.
+    #[must_use]
+    pub fn artifact(&self) -> Option<&str> {
+        self.unit.artifact.as_deref().filter(|_| !self.is_broken())
+    }
+
+    /// Its apps; of a broken one those that could be read.
+    #[must_use]
+    pub fn apps(&self) -> &[(usize, AppSpec)] {
+        &self.unit.apps
+    }
+}
+
+impl Unit {
+    fn unreadable(why: &std::io::Error) -> Self {
         Self {
-            name,
-            source: None,
             diagnostics: vec![Diagnostic::new(
                 Severity::Error,
                 Level::Render,
                 format!("cannot be read: {why}"),
             )],
-            artifact: None,
-            apps: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    fn read(id: &DaemonId, name: &Utf8Path, source: &[u8], config: &Config) -> Self {
+        // Whether any definition has the mode is known at the end.
+        let rendered = edn_render::read(source, &options(config));
+        let mut unit = Self {
+            diagnostics: rendered.diagnostics,
+            modes: rendered.modes,
+            has_mode: rendered.has_mode,
+            ..Self::default()
+        };
+        if let Some(document) = &rendered.document {
+            let (apps, findings) = read_apps(id, document.value(), config);
+            unit.apps = apps;
+            diagnose(&mut unit.diagnostics, document, &findings);
+            if !unit.diagnostics.iter().any(Diagnostic::is_error) {
+                let header = edn_render::header(name);
+                unit.artifact = Some(edn_render::to_json(document.value(), Some(&header)));
+            }
+        }
+        unit
+    }
+}
+
+fn options(config: &Config) -> edn_render::Options {
+    edn_render::Options {
+        mode: config.mode.clone(),
+        allow_missing_mode: true,
+        ..edn_render::Options::default()
     }
 }
 
@@ -103,83 +150,61 @@ impl Definitions {
     /// cannot be used is no error: it is in the result, with its findings.
     pub fn load(config: &Config) -> Result<Self, DefinitionsError> {
         let tree = watcher::scan(&config.layout)?;
-        Self::of_tree(Arc::new(tree), config)
+        Self::of_tree(Arc::new(tree), config, None)
     }
 
-    /// Renders what a scan found.
+    /// Renders what a scan found; what has the same bytes as in `previous` is taken from there.
     ///
     /// # Errors
     /// [`DefinitionsError::UnknownMode`].
-    pub fn of_tree(tree: Arc<Tree>, config: &Config) -> Result<Self, DefinitionsError> {
+    pub fn of_tree(
+        tree: Arc<Tree>,
+        config: &Config,
+        previous: Option<&Self>,
+    ) -> Result<Self, DefinitionsError> {
         let mut daemons = BTreeMap::new();
-        let mut documents: BTreeMap<DaemonId, Document> = BTreeMap::new();
-        let mut modes = BTreeSet::new();
-        let mut some_has_mode = false;
         for (id, source) in &tree.sources {
             let name = config.layout.definition_name(id);
-            let definition = match source {
+            let (source, unit) = match source {
                 Source::Present(bytes) => {
-                    let rendered = edn_render::read(
-                        bytes,
-                        &edn_render::Options {
-                            mode: config.mode.clone(),
-                            // Whether any definition has the mode is known at the end.
-                            allow_missing_mode: true,
-                            ..edn_render::Options::default()
-                        },
-                    );
-                    some_has_mode |= rendered.has_mode;
-                    modes.extend(rendered.modes);
-                    let mut definition = Definition {
-                        name,
-                        source: Some(Arc::clone(bytes)),
-                        diagnostics: rendered.diagnostics,
-                        artifact: None,
-                        apps: Vec::new(),
+                    let same = previous
+                        .and_then(|previous| previous.daemons.get(id))
+                        .filter(|known| {
+                            known
+                                .source
+                                .as_ref()
+                                .is_some_and(|known| Arc::ptr_eq(known, bytes))
+                        });
+                    let unit = match same {
+                        Some(known) => Arc::clone(&known.unit),
+                        None => Arc::new(Unit::read(id, &name, bytes, config)),
                     };
-                    if let Some(document) = rendered.document {
-                        let (apps, findings) = read_apps(id, document.value(), config);
-                        definition.apps = apps;
-                        diagnose(&mut definition.diagnostics, &document, &findings);
-                        documents.insert(id.clone(), document);
-                    }
-                    definition
+                    (Some(Arc::clone(bytes)), unit)
                 }
-                Source::Unreadable(why) => Definition::unreadable(name, why),
+                Source::Unreadable(why) => (None, Arc::new(Unit::unreadable(why))),
+            };
+            let definition = Definition {
+                name,
+                source,
+                diagnostics: unit.diagnostics.clone(),
+                unit,
             };
             daemons.insert(id.clone(), definition);
         }
-        if let Some(mode) = &config.mode
-            && !some_has_mode
-            && !daemons.is_empty()
-        {
-            return Err(DefinitionsError::UnknownMode {
-                mode: mode.clone(),
-                known: modes,
-            });
-        }
-
+        check_mode(&daemons, config)?;
         let together = check_together(
             daemons
                 .iter()
-                .map(|(id, definition)| (id, &definition.apps[..])),
+                .map(|(id, definition)| (id, definition.apps())),
         );
         for (id, findings) in together {
-            if let (Some(definition), Some(document)) = (daemons.get_mut(&id), documents.get(&id)) {
-                diagnose(&mut definition.diagnostics, document, &findings);
-            }
-        }
-        for (id, definition) in &mut daemons {
-            definition.diagnostics.sort_by_key(|diagnostic| {
-                diagnostic
-                    .span
-                    .map_or((0, 0), |span| (span.start, span.end))
-            });
-            if !definition.is_broken()
-                && let Some(document) = documents.get(id)
+            let definition = daemons.get_mut(&id);
+            if let Some(definition) = definition
+                && let Some(source) = &definition.source
+                // Rare enough to read the file's text again for the places.
+                && let Some(document) = edn_render::read(source, &options(config)).document
             {
-                let header = edn_render::header(&definition.name);
-                definition.artifact = Some(edn_render::to_json(document.value(), Some(&header)));
+                diagnose(&mut definition.diagnostics, &document, &findings);
             }
         }
         let strays = tree
@@ -230,7 +255,13 @@ impl Definitions {
                     last_good: last_good(id, config),
                 }
             } else {
-                DesiredDaemon::Apps(definition.apps.iter().map(|(_, app)| app.clone()).collect())
+                DesiredDaemon::Apps(
+                    definition
+                        .apps()
+                        .iter()
+                        .map(|(_, app)| app.clone())
+                        .collect(),
+                )
             };
             desired.daemons.insert(id.clone(), daemon);
         }
@@ -244,6 +275,26 @@ impl Definitions {
         }
         desired
     }
+}
+
+/// A mode has to be in one definition at least: in none, it is a slip of the pen.
+fn check_mode(
+    daemons: &BTreeMap<DaemonId, Definition>,
+    config: &Config,
+) -> Result<(), DefinitionsError> {
+    let Some(mode) = &config.mode else {
+        return Ok(());
+    };
+    if daemons.is_empty() || daemons.values().any(|definition| definition.unit.has_mode) {
+        return Ok(());
+    }
+    Err(DefinitionsError::UnknownMode {
+        mode: mode.clone(),
+        known: daemons
+            .values()
+            .flat_map(|definition| definition.unit.modes.iter().cloned())
+            .collect(),
+    })
 }
 
 /// Adds findings with their places: errors first, and no more than anybody reads.

@@ -1,19 +1,22 @@
 //! The engine of `watch`: one closed [`Event`] enum, one place that waits, one pass in flight, newest request
-//! wins. Events only say "look again"; every pass compares the whole truth, and a slow timer looks again even
-//! when no event came.
+//! wins. Events only say "look again"; every pass compares the whole truth, and timers look again even when no
+//! event came: at PM2 about once a second, at all files once a minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use daemon_model::{Condition, DaemonId, Diagnostic};
+use daemon_model::{Condition, DaemonId, Diagnostic, Plan};
+use pm2_client::{AdapterError, Bus, ProcessAdapter};
 use watcher::{Batch, Cause, Scanner, Scope, Watcher};
 
 use crate::config::Config;
-use crate::definitions::Definitions;
+use crate::definitions::{Definition, Definitions, DefinitionsError};
 use crate::error::CommandError;
 use crate::lock::Lock;
-use crate::pass::{PassError, PassEvent, PassOptions, SyncReport, sync_locked};
+use crate::pass::{self, PassError, PassEvent, PassOptions, SyncReport, sync_locked};
+use crate::schedule::Schedule;
 use crate::signals::StopFlag;
 
 /// What wakes the engine.
@@ -22,6 +25,10 @@ use crate::signals::StopFlag;
 pub enum Event {
     /// Files may have changed.
     Files(Batch),
+    /// Processes of PM2 may have changed.
+    Pm2,
+    /// Read the settings again.
+    Reload,
     /// Stop.
     Stop,
 }
@@ -35,95 +42,139 @@ pub enum EngineEvent<'a> {
     /// A pass has ended; the first of a run is the one it starts with.
     Ended(&'a SyncReport),
     /// What is wrong with a definition, when that has changed since it was last told.
-    Broken(&'a DaemonId, &'a crate::definitions::Definition),
+    Broken(&'a DaemonId, &'a Definition),
     /// A definition that was broken is usable again.
     Mended(&'a DaemonId),
     /// A pass could not do its work; it is tried again after a while. Told once for each new reason.
     Failed(&'a PassError, Duration),
     /// Passes work again after failures.
     Recovered,
+    /// PM2 was running and is not any more.
+    Pm2Gone,
 }
 
-/// How long what lost its definition stays, in case the file is only away for a moment.
-const REMOVAL_GRACE: Duration = Duration::from_secs(1);
-/// The shortest and the longest time until a failed pass is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// Why a run of the engine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It was told to read its settings again.
+    Reload,
+}
 
 /// Keeps PM2 equal to the definitions until it is told to stop.
 pub struct Engine<'a> {
     config: &'a Config,
     options: PassOptions,
+    heal: bool,
     scanner: Scanner,
-    events: Receiver<Event>,
+    definitions: Option<Arc<Definitions>>,
+    adapter: Option<Box<dyn ProcessAdapter>>,
+    bus: Option<Bus>,
+    sender: EventSender,
+    events: &'a Receiver<Event>,
     stop: StopFlag,
+    schedule: Schedule,
+    /// Daemons that changed since the last pass that did its work.
+    changed: BTreeSet<DaemonId>,
+    /// How many of our processes ran at the last look.
+    running: usize,
     told: BTreeMap<DaemonId, Vec<Diagnostic>>,
-    failure: Option<(String, Duration)>,
-    retry_at: Option<Instant>,
-    remove_at: Option<Instant>,
+    failure: Option<String>,
 }
 
 /// The sending side of an engine's events.
 pub type EventSender = Sender<Event>;
 
+/// Where an engine's events are sent and where they arrive.
+#[must_use]
+pub fn events() -> (EventSender, Receiver<Event>) {
+    channel()
+}
+
+type Observer<'o> = dyn FnMut(EngineEvent<'_>) + 'o;
+
 impl<'a> Engine<'a> {
-    /// An engine, and where its events are sent.
+    /// An engine. One that does not `heal` applies edits only.
     #[must_use]
-    pub fn new(config: &'a Config, options: PassOptions, stop: StopFlag) -> (Self, EventSender) {
-        let (sender, events) = channel();
-        let engine = Self {
+    pub fn new(
+        config: &'a Config,
+        options: PassOptions,
+        heal: bool,
+        (sender, events): (&EventSender, &'a Receiver<Event>),
+        stop: StopFlag,
+    ) -> Self {
+        Self {
             config,
             options,
+            heal,
             scanner: Scanner::new(config.layout.clone()),
+            definitions: None,
+            adapter: None,
+            bus: None,
+            sender: sender.clone(),
             events,
             stop,
+            schedule: Schedule::default(),
+            changed: BTreeSet::new(),
+            running: 0,
             told: BTreeMap::new(),
             failure: None,
-            retry_at: None,
-            remove_at: None,
-        };
-        (engine, sender)
+        }
     }
 
     /// Syncs, then keeps it so until it is told to stop.
     ///
     /// # Errors
     /// [`CommandError`] when watching cannot begin. Later faults are told to `observer` and tried again.
-    pub fn run(
-        &mut self,
-        sender: &EventSender,
-        observer: &mut dyn FnMut(EngineEvent<'_>),
-    ) -> Result<(), CommandError> {
-        let files = sender.clone();
-        let _watcher = Watcher::start(
+    pub fn run(&mut self, observer: &mut Observer<'_>) -> Result<Ended, CommandError> {
+        let files = self.sender.clone();
+        let watcher = Watcher::start(
             self.config.layout.clone(),
             watcher::Settings::default(),
             // The engine may be gone already: then nobody needs to look again.
             Box::new(move |batch| drop(files.send(Event::Files(batch)))),
         )?;
-        self.look(&Scope::Everything, Cause::FullResync, observer);
+        if self.scan(&Scope::Everything, Cause::FullResync, None, observer) {
+            self.pass(None, observer);
+        }
         loop {
-            let Some(batches) = self.wait() else {
-                return Ok(());
+            let batches = match self.wait() {
+                Ok(batches) => batches,
+                Err(ended) => return Ok(ended),
             };
-            let timer = batches.is_empty();
-            let mut changed = false;
+            let mut asked = false;
             for Batch { scope, cause } in batches {
-                changed |= self.scan(&scope, cause, observer);
-            }
-            let due = self.take_due();
-            if changed || due || timer {
-                self.pass(observer);
+                asked |= self.scan(&scope, cause, Some(&watcher), observer);
             }
             if self.stop.is_set() {
-                return Ok(());
+                return Ok(Ended::Stopped);
             }
+            self.act(asked, observer);
         }
     }
 
-    /// The one place that waits. None is the wish to stop; no batches is a timer.
-    fn wait(&self) -> Option<Vec<Batch>> {
-        let deadline = [self.retry_at, self.remove_at].into_iter().flatten().min();
-        let first = match deadline {
+    /// Does what is due.
+    fn act(&mut self, asked: bool, observer: &mut Observer<'_>) {
+        let now = Instant::now();
+        let edited = std::mem::take(&mut self.changed);
+        self.schedule.edited(&edited);
+        let due = self.schedule.take_pass(now);
+        if !edited.is_empty() {
+            self.changed = edited;
+            let only = (!self.heal).then(|| self.changed.clone());
+            self.pass(only, observer);
+        } else if due || (asked && self.heal) {
+            self.pass(None, observer);
+        }
+        if self.heal && self.schedule.take_look(Instant::now()) {
+            self.look(observer);
+        }
+    }
+
+    /// The one place that waits. No batches is a timer.
+    fn wait(&mut self) -> Result<Vec<Batch>, Ended> {
+        let first = match self.schedule.next() {
             None => self
                 .events
                 .recv()
@@ -136,38 +187,27 @@ impl<'a> Engine<'a> {
         let mut next = match first {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Disconnected) => return Err(Ended::Stopped),
         };
         while let Some(event) = next {
             match event {
                 Event::Files(batch) => batches.push(batch),
-                Event::Stop => return None,
+                Event::Pm2 => self.schedule.look_soon(Instant::now()),
+                Event::Reload => return Err(Ended::Reload),
+                Event::Stop => return Err(Ended::Stopped),
             }
             next = self.events.try_recv().ok();
         }
-        Some(batches)
+        Ok(batches)
     }
 
-    fn take_due(&mut self) -> bool {
-        let now = Instant::now();
-        let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
-        let retry = due(&mut self.retry_at);
-        // Looked at again by the pass itself, which takes `remove_at` as a sign that the grace is over.
-        retry || self.remove_at.is_some_and(|at| at <= now)
-    }
-
-    fn look(&mut self, scope: &Scope, cause: Cause, observer: &mut dyn FnMut(EngineEvent<'_>)) {
-        if self.scan(scope, cause, observer) {
-            self.pass(observer);
-        }
-    }
-
-    /// Brings the tree up to date; whether a pass is worth its while.
+    /// Brings the tree up to date; whether a pass is asked for.
     fn scan(
         &mut self,
         scope: &Scope,
         cause: Cause,
-        observer: &mut dyn FnMut(EngineEvent<'_>),
+        watcher: Option<&Watcher>,
+        observer: &mut Observer<'_>,
     ) -> bool {
         let scan = match (scope, cause) {
             (_, Cause::FullResync) => self.scanner.full(),
@@ -175,52 +215,119 @@ impl<'a> Engine<'a> {
             _ => self.scanner.stat_only(),
         };
         match scan {
-            // A timer's look is for PM2 as much as for files.
-            Ok(scan) => !scan.changed.is_empty() || !matches!(cause, Cause::Event | Cause::Poll),
+            Ok(scan) => {
+                if cause == Cause::Resync
+                    && !scan.changed.is_empty()
+                    && let Some(watcher) = watcher
+                {
+                    // No event had told of it: what else is missed?
+                    watcher.distrust();
+                }
+                self.changed.extend(scan.changed);
+                !matches!(cause, Cause::Event | Cause::Poll)
+            }
             Err(error) => {
-                let error = crate::definitions::DefinitionsError::from(error);
-                self.fail(&error.into(), observer);
+                self.fail(&DefinitionsError::from(error).into(), observer);
                 false
             }
         }
     }
 
-    fn pass(&mut self, observer: &mut dyn FnMut(EngineEvent<'_>)) {
-        let grace_over = self.remove_at.is_some_and(|at| at <= Instant::now());
-        match self.try_pass(grace_over, observer) {
-            Ok(report) => {
-                if self.failure.take().is_some() {
-                    observer(EngineEvent::Recovered);
-                }
-                self.tell_diagnostics(&report.definitions, observer);
-                observer(EngineEvent::Ended(&report));
-                let leaving = report
-                    .after
-                    .apps
-                    .iter()
-                    .any(|app| app.condition == Condition::Leaving);
-                self.remove_at = match self.remove_at {
-                    _ if !leaving => None,
-                    Some(at) if !grace_over => Some(at),
-                    _ => Some(Instant::now() + REMOVAL_GRACE),
-                };
-                if report.applied.failed_daemons().next().is_some() {
-                    self.back_off(String::new());
-                } else {
-                    self.retry_at = None;
+    /// Looks at PM2, and mends what is not as defined.
+    fn look(&mut self, observer: &mut Observer<'_>) {
+        let Some(definitions) = self.definitions.clone() else {
+            return;
+        };
+        let began = Instant::now();
+        let options = PassOptions {
+            except: self.schedule.waiting(began),
+            defer_removal: true,
+            ..self.options.clone()
+        };
+        let looked = self.connect().map_err(PassError::from).and_then(|()| {
+            pass::look(
+                self.config,
+                &options,
+                &definitions,
+                pass::borrow(&mut self.adapter),
+            )
+        });
+        let now = Instant::now();
+        match looked {
+            Ok(plan) => {
+                self.schedule.looked(now - began, now);
+                let lost = self.running.saturating_sub(running(&plan));
+                self.running = running(&plan);
+                if self.adapter.is_some() && lost >= 2 {
+                    // Whoever starts something now may start what nobody will stop: PM2 may be about to end.
+                    self.schedule.wait_for_calm(now);
+                } else if !plan.steps.is_empty() && !self.schedule.is_uneasy() {
+                    self.pass(None, observer);
                 }
             }
             Err(error) => {
-                self.remove_at = None;
-                self.fail(&error, observer);
+                self.adapter = None;
+                if matches!(
+                    error,
+                    PassError::Pm2(AdapterError::Closed { .. } | AdapterError::NotRunning { .. })
+                ) {
+                    observer(EngineEvent::Pm2Gone);
+                    self.running = 0;
+                    self.schedule.looked(Duration::ZERO, now);
+                    self.schedule.wait_for_calm(now);
+                } else {
+                    self.fail(&error, observer);
+                }
             }
         }
     }
 
+    /// Makes sure of a connection and of PM2's events, if PM2 runs.
+    fn connect(&mut self) -> Result<(), AdapterError> {
+        if self.adapter.is_none() {
+            self.adapter = pass::connect(self.config)?;
+        }
+        if self.heal && self.adapter.is_some() && !self.bus.as_ref().is_some_and(Bus::is_alive) {
+            let sender = self.sender.clone();
+            let hint = move || drop(sender.send(Event::Pm2));
+            // Without it, looks on the timer have to do.
+            self.bus = Bus::subscribe(&self.config.pm2_home, hint).ok();
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, only: Option<BTreeSet<DaemonId>>, observer: &mut Observer<'_>) {
+        let began = Instant::now();
+        let except = self.schedule.waiting(began);
+        match self.try_pass(only, &except, observer) {
+            Ok(report) => {
+                let now = Instant::now();
+                if self.failure.take().is_some() {
+                    observer(EngineEvent::Recovered);
+                }
+                self.changed.clear();
+                self.definitions = Some(Arc::clone(&report.definitions));
+                self.running = running(&report.after);
+                self.tell_diagnostics(&report.definitions, observer);
+                observer(EngineEvent::Ended(&report));
+                let leaving = |app: &daemon_model::AppState| app.condition == Condition::Leaving;
+                self.schedule
+                    .found_leaving(report.after.apps.iter().any(leaving), now);
+                let failed: BTreeSet<DaemonId> = report.applied.failed_daemons().cloned().collect();
+                self.schedule.passed(&failed, &except, now);
+                if self.heal {
+                    self.schedule.looked(Duration::ZERO, now);
+                }
+            }
+            Err(error) => self.fail(&error, observer),
+        }
+    }
+
     fn try_pass(
-        &self,
-        grace_over: bool,
-        observer: &mut dyn FnMut(EngineEvent<'_>),
+        &mut self,
+        only: Option<BTreeSet<DaemonId>>,
+        except: &BTreeSet<DaemonId>,
+        observer: &mut Observer<'_>,
     ) -> Result<SyncReport, PassError> {
         let flag = self.stop.clone();
         let stop = move || flag.is_set();
@@ -231,45 +338,45 @@ impl<'a> Engine<'a> {
             &stop,
             &mut |holder| observer(EngineEvent::Pass(PassEvent::Waiting(holder))),
         )?;
-        let definitions = Definitions::of_tree(self.scanner.tree().clone(), self.config)?;
+        let tree = Arc::clone(self.scanner.tree());
+        let known = self.definitions.as_deref();
+        let definitions = Arc::new(Definitions::of_tree(tree, self.config, known)?);
         let options = PassOptions {
-            defer_removal: !grace_over,
+            only,
+            except: except.clone(),
+            // What has not changed was written by an earlier pass of this run, or is written by the first.
+            stale: known.map(|_| self.changed.clone()),
+            defer_removal: !self.schedule.removal_is_due(Instant::now()),
             removal_delay: Duration::ZERO,
             ..self.options.clone()
         };
-        sync_locked(self.config, &options, definitions, &stop, &mut |event| {
-            observer(EngineEvent::Pass(event));
-        })
+        self.connect()?;
+        let done = sync_locked(
+            self.config,
+            &options,
+            definitions,
+            &mut self.adapter,
+            &stop,
+            &mut |event| observer(EngineEvent::Pass(event)),
+        );
+        if done.is_err() {
+            // Whatever is wrong with it: the next pass begins with a new one.
+            self.adapter = None;
+        }
+        done
     }
 
-    fn fail(&mut self, error: &PassError, observer: &mut dyn FnMut(EngineEvent<'_>)) {
+    fn fail(&mut self, error: &PassError, observer: &mut Observer<'_>) {
+        let delay = self.schedule.pass_failed(Instant::now());
         let words = crate::report::chain(error);
-        let is_news = self
-            .failure
-            .as_ref()
-            .is_none_or(|(known, _)| *known != words);
-        let delay = self.back_off(words);
-        if is_news {
+        if self.failure.as_ref() != Some(&words) {
             observer(EngineEvent::Failed(error, delay));
+            self.failure = Some(words);
         }
     }
 
-    fn back_off(&mut self, reason: String) -> Duration {
-        let delay = match &self.failure {
-            Some((known, delay)) if *known == reason => (*delay * 2).min(RETRY.1),
-            _ => RETRY.0,
-        };
-        self.failure = Some((reason, delay));
-        self.retry_at = Some(Instant::now() + delay);
-        delay
-    }
-
     /// Tells what is wrong with each definition once, and when it is mended.
-    fn tell_diagnostics(
-        &mut self,
-        definitions: &Definitions,
-        observer: &mut dyn FnMut(EngineEvent<'_>),
-    ) {
+    fn tell_diagnostics(&mut self, definitions: &Definitions, observer: &mut Observer<'_>) {
         for (id, definition) in &definitions.daemons {
             if definition.is_broken() {
                 if self.told.get(id) != Some(&definition.diagnostics) {
@@ -283,4 +390,9 @@ impl<'a> Engine<'a> {
         self.told
             .retain(|id, _| definitions.daemons.contains_key(id));
     }
+}
+
+/// How many processes of a plan's apps run.
+fn running(plan: &Plan) -> usize {
+    plan.apps.iter().map(daemon_model::AppState::running).sum()
 }

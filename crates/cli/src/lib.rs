@@ -23,6 +23,7 @@ pub mod exit;
 mod lock;
 mod pass;
 mod report;
+mod schedule;
 mod settings;
 mod signals;
 
@@ -33,7 +34,7 @@ use clap::Parser;
 pub use artifacts::{ArtifactCheck, ArtifactReport};
 pub use config::{Config, ConfigError};
 pub use definitions::{Definition, Definitions, DefinitionsError, Stray};
-pub use engine::{Engine, EngineEvent, Event, EventSender};
+pub use engine::{Ended, Engine, EngineEvent, Event, EventSender, events};
 pub use environment::{Environment, Machine};
 pub use error::CommandError;
 pub use lock::{Holder, Lock, LockError};

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
@@ -70,6 +71,12 @@ pub enum PassError {
 pub struct PassOptions {
     /// Daemons to touch, as given; empty: all.
     pub ids: Vec<String>,
+    /// Of those, only these; none: all.
+    pub only: Option<BTreeSet<DaemonId>>,
+    /// Daemons not to touch.
+    pub except: BTreeSet<DaemonId>,
+    /// Daemons whose artifact may have to be written; none: all.
+    pub stale: Option<BTreeSet<DaemonId>>,
     /// Whether processes without a definition are removed.
     pub prune: bool,
     /// Whether what lost its definition is left for a later pass.
@@ -92,6 +99,9 @@ impl Default for PassOptions {
     fn default() -> Self {
         Self {
             ids: Vec::new(),
+            only: None,
+            except: BTreeSet::new(),
+            stale: None,
             prune: true,
             defer_removal: false,
             adopt: true,
@@ -133,7 +143,7 @@ pub struct Survey {
 #[derive(Debug)]
 pub struct SyncReport {
     /// The definitions.
-    pub definitions: Definitions,
+    pub definitions: Arc<Definitions>,
     /// The plan as it was carried out.
     pub plan: Plan,
     /// What became of each step.
@@ -200,54 +210,60 @@ pub fn sync(
         &|| should_stop(),
         &mut |holder| observer(PassEvent::Waiting(holder)),
     )?;
-    let definitions = Definitions::load(config)?;
-    sync_locked(config, options, definitions, should_stop, observer)
+    let definitions = Arc::new(Definitions::load(config)?);
+    sync_locked(
+        config,
+        options,
+        definitions,
+        &mut connect(config)?,
+        should_stop,
+        observer,
+    )
 }
 
-/// The same, for a caller that holds the lock and has read the definitions.
+/// The same, for a caller that holds the lock, has read the definitions, and keeps its connection to PM2.
 ///
 /// # Errors
 /// As [`sync`].
 pub fn sync_locked(
     config: &Config,
     options: &PassOptions,
-    definitions: Definitions,
+    definitions: Arc<Definitions>,
+    adapter: &mut Option<Box<dyn ProcessAdapter>>,
     should_stop: &(dyn Fn() -> bool + Sync),
     observer: &mut dyn FnMut(PassEvent<'_>),
 ) -> Result<SyncReport, PassError> {
     let began = Instant::now();
     let mut definitions = definitions;
-    let mut adapter = connect(config)?;
-    let mut observed = observe_all(adapter.as_deref_mut().map(|a| a as &mut dyn ProcessAdapter))?;
+    let mut observed = observe_all(borrow(adapter))?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
     let mut plan =
         make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
-
     let loses_definition = |step: &Step| step.reasons.contains(&Reason::DefinitionRemoved);
     if plan.steps.iter().any(loses_definition) {
         // An editor or a checkout may have a file away for a moment: what goes must be gone twice.
         std::thread::sleep(options.removal_delay);
-        definitions = Definitions::load(config)?;
-        let mut observed =
-            observe_all(adapter.as_deref_mut().map(|a| a as &mut dyn ProcessAdapter))?;
+        definitions = Arc::new(Definitions::load(config)?);
+        observed = observe_all(borrow(adapter))?;
         plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
     }
 
-    let mut artifacts = artifacts::write(config, &definitions, only.as_ref())?;
+    let stale = options.stale.as_ref().or(only.as_ref());
+    let mut artifacts = artifacts::write(config, &definitions, stale)?;
     let starts = plan
         .steps
         .iter()
         .any(|step| matches!(step.action, Action::Start { .. }));
     let pm2_started = adapter.is_none() && starts;
     if pm2_started {
-        adapter = Some(start_pm2(config)?);
+        *adapter = Some(start_pm2(config)?);
         observer(PassEvent::Pm2Started);
     }
     observer(PassEvent::Planned(&plan, &definitions));
     let mut applied = ApplyReport { steps: Vec::new() };
     let mut after = plan.clone();
     let mut save_error = None;
-    if let Some(adapter) = adapter.as_deref_mut()
+    if let Some(adapter) = borrow(adapter)
         && !plan.steps.is_empty()
     {
         let around = config.surroundings();
@@ -266,16 +282,16 @@ pub fn sync_locked(
         if applied.changed_anything() && options.save {
             save_error = save_dump(config, &definitions, &records).err();
         }
-        let observed = observe_records(&records);
         // The removal was confirmed for this pass only; the second look needs no confirmation.
+        let unconfirmed = PassOptions {
+            confirm: None,
+            ..options.clone()
+        };
         after = make_plan(
             config,
-            &PassOptions {
-                confirm: None,
-                ..options.clone()
-            },
+            &unconfirmed,
             &definitions,
-            &observed,
+            &observe_records(&records),
             only.clone(),
         )?;
     }
@@ -297,6 +313,16 @@ pub fn sync_locked(
         save_error,
         took: began.elapsed(),
     })
+}
+
+/// A connection as a pass uses it.
+pub(crate) fn borrow(
+    adapter: &mut Option<Box<dyn ProcessAdapter>>,
+) -> Option<&mut dyn ProcessAdapter> {
+    match adapter {
+        Some(adapter) => Some(adapter.as_mut()),
+        None => None,
+    }
 }
 
 /// Artifacts go when nothing defines their daemon and none of its processes is left.
@@ -322,6 +348,26 @@ fn remove_orphans(
         report.removed = gone;
     }
     Ok(())
+}
+
+/// The plan for what PM2 runs at this moment. Touches nothing.
+///
+/// # Errors
+/// [`PassError`].
+pub(crate) fn look(
+    config: &Config,
+    options: &PassOptions,
+    definitions: &Definitions,
+    adapter: Option<&mut dyn ProcessAdapter>,
+) -> Result<Plan, PassError> {
+    let observed = observe_all(adapter)?;
+    make_plan(
+        config,
+        options,
+        definitions,
+        &observed,
+        options.only.clone(),
+    )
 }
 
 /// The plan, with what lives on without PM2 in it. To look for that takes a look at every process of the machine, so it
@@ -378,6 +424,7 @@ fn make_plan(
         adopt: options.adopt,
         confirmed: options.confirm.clone(),
         only,
+        except: options.except.clone(),
         ..config.policy()
     };
     let plan = plan(&desired, observed, &policy);
@@ -406,7 +453,11 @@ fn resolve_ids(
             .filter(|label| label.workspace == config.root())
             .map(|label| label.daemon.clone()),
     );
-    select(config, &options.ids, known)
+    let chosen = select(config, &options.ids, known)?;
+    Ok(match (chosen, &options.only) {
+        (Some(chosen), Some(only)) => Some(chosen.intersection(only).cloned().collect()),
+        (chosen, only) => chosen.or_else(|| only.clone()),
+    })
 }
 
 /// The daemons named by `ids`, each of which must be known or have an artifact; none: all.
@@ -506,7 +557,7 @@ fn save_dump(
     let names: BTreeSet<&str> = definitions
         .daemons
         .values()
-        .flat_map(|definition| &definition.apps)
+        .flat_map(|definition| definition.apps())
         .map(|(_, app)| app.name())
         .collect();
     save(&config.pm2_home, &managed, |pm2_env| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Set once the command was asked to stop.
 #[derive(Debug, Clone, Default)]
@@ -35,37 +35,44 @@ pub fn stop_flag() -> std::io::Result<StopFlag> {
     Ok(flag)
 }
 
-/// A thread that waits for the wish to stop, ended and joined when dropped.
-pub struct OnStop {
+/// A thread that waits for signals, ended and joined when dropped.
+pub struct OnSignal {
     handle: signal_hook::iterator::Handle,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Calls `tell` when Ctrl-C or SIGTERM arrives.
+/// Calls `stop` when Ctrl-C or SIGTERM arrives, and `hangup` when SIGHUP does.
 ///
 /// # Errors
 /// The operating system's, when the thread or the handlers cannot be had.
-pub fn on_stop(tell: impl Fn() + Send + 'static) -> std::io::Result<OnStop> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+pub fn on_signal(
+    stop: impl Fn() + Send + 'static,
+    hangup: impl Fn() + Send + 'static,
+) -> std::io::Result<OnSignal> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let handle = signals.handle();
     let thread = std::thread::Builder::new()
         .name("pm2-sync signals".to_owned())
         .spawn(move || {
-            for _ in signals.forever() {
-                tell();
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    hangup();
+                } else {
+                    stop();
+                }
             }
         })?;
-    Ok(OnStop {
+    Ok(OnSignal {
         handle,
         thread: Some(thread),
     })
 }
 
-impl Drop for OnStop {
+impl Drop for OnSignal {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            // It only panics if `tell` does, and then there is nothing left to tell.
+            // It only panics if one of its callbacks does, and then there is nothing left to tell.
             let _ = thread.join();
         }
     }

@@ -110,7 +110,10 @@ fn each_effect_has_its_room() {
     for krate in ["daemon-model", "edn-render", "watcher", "cli"] {
         assert_eq!(mentions(krate, &sockets), names(&[]), "{krate}");
     }
-    assert_eq!(mentions("pm2-client", &sockets), names(&["socket.rs"]));
+    assert_eq!(
+        mentions("pm2-client", &sockets),
+        names(&["bus.rs", "socket.rs"])
+    );
 
     let commands = ["process::Command", "process::{Command"];
     for krate in ["daemon-model", "edn-render", "watcher", "cli"] {
@@ -148,5 +151,8 @@ fn threads_are_where_they_may_be() {
     let threads = ["thread::spawn", "thread::Builder", "thread::scope"];
     assert_eq!(mentions("daemon-model", &threads), names(&[]));
     assert_eq!(mentions("edn-render", &threads), names(&[]));
-    assert_eq!(mentions("pm2-client", &threads), names(&["apply.rs"]));
+    assert_eq!(
+        mentions("pm2-client", &threads),
+        names(&["apply.rs", "bus.rs"])
+    );
 }

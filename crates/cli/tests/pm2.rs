@@ -699,3 +699,106 @@ fn online_without_a_process_is_a_failed_step() {
     env.write("bin/tool", "#!/bin/sh\nexec sleep 1000\n");
     env.sync();
 }
+
+#[test]
+fn watch_heals_what_people_do_to_pm2() {
+    let env = Env::new();
+    for n in 0..4 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    let watch = env.watch(&[]);
+    let back = |names: &[&str]| {
+        let began = std::time::Instant::now();
+        for name in names {
+            wait_for(|| env.named(name).iter().any(|process| process.pid.is_some()));
+        }
+        began.elapsed()
+    };
+    assert!(env.bed.cli(&["stop", "app0"]).status.success());
+    // The command returns when the app has been stopped; by then it may be back already.
+    let took = back(&["app0"]);
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    assert!(env.bed.cli(&["delete", "app1"]).status.success());
+    back(&["app1"]);
+    assert!(env.bed.cli(&["delete", "all"]).status.success());
+    back(&["app0", "app1", "app2", "app3"]);
+    wait_for(|| env.list().len() == 4);
+
+    // PM2 itself dies, in every way.
+    env.bed.kill_daemon();
+    wait_for(|| env.bed.daemon_pid().is_some_and(is_alive));
+    wait_for(|| env.try_list().is_some_and(|list| list.len() == 4));
+    assert!(env.bed.cli(&["kill"]).status.success());
+    wait_for(|| env.bed.daemon_pid().is_some_and(is_alive));
+    wait_for(|| env.try_list().is_some_and(|list| list.len() == 4));
+    assert_eq!(watch.stop(), 0);
+    env.sync();
+    assert_eq!(env.list().len(), 4);
+    let daemons = env
+        .bed
+        .processes()
+        .into_iter()
+        .filter(|pid| {
+            command_line(*pid)
+                .first()
+                .is_some_and(|title| title.starts_with("PM2 "))
+        })
+        .count();
+    assert_eq!(daemons, 1, "two PM2s on one home");
+}
+
+#[test]
+fn watch_without_healing_applies_edits_only() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    env.define("b", &sleeper("b", 1000));
+    let watch = env.watch(&["--no-heal"]);
+    assert!(env.bed.cli(&["stop", "a"]).status.success());
+    env.define("b", &sleeper("b", 2000));
+    env.wait_for_args("b", &["2000"]);
+    assert_eq!(env.named("a")[0].pid, None);
+    env.define("a", &sleeper("a", 3000));
+    env.wait_for_args("a", &["3000"]);
+    assert_eq!(watch.stop(), 0);
+}
+
+#[test]
+fn what_fails_backs_off_and_delays_nobody() {
+    let env = Env::new();
+    env.define("bad", "{:apps [{:name \"bad\" :script \"./missing.sh\"}]}");
+    env.define("good", &sleeper("good", 1000));
+    let watch = env.watch(&[]);
+    watch.wait_for_line("failed: script not found");
+    env.define("good", &sleeper("good", 2000));
+    env.wait_for_args("good", &["2000"]);
+    env.write("missing.sh", "#!/bin/sh\nexec sleep 1000\n");
+    wait_for(|| !env.named("bad").is_empty());
+    let failures = watch
+        .lines()
+        .iter()
+        .filter(|line| line.contains("failed:"))
+        .count();
+    assert!(
+        failures <= 8,
+        "{failures} attempts:\n{}",
+        watch.lines().join("\n")
+    );
+    assert_eq!(watch.stop(), 0);
+}
+
+#[test]
+fn settings_are_read_again_on_hangup() {
+    let env = Env::new();
+    env.define("a", "{:apps [{:name \"a\" :script \"/bin/sleep\" :args [\"1\" \"1000\"] :env_dev {:MODE \"dev\"}}]}");
+    let watch = env.watch(&[]);
+    assert!(!environ(env.pid("a")).contains_key("MODE"));
+    env.write("pm2-sync.edn", "{:env \"dev\"}");
+    watch.signal(rustix::process::Signal::HUP);
+    wait_for(|| {
+        env.named("a")
+            .first()
+            .and_then(|process| process.pid)
+            .is_some_and(|pid| environ(pid).get("MODE").is_some_and(|mode| mode == "dev"))
+    });
+    assert_eq!(watch.stop(), 0);
+}

@@ -29,6 +29,7 @@
 //!     confirmed: None,
 //!     adopt: true,
 //!     only: None,
+//!     except: Default::default(),
 //! };
 //! let plan = plan(&desired, &Observed::default(), &policy);
 //! assert_eq!(plan.steps[0].action.word(), "start");
@@ -49,6 +50,7 @@ mod names;
 pub mod paths;
 mod plan;
 mod process;
+pub mod reference;
 mod report;
 mod spec;
 

@@ -48,13 +48,15 @@ pub struct Policy {
     pub adopt: bool,
     /// The only daemons to touch; none: all.
     pub only: Option<BTreeSet<DaemonId>>,
+    /// Daemons not to touch, whatever `only` says.
+    pub except: BTreeSet<DaemonId>,
 }
 
 impl Policy {
     /// Whether the daemon is within what this pass may touch.
     #[must_use]
     pub fn includes(&self, daemon: &DaemonId) -> bool {
-        self.only.as_ref().is_none_or(|only| only.contains(daemon))
+        self.only.as_ref().is_none_or(|only| only.contains(daemon)) && !self.except.contains(daemon)
     }
 }
 

@@ -156,6 +156,7 @@ fn world(case: &Value) -> (Desired, Observed, Policy) {
             .and_then(|text| text.strip_prefix("of "))
             .map(|text| removal_code(Utf8Path::new(WORKSPACE), &ids(text))),
         adopt: given["adopt"].as_bool().unwrap_or(true),
+        except: std::collections::BTreeSet::new(),
         only: given["only"].as_array().map(|only| {
             only.iter()
                 .map(|id| DaemonId::new(id.as_str().unwrap()).unwrap())

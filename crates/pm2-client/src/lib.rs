@@ -7,6 +7,7 @@
 
 mod adapter;
 mod apply;
+mod bus;
 mod dump;
 mod host;
 mod launch;
@@ -22,6 +23,7 @@ mod wire;
 
 pub use adapter::{AdapterError, Method, ProcessAdapter};
 pub use apply::{ApplyContext, Progress, StepError, apply};
+pub use bus::Bus;
 pub use dump::{DumpError, Saved, save};
 pub use host::{FileKind, Host, User};
 pub use launch::{LaunchError, Pm2Command, Started, ensure_running};

@@ -87,6 +87,21 @@ impl Decoder {
     }
 }
 
+impl Decoder {
+    /// Takes the next whole message; whether its first argument begins so.
+    ///
+    /// # Errors
+    /// [`WireError`] when the bytes are no message.
+    pub(crate) fn next_is_about(&mut self, topic: &[u8]) -> Result<Option<bool>, WireError> {
+        let Some((args, used)) = split(&self.buffer[self.read..])? else {
+            return Ok(None);
+        };
+        let about = args.first().is_some_and(|first| first.starts_with(topic));
+        self.read += used;
+        Ok(Some(about))
+    }
+}
+
 type Split<'a> = Option<(Vec<&'a [u8]>, usize)>;
 
 /// The arguments of the first message in `bytes` and its length, if it is whole.

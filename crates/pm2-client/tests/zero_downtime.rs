@@ -1,6 +1,10 @@
 //! A cluster app that drains loses no request while its environment, arguments and number of instances change.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and says why"
+)]
 
 mod common;
 
@@ -81,11 +85,6 @@ fn request(port: u16, connection: &mut Option<BufReader<TcpStream>>) -> std::io:
 }
 
 #[test]
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the figures are what it is for"
-)]
 fn no_request_is_lost_while_a_draining_app_changes() {
     let bed = Testbed::start();
     let root = bed.dir().join("w");

@@ -24,13 +24,7 @@ pub fn run(
     let config = Config::load(global, &command.variant, environment)?;
     let options = options(&command.policy, &command.ids);
     let mut adapter = pass::connect(&config)?;
-    let survey = pass::survey(
-        &config,
-        &options,
-        adapter
-            .as_mut()
-            .map(|adapter| adapter.as_mut() as &mut dyn pm2_client::ProcessAdapter),
-    )?;
+    let survey = pass::survey(&config, &options, pass::borrow(&mut adapter))?;
     print(&survey, printer, command.policy.show_values);
     Ok(pending_status(&survey.definitions, &survey.plan))
 }

@@ -199,7 +199,7 @@ fn print_all(
             .daemons
             .iter()
             .filter(|(id, _)| only.is_none_or(|only| only.contains(id)))
-            .filter_map(|(id, definition)| Some((id, definition.artifact.as_ref()?)))
+            .filter_map(|(id, definition)| Some((id, definition.artifact()?)))
     };
     if printer.is_json() {
         let all: serde_json::Map<String, Value> = chosen()

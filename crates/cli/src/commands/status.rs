@@ -29,13 +29,7 @@ pub fn run(
         ..PassOptions::default()
     };
     let mut adapter = pass::connect(&config)?;
-    let survey = pass::survey(
-        &config,
-        &options,
-        adapter
-            .as_mut()
-            .map(|adapter| adapter.as_mut() as &mut dyn pm2_client::ProcessAdapter),
-    )?;
+    let survey = pass::survey(&config, &options, pass::borrow(&mut adapter))?;
     let plan = &survey.plan;
     if printer.is_json() {
         let mut fields = data::plan(plan, command.show_values);

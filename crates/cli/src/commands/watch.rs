@@ -9,7 +9,7 @@ use crate::commands::plan::{in_sync, options};
 use crate::commands::say_conditions;
 use crate::commands::sync::summary;
 use crate::config::Config;
-use crate::engine::{Engine, EngineEvent, Event};
+use crate::engine::{self, Ended, Engine, EngineEvent, Event};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
@@ -27,27 +27,41 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
-    let config = Config::load(global, &command.variant, environment)?;
-    let options = PassOptions {
-        jobs: command.apply.jobs,
-        save: !command.apply.no_save,
-        lock_timeout: Duration::from_secs(command.apply.lock_timeout),
-        ..options(&command.policy, &[])
-    };
     let stop = signals::stop_flag().map_err(CommandError::Signals)?;
-    let (mut engine, sender) = Engine::new(&config, options, stop);
-    let on_signal = sender.clone();
-    let _signals = signals::on_stop(move || drop(on_signal.send(Event::Stop)))
-        .map_err(CommandError::Signals)?;
-    let mut voice = Voice {
-        printer,
-        steps: printer.steps(command.policy.show_values).timed(),
-        show_values: command.policy.show_values,
-        first: true,
-        held: None,
-    };
-    engine.run(&sender, &mut |event| voice.tell(&event))?;
-    Ok(exit::OK)
+    let (sender, events) = engine::events();
+    let (on_stop, on_hangup) = (sender.clone(), sender.clone());
+    let _signals = signals::on_signal(
+        move || drop(on_stop.send(Event::Stop)),
+        move || drop(on_hangup.send(Event::Reload)),
+    )
+    .map_err(CommandError::Signals)?;
+    loop {
+        let config = Config::load(global, &command.variant, environment.clone())?;
+        let options = PassOptions {
+            jobs: command.apply.jobs,
+            save: !command.apply.no_save,
+            lock_timeout: Duration::from_secs(command.apply.lock_timeout),
+            ..options(&command.policy, &[])
+        };
+        let mut engine = Engine::new(
+            &config,
+            options,
+            !command.no_heal,
+            (&sender, &events),
+            stop.clone(),
+        );
+        let mut voice = Voice {
+            printer,
+            steps: printer.steps(command.policy.show_values).timed(),
+            show_values: command.policy.show_values,
+            first: true,
+            held: None,
+        };
+        match engine.run(&mut |event| voice.tell(&event))? {
+            Ended::Stopped => return Ok(exit::OK),
+            Ended::Reload => printer.note("reading the settings again"),
+        }
+    }
 }
 
 /// What a person, or a program, hears of a watch: one line for each step, silence when idle.
@@ -117,6 +131,7 @@ impl Voice<'_> {
                 printer.note(&format!("trying again in {}", words::took(*delay)));
             }
             EngineEvent::Recovered => printer.note("working again"),
+            EngineEvent::Pm2Gone => printer.note("PM2 is gone"),
             _ => {}
         }
     }
@@ -150,6 +165,7 @@ impl Voice<'_> {
             EngineEvent::Mended(id) => ("mended", json!({ "daemon": id })),
             EngineEvent::Failed(error, _) => ("failed", json!({ "error": chain(*error) })),
             EngineEvent::Recovered => ("recovered", json!({})),
+            EngineEvent::Pm2Gone => ("pm2-gone", json!({})),
             EngineEvent::Pass(_) => return None,
         };
         fields["event"] = json!(kind);

@@ -121,6 +121,14 @@ impl Env {
             .unwrap()
     }
 
+    /// What PM2 lists, if it runs.
+    pub fn try_list(&self) -> Option<Vec<ProcessRecord>> {
+        SocketAdapter::connect(self.bed.home(), Deadlines::default())
+            .ok()?
+            .list()
+            .ok()
+    }
+
     /// The processes of one name.
     pub fn named(&self, name: &str) -> Vec<ProcessRecord> {
         let mut list = self.list();

@@ -119,6 +119,7 @@ impl World {
             confirmed: None,
             adopt: true,
             only: None,
+            except: std::collections::BTreeSet::new(),
         }
     }
 

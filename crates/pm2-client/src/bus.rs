@@ -1,0 +1,95 @@
+//! PM2's event socket, as a hint to look again: it misses deletions, and says nothing that the list does not say.
+
+use std::io::{ErrorKind, Read};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+
+use camino::Utf8Path;
+
+use crate::adapter::AdapterError;
+use crate::wire::Decoder;
+
+/// A subscription: a thread that reads PM2's events until PM2 ends or this is dropped.
+///
+/// PM2 buffers without bound for whoever does not read, so every event is read, and nearly all are thrown away at
+/// once: each line that an app logs is one.
+#[derive(Debug)]
+pub struct Bus {
+    stream: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Bus {
+    /// Subscribes. `hint` is called on the bus's thread for each event about a process, and must be quick.
+    ///
+    /// # Errors
+    /// [`AdapterError::NotRunning`] or [`AdapterError::Connect`] when there is nothing to subscribe to.
+    pub fn subscribe(
+        pm2_home: &Utf8Path,
+        hint: impl Fn() + Send + 'static,
+    ) -> Result<Self, AdapterError> {
+        let path = pm2_home.join("pub.sock");
+        let fail = |source: std::io::Error| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                AdapterError::NotRunning { path: path.clone() }
+            }
+            _ => AdapterError::Connect {
+                path: path.clone(),
+                source,
+            },
+        };
+        let stream = UnixStream::connect(&path).map_err(fail)?;
+        let reader = stream.try_clone().map_err(fail)?;
+        let thread = std::thread::Builder::new()
+            .name("pm2-sync bus".to_owned())
+            .spawn(move || read(reader, &hint))
+            .map_err(fail)?;
+        Ok(Self {
+            stream,
+            thread: Some(thread),
+        })
+    }
+
+    /// Whether events still arrive.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        // Ends the thread's read; one that has ended by itself has no use for it.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(mut stream: UnixStream, hint: &dyn Fn()) {
+    let mut decoder = Decoder::default();
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => decoder.feed(&chunk[..n]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        }
+        loop {
+            match decoder.next_is_about(b"s:process:") {
+                Ok(Some(true)) => hint(),
+                Ok(Some(false)) => {}
+                Ok(None) => break,
+                // Whatever this is, it is no bus any more.
+                Err(_) => return hint(),
+            }
+        }
+    }
+    // The daemon is gone: that is worth a look, too.
+    hint();
+}
