@@ -78,6 +78,8 @@ pub enum Command {
     Status(StatusCommand),
     /// Validate all definitions without PM2
     Check(CheckCommand),
+    /// Print the JSON Schema of the generated configs
+    Schema,
 }
 
 /// Which variant of the definitions.

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod plan;
 pub mod render;
+pub mod schema;
 pub mod status;
 pub mod sync;
 pub mod watch;

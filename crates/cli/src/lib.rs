@@ -73,6 +73,7 @@ pub fn main() -> ExitCode {
             commands::status::run(command, global, environment, printer_ref)
         }
         Command::Check(command) => commands::check::run(command, global, environment, printer_ref),
+        Command::Schema => Ok(commands::schema::run(printer_ref)),
     };
     match done {
         Ok(status) => ExitCode::from(status),

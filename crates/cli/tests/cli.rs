@@ -386,3 +386,19 @@ fn hostile_files_are_answered_at_once() {
         assert!(took < Duration::from_secs(10), "{name} took {took:?}");
     }
 }
+
+#[test]
+fn the_schema_needs_no_workspace() {
+    let env = Env::new();
+    let output = env.command(&["schema"]).current_dir("/").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    assert_eq!(
+        schema["$defs"]["app"]["properties"]["maxRestarts"]["$ref"],
+        "#/$defs/number"
+    );
+}

@@ -131,6 +131,47 @@ impl Attribute {
         })
     }
 
+    /// The default in words, for documentation.
+    #[must_use]
+    pub fn default_text(&self) -> Option<String> {
+        // Source: PM2 7.0.4, `lib/Common.js`, `lib/God.js`, `constants.js`.
+        let text = match self.name {
+            "name" => "the script's base name without its extension",
+            "cwd" => "the workspace's root",
+            "exec_interpreter" => "by the script's extension, else node",
+            "out_file" => "`$PM2_HOME/logs/<name>-out-<pm_id>.log`",
+            "error_file" => "`$PM2_HOME/logs/<name>-error-<pm_id>.log`",
+            "pid_file" => "`$PM2_HOME/pids/<name>-<pm_id>.pid`",
+            "merge_logs" => "`true` for fork mode without `instances`, else `false`",
+            "instances" => "`1`",
+            "exec_mode" => "`cluster` for node or bun with `instances`, else `fork`",
+            "kill_timeout" => "`1600`",
+            "listen_timeout" => "`3000`",
+            "min_uptime" => "`1000`",
+            "max_restarts" => "`16`",
+            "restart_delay" | "watch_delay" => "`0`",
+            _ => return self.default_value().map(|value| format!("`{value}`")),
+        };
+        Some(text.to_owned())
+    }
+
+    /// What becomes of a 0 that the definition gives, where it is not what its author means.
+    ///
+    /// Source: PM2 7.0.4, `lib/tools/Config.js`, `validateJSON` (a falsy value of a key of several words is read as
+    /// absent, which changes nothing where absent means the same); `lib/God/Methods.js`, `lib/God.js` (`0 || default`).
+    #[must_use]
+    pub fn zero_note(&self) -> Option<&'static str> {
+        Some(match self.name {
+            "max_restarts" => {
+                "PM2's own command line would lose this 0 and take 16; pm2-sync honours it"
+            }
+            "kill_timeout" => "PM2 takes a 0 here for its default of 1600",
+            "listen_timeout" => "PM2 takes a 0 here for its default of 3000",
+            "kill_retry_time" => "PM2 takes a 0 here for its default of 100",
+            _ => return None,
+        })
+    }
+
     /// All names it goes by, its own first.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let camel = camel_case(self.name);
@@ -182,7 +223,7 @@ use Role::{Derived, Inert, Stored};
 #[rustfmt::skip]
 pub const ATTRIBUTES: &[Attribute] = &[
     attribute("script", &["exec", "cmd", "command"], Kind::Text, Derived, Restart, "the program: a path, or a command found in PATH"),
-    attribute("name", &[], Kind::Text, Derived, Restart, "the name in PM2; default: the script's base name without its extension"),
+    attribute("name", &[], Kind::Text, Derived, Restart, "the name in PM2"),
     attribute("name_prefix", &[], Kind::Text, Stored, Restart, "stored by PM2; does nothing from a config file"),
     attribute("filter_env", &[], Kind::BoolTextOrList, Stored, Restart, "inherited variables that the app does not get"),
     attribute("namespace", &[], Kind::Text, Stored, Restart, "groups apps for the pm2 command line"),
@@ -207,9 +248,9 @@ pub const ATTRIBUTES: &[Attribute] = &[
     attribute("disable_source_map_support", &[], Kind::Bool, Stored, Restart, "never loads source maps"),
     attribute("wait_ready", &[], Kind::Bool, Stored, Restart, "the app is online once it sends `ready`"),
     attribute("instances", &[], Kind::Instances, Derived, Scale, "number of processes; `max` or 0 is one for each CPU"),
-    attribute("kill_timeout", &[], Kind::Number, Stored, Restart, "milliseconds between SIGINT and SIGKILL (PM2: 1600)"),
+    attribute("kill_timeout", &[], Kind::Number, Stored, Restart, "milliseconds between SIGINT and SIGKILL"),
     attribute("shutdown_with_message", &[], Kind::Bool, Stored, Restart, "sends the message `shutdown` in place of a signal"),
-    attribute("listen_timeout", &[], Kind::Number, Stored, Restart, "milliseconds to wait for the app to listen or be ready (PM2: 3000)"),
+    attribute("listen_timeout", &[], Kind::Number, Stored, Restart, "milliseconds to wait for the app to listen or be ready"),
     attribute("cron_restart", &["cron"], Kind::Cron, Stored, HardRestart, "restarts the app at these times"),
     attribute("merge_logs", &["combine_logs"], Kind::Bool, Stored, Restart, "log files are shared by all instances"),
     attribute("vizion", &[], Kind::Bool, Stored, Restart, "reads version control metadata"),
@@ -221,7 +262,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     attribute("ignore_watch", &[], Kind::List, Stored, Replace, "paths that `watch` passes over"),
     attribute("watch_options", &[], Kind::Map, Stored, Replace, "options of PM2's file watcher"),
     attribute("min_uptime", &[], Kind::Duration, Stored, Restart, "an app that ends sooner counts as unstable (milliseconds, or s, m, h)"),
-    attribute("max_restarts", &[], Kind::Number, Stored, Restart, "unstable restarts until the app is given up (PM2: 16)"),
+    attribute("max_restarts", &[], Kind::Number, Stored, Restart, "unstable restarts until the app is given up"),
     attribute("execute_command", &[], Kind::Bool, Derived, Restart, "runs the app in fork mode"),
     attribute("exec_mode", &[], Kind::ExecMode, Derived, HardRestart, "`fork` or `cluster`"),
     attribute("force", &[], Kind::Bool, Stored, Restart, "stored by PM2; lets its command line start a script twice"),
@@ -265,6 +306,16 @@ pub fn by_own_name(name: &str) -> Option<&'static Attribute> {
 /// The known name nearest to a misspelt one.
 #[must_use]
 pub fn nearest(name: &str) -> Option<String> {
+    // `max-restarts` and `MaxRestarts` are as near to a name as can be, whatever they are nearest to by letters.
+    let plain = |name: &str| name.replace(['-', '_'], "").to_lowercase();
+    let wanted = plain(name);
+    let same_letters = ATTRIBUTES
+        .iter()
+        .flat_map(Attribute::names)
+        .find(|known| plain(known) == wanted);
+    if same_letters.is_some() {
+        return same_letters;
+    }
     ATTRIBUTES
         .iter()
         .flat_map(Attribute::names)
@@ -341,7 +392,19 @@ mod tests {
     fn aliases_and_near_misses_are_found() {
         assert_eq!(find("interpreter").unwrap().name, "exec_interpreter");
         assert_eq!(find("maxMemoryRestart").unwrap().name, "max_memory_restart");
-        assert_eq!(nearest("max_restart").as_deref(), Some("max_restarts"));
+        for (written, meant) in [
+            ("max_restart", "max_restarts"),
+            ("max-restarts", "max_restarts"),
+            ("exec-mode", "exec_mode"),
+            ("maxRestart", "maxRestarts"),
+            ("maxmemoryrestart", "max_memory_restart"),
+            ("interpeter", "interpreter"),
+            ("combine-logs", "combine_logs"),
+            ("Script", "script"),
+            ("user_name", "username"),
+        ] {
+            assert_eq!(nearest(written).as_deref(), Some(meant), "{written}");
+        }
         assert_eq!(nearest("completely_else"), None);
     }
 }

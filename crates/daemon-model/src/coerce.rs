@@ -39,7 +39,8 @@ pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Valu
             &[('K', 1024.0), ('M', 1_048_576.0), ('G', 1_073_741_824.0)],
         ),
         Kind::Duration => sized(value, &[('s', 1000.0), ('m', 60_000.0), ('h', 3_600_000.0)])
-            .filter(|n| value.is_string() || n.as_f64().is_some_and(|n| n >= 100.0)),
+            // The minimum holds before a unit is looked at: "50" is refused, "0s" is not.
+            .filter(|n| has_unit(value) || n.as_f64().is_some_and(|n| n >= 100.0)),
         Kind::Instances => instances(value),
         Kind::ExecMode => value.as_str().and_then(|mode| {
             let mode = mode.strip_suffix("_mode").unwrap_or(mode);
@@ -121,6 +122,12 @@ fn integral(n: f64, otherwise: &Value) -> Value {
     } else {
         otherwise.clone()
     }
+}
+
+fn has_unit(value: &Value) -> bool {
+    value
+        .as_str()
+        .is_some_and(|text| text.ends_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 fn sized(value: &Value, units: &[(char, f64)]) -> Option<Value> {
@@ -432,6 +439,11 @@ mod tests {
             ("args", json!([{}])),
             ("max_memory_restart", json!("300MB")),
             ("min_uptime", json!(5)),
+            ("min_uptime", json!("50")),
+            ("min_uptime", json!("10 s")),
+            ("instances", json!(2.5)),
+            ("instances", json!(100_000)),
+            ("instances", json!("-1.5")),
             ("kill_timeout", json!("0x10")),
             ("kill_timeout", json!(-1)),
             ("autorestart", json!("yes")),

@@ -1,17 +1,21 @@
 //! An app in canonical form: every spelling of the same wish is the same value.
 
+mod read;
+
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::attribute::{self, ATTRIBUTES, Attribute, Kind, Role};
-use crate::coerce::{coerce, drop_default, env_text, env_value, show};
+use read::{Findings, check_env_keys, read_attributes, read_policy, warn_interpreter_of_cluster};
+
+use crate::attribute::{self, ATTRIBUTES, Attribute, Role};
+use crate::coerce::{drop_default, env_text, env_value, show};
 use crate::finding::{DocumentPath, Finding, Place};
 use crate::names;
 use crate::paths::{expand_home, file_stem, resolve, with_pm_id};
-use crate::{DaemonId, Level, Severity, SpecDigest};
+use crate::{DaemonId, Severity, SpecDigest};
 
 /// The key of an app under which an author asks pm2-sync for something; PM2 never sees it.
 pub const POLICY_KEY: &str = "pm2-sync";
@@ -309,212 +313,6 @@ impl Attribute {
     }
 }
 
-#[derive(Default)]
-struct Findings {
-    list: Vec<Finding>,
-}
-
-impl Findings {
-    fn push(
-        &mut self,
-        severity: Severity,
-        path: &DocumentPath,
-        place: Place,
-        message: String,
-        help: Option<String>,
-    ) {
-        self.list.push(Finding {
-            path: path.clone(),
-            place,
-            severity,
-            level: Level::Definition,
-            message,
-            help,
-        });
-    }
-
-    fn error(&mut self, path: &DocumentPath, place: Place, message: impl Into<String>) {
-        self.push(Severity::Error, path, place, message.into(), None);
-    }
-
-    fn warning(
-        &mut self,
-        path: &DocumentPath,
-        place: Place,
-        message: impl Into<String>,
-        help: Option<String>,
-    ) {
-        self.push(Severity::Warning, path, place, message.into(), help);
-    }
-}
-
-fn read_attributes(
-    app: &Map<String, Value>,
-    path: &DocumentPath,
-    findings: &mut Findings,
-) -> BTreeMap<&'static str, Value> {
-    let mut values = BTreeMap::new();
-    let mut read_from: BTreeMap<&str, (String, usize)> = BTreeMap::new();
-    for (key, value) in app {
-        let place = path.key(key);
-        if let Some(zero) = names::find_nul(key, value, &place) {
-            findings.error(
-                &zero,
-                Place::Value,
-                "contains U+0000, which no process can be given",
-            );
-            continue;
-        }
-        let Some(attribute) = attribute::find(key) else {
-            check_unknown(key, value, &place, findings);
-            continue;
-        };
-        let rank = attribute
-            .names()
-            .position(|name| name == *key)
-            .unwrap_or(usize::MAX);
-        if value.is_null() {
-            continue;
-        }
-        if let Some((other, other_rank)) = read_from.get(attribute.name) {
-            findings.warning(
-                &place,
-                Place::Key,
-                format!("`{key}` and `{other}` are the same attribute"),
-                Some(format!("keep `{}` only", attribute.name)),
-            );
-            if *other_rank < rank {
-                continue;
-            }
-        }
-        read_from.insert(attribute.name, (key.clone(), rank));
-        match coerce(attribute, value) {
-            Ok(Some(read)) => {
-                values.insert(attribute.name, read);
-            }
-            Ok(None) => {
-                values.remove(attribute.name);
-            }
-            Err(unfit) => findings.error(&place, Place::Value, unfit.message),
-        }
-    }
-    values
-}
-
-fn check_unknown(key: &str, value: &Value, path: &DocumentPath, findings: &mut Findings) {
-    if key == POLICY_KEY {
-        return;
-    }
-    if key.starts_with("env_") && key != "env_file" {
-        if !value.is_object() && !value.is_null() {
-            findings.error(
-                path,
-                Place::Value,
-                format!("expected {}, got {}", Kind::Env.expects(), show(value)),
-            );
-        } else if let Some(env) = value.as_object() {
-            check_env_keys(env, path, findings);
-        }
-        return;
-    }
-    let help = match (key, attribute::nearest(key)) {
-        ("env_file", _) => {
-            Some("PM2 reads no environment files: write the variables in `env`".to_owned())
-        }
-        (_, Some(near)) => Some(format!("did you mean `{near}`?")),
-        _ => None,
-    };
-    findings.warning(
-        path,
-        Place::Key,
-        format!("unknown attribute `{key}`: PM2 ignores it"),
-        help,
-    );
-}
-
-fn check_env_keys(env: &Map<String, Value>, path: &DocumentPath, findings: &mut Findings) {
-    for key in env.keys() {
-        let place = path.key(key);
-        if attribute::is_record_key(key) {
-            findings.push(
-                Severity::Error,
-                &place,
-                Place::Key,
-                format!("an environment variable named `{key}` would overwrite PM2's attribute of that name"),
-                Some("rename the variable, or set the attribute itself".to_owned()),
-            );
-        } else if key.is_empty() || key.contains('=') {
-            findings.error(
-                &place,
-                Place::Key,
-                format!("`{key}` cannot be the name of an environment variable"),
-            );
-        } else if key == "PM2_HOME" {
-            findings.warning(
-                &place,
-                Place::Key,
-                "PM2 sets `PM2_HOME` itself, to its own home",
-                None,
-            );
-        }
-    }
-}
-
-fn read_policy(
-    app: &Map<String, Value>,
-    path: &DocumentPath,
-    findings: &mut Findings,
-) -> AppPolicy {
-    let mut policy = AppPolicy::default();
-    let path = path.key(POLICY_KEY);
-    let wishes = match app.get(POLICY_KEY) {
-        None | Some(Value::Null) => return policy,
-        Some(Value::Object(wishes)) => wishes,
-        Some(other) => {
-            findings.error(
-                &path,
-                Place::Value,
-                format!("expected a map, got {}", show(other)),
-            );
-            return policy;
-        }
-    };
-    for (key, value) in wishes {
-        let place = path.key(key);
-        match (key.as_str(), value) {
-            (_, Value::Null) => {}
-            ("on-change", value) => match value.as_str() {
-                Some("reload") => policy.on_change = Some(OnChange::Reload),
-                Some("restart") => policy.on_change = Some(OnChange::Restart),
-                Some("replace") => policy.on_change = Some(OnChange::Replace),
-                Some("hold") => policy.on_change = Some(OnChange::Hold),
-                _ => findings.error(
-                    &place,
-                    Place::Value,
-                    format!(
-                        "expected :reload, :restart, :replace or :hold, got {}",
-                        show(value)
-                    ),
-                ),
-            },
-            ("protect", Value::Bool(protect)) => policy.protect = *protect,
-            ("protect", value) => findings.error(
-                &place,
-                Place::Value,
-                format!("expected true or false, got {}", show(value)),
-            ),
-            _ => findings.push(
-                Severity::Error,
-                &place,
-                Place::Key,
-                format!("unknown key `{key}`"),
-                Some("known keys are `on-change` and `protect`".to_owned()),
-            ),
-        }
-    }
-    policy
-}
-
 fn build(
     daemon: &DaemonId,
     app: &Map<String, Value>,
@@ -596,6 +394,9 @@ fn build(
         },
         _ => ExecMode::Fork,
     };
+    if cluster_asked {
+        warn_interpreter_of_cluster(app, &values, path, findings);
+    }
     if !values.contains_key("merge_logs") && !cluster_asked && instances.unwrap_or(0) == 0 {
         values.insert("merge_logs", json!(true));
     }

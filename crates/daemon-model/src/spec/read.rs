@@ -1,0 +1,275 @@
+//! From the map of an app to values of attributes, with findings about what PM2 would misread or lose.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{AppPolicy, OnChange, POLICY_KEY, is_node_like};
+use crate::attribute::{self, Attribute, Kind};
+use crate::coerce::{coerce, show};
+use crate::finding::{DocumentPath, Finding, Place};
+use crate::names;
+use crate::{Level, Severity};
+
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) list: Vec<Finding>,
+}
+
+impl Findings {
+    pub(super) fn push(
+        &mut self,
+        severity: Severity,
+        path: &DocumentPath,
+        place: Place,
+        message: String,
+        help: Option<String>,
+    ) {
+        self.list.push(Finding {
+            path: path.clone(),
+            place,
+            severity,
+            level: Level::Definition,
+            message,
+            help,
+        });
+    }
+
+    pub(super) fn error(&mut self, path: &DocumentPath, place: Place, message: impl Into<String>) {
+        self.push(Severity::Error, path, place, message.into(), None);
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        path: &DocumentPath,
+        place: Place,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.push(Severity::Warning, path, place, message.into(), help);
+    }
+}
+
+pub(super) fn read_attributes(
+    app: &Map<String, Value>,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) -> BTreeMap<&'static str, Value> {
+    let mut values = BTreeMap::new();
+    let mut read_from: BTreeMap<&str, (String, usize)> = BTreeMap::new();
+    for (key, value) in app {
+        let place = path.key(key);
+        if let Some(zero) = names::find_nul(key, value, &place) {
+            findings.error(
+                &zero,
+                Place::Value,
+                "contains U+0000, which no process can be given",
+            );
+            continue;
+        }
+        let Some(attribute) = attribute::find(key) else {
+            check_unknown(key, value, &place, findings);
+            continue;
+        };
+        let rank = attribute
+            .names()
+            .position(|name| name == *key)
+            .unwrap_or(usize::MAX);
+        if value.is_null() {
+            continue;
+        }
+        if let Some((other, other_rank)) = read_from.get(attribute.name) {
+            findings.warning(
+                &place,
+                Place::Key,
+                format!("`{key}` and `{other}` are the same attribute"),
+                Some(format!("keep `{}` only", attribute.name)),
+            );
+            if *other_rank < rank {
+                continue;
+            }
+        }
+        read_from.insert(attribute.name, (key.clone(), rank));
+        match coerce(attribute, value) {
+            Ok(Some(read)) => {
+                warn_ineffective(attribute, key, &read, &place, findings);
+                values.insert(attribute.name, read);
+            }
+            Ok(None) => {
+                values.remove(attribute.name);
+            }
+            Err(unfit) => findings.error(&place, Place::Value, unfit.message),
+        }
+    }
+    values
+}
+
+/// What PM2 reads and then makes nothing of, where that is certain.
+fn warn_ineffective(
+    attribute: &Attribute,
+    key: &str,
+    value: &Value,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) {
+    if attribute.name == "username" {
+        findings.warning(
+            path,
+            Place::Key,
+            "PM2 overwrites this with the name of the user it runs as",
+            Some("to run the app as another user set `uid`".to_owned()),
+        );
+    } else if value.as_f64() == Some(0.0)
+        && let Some(note) = attribute.zero_note()
+        // Under an alias PM2's command line keeps it.
+        && (attribute.name != "max_restarts" || key == attribute.name)
+    {
+        findings.warning(path, Place::Value, note, None);
+    }
+}
+
+/// PM2's daemon runs the workers of cluster mode itself, whatever the interpreter.
+pub(super) fn warn_interpreter_of_cluster(
+    app: &Map<String, Value>,
+    values: &BTreeMap<&'static str, Value>,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) {
+    let Some(interpreter) = values.get("exec_interpreter").and_then(Value::as_str) else {
+        return;
+    };
+    if is_node_like(interpreter) || interpreter.is_empty() {
+        return;
+    }
+    let key = attribute::by_own_name("exec_interpreter")
+        .into_iter()
+        .flat_map(Attribute::names)
+        .find(|name| app.contains_key(name));
+    findings.warning(
+        &key.map_or_else(|| path.clone(), |key| path.key(key)),
+        Place::Value,
+        "has no effect in cluster mode: PM2 runs the script with its own node",
+        Some("write `:exec_mode \"fork\"`".to_owned()),
+    );
+}
+
+fn check_unknown(key: &str, value: &Value, path: &DocumentPath, findings: &mut Findings) {
+    if key == POLICY_KEY {
+        return;
+    }
+    if key.starts_with("env_") && key != "env_file" {
+        if !value.is_object() && !value.is_null() {
+            findings.error(
+                path,
+                Place::Value,
+                format!("expected {}, got {}", Kind::Env.expects(), show(value)),
+            );
+        } else if let Some(env) = value.as_object() {
+            check_env_keys(env, path, findings);
+        }
+        return;
+    }
+    let help = match (key, attribute::nearest(key)) {
+        ("env_file", _) => {
+            Some("PM2 reads no environment files: write the variables in `env`".to_owned())
+        }
+        (_, Some(near)) => Some(format!("did you mean `{near}`?")),
+        _ if key.starts_with("env-") => {
+            Some(format!("did you mean `{}`?", key.replacen('-', "_", 1)))
+        }
+        _ => None,
+    };
+    findings.warning(
+        path,
+        Place::Key,
+        format!("unknown attribute `{key}`: PM2 ignores it"),
+        help,
+    );
+}
+
+pub(super) fn check_env_keys(
+    env: &Map<String, Value>,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) {
+    for key in env.keys() {
+        let place = path.key(key);
+        if attribute::is_record_key(key) {
+            findings.push(
+                Severity::Error,
+                &place,
+                Place::Key,
+                format!("an environment variable named `{key}` would overwrite PM2's attribute of that name"),
+                Some("rename the variable, or set the attribute itself".to_owned()),
+            );
+        } else if key.is_empty() || key.contains('=') {
+            findings.error(
+                &place,
+                Place::Key,
+                format!("`{key}` cannot be the name of an environment variable"),
+            );
+        } else if key == "PM2_HOME" {
+            findings.warning(
+                &place,
+                Place::Key,
+                "PM2 sets `PM2_HOME` itself, to its own home",
+                None,
+            );
+        }
+    }
+}
+
+pub(super) fn read_policy(
+    app: &Map<String, Value>,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) -> AppPolicy {
+    let mut policy = AppPolicy::default();
+    let path = path.key(POLICY_KEY);
+    let wishes = match app.get(POLICY_KEY) {
+        None | Some(Value::Null) => return policy,
+        Some(Value::Object(wishes)) => wishes,
+        Some(other) => {
+            findings.error(
+                &path,
+                Place::Value,
+                format!("expected a map, got {}", show(other)),
+            );
+            return policy;
+        }
+    };
+    for (key, value) in wishes {
+        let place = path.key(key);
+        match (key.as_str(), value) {
+            (_, Value::Null) => {}
+            ("on-change", value) => match value.as_str() {
+                Some("reload") => policy.on_change = Some(OnChange::Reload),
+                Some("restart") => policy.on_change = Some(OnChange::Restart),
+                Some("replace") => policy.on_change = Some(OnChange::Replace),
+                Some("hold") => policy.on_change = Some(OnChange::Hold),
+                _ => findings.error(
+                    &place,
+                    Place::Value,
+                    format!(
+                        "expected :reload, :restart, :replace or :hold, got {}",
+                        show(value)
+                    ),
+                ),
+            },
+            ("protect", Value::Bool(protect)) => policy.protect = *protect,
+            ("protect", value) => findings.error(
+                &place,
+                Place::Value,
+                format!("expected true or false, got {}", show(value)),
+            ),
+            _ => findings.push(
+                Severity::Error,
+                &place,
+                Place::Key,
+                format!("unknown key `{key}`"),
+                Some("known keys are `on-change` and `protect`".to_owned()),
+            ),
+        }
+    }
+    policy
+}

@@ -1,0 +1,100 @@
+//! What is found about an app that PM2 would misread, ignore or lose.
+
+use daemon_model::{AppSpec, DaemonId, DocumentPath, Severity, SpecContext};
+use serde_json::{Value, json};
+
+/// The findings about an app, one on a line.
+fn findings(mut app: Value) -> String {
+    app["name"] = json!("x");
+    if app.get("script").is_none() {
+        app["script"] = json!("s.js");
+    }
+    let context = SpecContext {
+        root: "/w".into(),
+        home: "/home/me".into(),
+        env_name: None,
+        deploy: None,
+    };
+    let id = DaemonId::new("a").unwrap();
+    let (_, found) = AppSpec::read(&id, &app, &DocumentPath::root(), &context);
+    let lines: Vec<String> = found
+        .iter()
+        .map(|finding| {
+            let word = match finding.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            let help = finding.help.as_ref();
+            let help = help.map_or_else(String::new, |help| format!(" ({help})"));
+            format!("{word}: {}: {}{help}", finding.path, finding.message)
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[test]
+fn what_pm2_ignores_or_loses_is_told() {
+    insta::assert_snapshot!(
+        findings(json!({
+            "env_file": ".env",
+            "env-production": {},
+            "username": "deploy",
+            "max-restarts": 3,
+            "execMod": "fork",
+            "interpeter": "python3",
+            "colour": "red",
+        })),
+        @"
+        warning: env_file: unknown attribute `env_file`: PM2 ignores it (PM2 reads no environment files: write the variables in `env`)
+        warning: env-production: unknown attribute `env-production`: PM2 ignores it (did you mean `env_production`?)
+        warning: username: PM2 overwrites this with the name of the user it runs as (to run the app as another user set `uid`)
+        warning: max-restarts: unknown attribute `max-restarts`: PM2 ignores it (did you mean `max_restarts`?)
+        warning: execMod: unknown attribute `execMod`: PM2 ignores it (did you mean `execMode`?)
+        warning: interpeter: unknown attribute `interpeter`: PM2 ignores it (did you mean `interpreter`?)
+        warning: colour: unknown attribute `colour`: PM2 ignores it
+        "
+    );
+    insta::assert_snapshot!(
+        findings(json!({ "max_restarts": 0, "kill_timeout": "0", "listen_timeout": 0, "kill_retry_time": 0 })),
+        @"
+        warning: max_restarts: PM2's own command line would lose this 0 and take 16; pm2-sync honours it
+        warning: kill_timeout: PM2 takes a 0 here for its default of 1600
+        warning: listen_timeout: PM2 takes a 0 here for its default of 3000
+        warning: kill_retry_time: PM2 takes a 0 here for its default of 100
+        "
+    );
+}
+
+#[test]
+fn cluster_mode_runs_nothing_but_pm2s_own_node() {
+    for app in [
+        json!({ "exec_mode": "cluster", "interpreter": "python3" }),
+        json!({ "exec_mode": "cluster_mode", "exec_interpreter": "none" }),
+    ] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(
+                findings(app).replace("exec_interpreter", "interpreter"),
+                @r#"warning: interpreter: has no effect in cluster mode: PM2 runs the script with its own node (write `:exec_mode "fork"`)"#
+            );
+        }
+    }
+    for app in [
+        json!({ "exec_mode": "cluster", "interpreter": "/usr/bin/node" }),
+        json!({ "exec_mode": "cluster", "interpreter": "bun" }),
+        json!({ "exec_mode": "cluster" }),
+        json!({ "exec_mode": "fork", "interpreter": "python3" }),
+        json!({ "instances": 4, "interpreter": "python3" }),
+        json!({ "exec_mode": "cluster", "execute_command": true, "interpreter": "python3" }),
+    ] {
+        assert_eq!(findings(app), "");
+    }
+}
+
+#[test]
+fn a_zero_that_is_as_good_as_none_is_no_matter() {
+    let app = json!({
+        "maxRestarts": 0, "restart_delay": 0, "merge_logs": false, "wait_ready": false, "max_memory_restart": 0,
+        "cron_restart": 0, "autorestart": false, "instances": 0, "port": 0,
+    });
+    assert_eq!(findings(app), "");
+}
