@@ -50,6 +50,8 @@ pub enum Format {
     Text,
     /// One JSON object with `"version": 1`.
     Json,
+    /// Annotations of GitHub Actions; for `check` only.
+    Github,
 }
 
 /// When colour is used.

@@ -63,6 +63,9 @@ pub fn main() -> ExitCode {
     let printer = Printer::new(&cli.global, &environment);
     let (global, printer_ref) = (&cli.global, &printer);
     let done = match &cli.command {
+        command if printer.is_github() && !matches!(command, Command::Check(_)) => Err(
+            CommandError::Usage("`--format github` is for `pm2-sync check` only"),
+        ),
         Command::Render(command) => {
             commands::render::run(command, global, environment, printer_ref)
         }

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. A reader that goes away ends the output
 //! quietly.
 
+pub mod github;
 pub mod json;
 mod progress;
 mod table;
@@ -108,6 +109,12 @@ impl Printer {
     #[must_use]
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether findings are annotations of GitHub Actions.
+    #[must_use]
+    pub fn is_github(&self) -> bool {
+        self.format == Format::Github
     }
 
     /// Whether data is coloured.

@@ -402,3 +402,79 @@ fn the_schema_needs_no_workspace() {
         "#/$defs/number"
     );
 }
+
+#[test]
+fn check_annotates_for_github() {
+    let env = Env::new();
+    env.define(
+        "web/api",
+        "{:apps [{:name \"api\" :script \"s\"\r\n :instances \"50%\" :name \"b\"}]}",
+    );
+    env.write("system/daemons/ecosystem.pm2.edn", "{}");
+    let done = env.expect(1, &["check", "--format", "github"]);
+    insta::assert_snapshot!(done.out, @"
+    ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=19,endLine=2,endColumn=23,title=pm2-sync::the key `:name` is there twice%0Afirst defined here (1:10)
+    ::error file=system/daemons/ecosystem.pm2.edn,title=pm2-sync::a definition must lie in a directory of its own below the tree of definitions
+    ");
+    assert_eq!(done.err, "checked 1 definition: 2 errors, 0 warnings\n");
+    // The workspace is a folder of the repository.
+    let output = env
+        .command(&["check", "--format", "github"])
+        .env("GITHUB_WORKSPACE", env.root.parent().unwrap())
+        .output()
+        .unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        out.contains("file=w/system/daemons/web/api/ecosystem.pm2.edn,"),
+        "{out}"
+    );
+    env.expect(64, &["plan", "--format", "github"]);
+}
+
+#[test]
+fn places_in_json_are_bytes_and_characters() {
+    let env = Env::new();
+    let source = "\u{feff}{:apps [{:name \"é漢😀\" :wach 1\r\n\t:script \"s\" :cron\r\"x\"}]}";
+    env.define("a", source);
+    let data = env.json(1, &["check"]);
+    let places: Vec<(&str, serde_json::Value, serde_json::Value)> = data["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| {
+            let at = |key: &str| usize::try_from(found["span"][key].as_u64().unwrap()).unwrap();
+            (
+                &source[at("start")..at("end")],
+                found["location"].clone(),
+                found["end_location"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [
+            (
+                ":wach",
+                json!({ "line": 1, "column": 22 }),
+                json!({ "line": 1, "column": 27 })
+            ),
+            (
+                "\"x\"",
+                json!({ "line": 3, "column": 1 }),
+                json!({ "line": 3, "column": 4 })
+            ),
+        ]
+    );
+}
+
+#[test]
+fn colour_is_for_terminals_and_who_asks() {
+    let env = Env::new();
+    env.define("a", "{:apps [}");
+    let plain = env.expect(1, &["check"]);
+    assert!(!plain.err.contains('\u{1b}'), "{}", plain.err);
+    let asked = env.expect(1, &["check", "--color", "always"]);
+    assert!(asked.err.contains("\u{1b}[1;31merror"), "{}", asked.err);
+    let never = env.expect(1, &["check", "--color", "never"]);
+    assert_eq!(never.err, plain.err);
+}

@@ -27,7 +27,7 @@ impl From<Range<usize>> for Span {
     }
 }
 
-/// A place for people: both numbers count from 1; the column counts characters.
+/// A place for people: both numbers count from 1; the column counts characters, a byte order mark not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Location {
     /// Line, from 1.
@@ -61,6 +61,8 @@ pub enum Level {
 pub struct Label {
     /// Where.
     pub span: Span,
+    /// The span's start for people.
+    pub location: Option<Location>,
     /// What is there.
     pub message: String,
 }
@@ -80,6 +82,8 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// The span's start for people; set together with `span`.
     pub location: Option<Location>,
+    /// One past the span's end for people; set together with `span`.
+    pub end_location: Option<Location>,
     /// Further places.
     pub labels: Vec<Label>,
     /// What to do about it.
@@ -97,6 +101,7 @@ impl Diagnostic {
             message: message.into(),
             span: None,
             location: None,
+            end_location: None,
             labels: Vec::new(),
             help: None,
         }

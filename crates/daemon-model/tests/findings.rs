@@ -1,5 +1,7 @@
 //! What is found about an app that PM2 would misread, ignore or lose.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use daemon_model::{AppSpec, DaemonId, DocumentPath, Severity, SpecContext};
 use serde_json::{Value, json};
 

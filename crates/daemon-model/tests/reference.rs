@@ -1,5 +1,7 @@
 //! The committed reference is the one that the table of attributes gives, and the schema agrees with what is read.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use daemon_model::attribute::{ATTRIBUTES, Kind};
 use daemon_model::{AppSpec, DaemonId, DocumentPath, Severity, SpecContext, reference};
 use serde_json::{Value, json};

@@ -20,6 +20,7 @@ impl Added<'_> {
     pub(crate) fn label(self, span: Span, message: &str) -> Self {
         self.0.labels.push(SourceLabel {
             span,
+            location: None,
             message: message.to_owned(),
         });
         self
@@ -69,7 +70,7 @@ impl Findings {
     pub(crate) fn finish(mut self, source: &[u8]) -> Vec<Diagnostic> {
         let lines = Lines::new(source);
         for found in &mut self.list {
-            found.location = found.span.map(|span| lines.location(source, span.start));
+            lines.locate(found, source);
         }
         self.list
             .sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
@@ -82,6 +83,8 @@ impl Findings {
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Where the lines of a source begin.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines {
@@ -90,10 +93,15 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(source: &[u8]) -> Self {
+        // A carriage return alone ends a line too, as it ends a comment.
         let breaks = source
             .iter()
             .enumerate()
-            .filter(|(_, byte)| **byte == b'\n')
+            .filter(|(at, byte)| match byte {
+                b'\n' => true,
+                b'\r' => source.get(at + 1) != Some(&b'\n'),
+                _ => false,
+            })
             .map(|(at, _)| at + 1);
         Self {
             starts: std::iter::once(0).chain(breaks).collect(),
@@ -121,11 +129,21 @@ impl Lines {
         text.strip_suffix(b"\r").unwrap_or(text)
     }
 
+    /// Puts the places of a finding in the words of people.
+    pub(crate) fn locate(&self, found: &mut Diagnostic, source: &[u8]) {
+        found.location = found.span.map(|span| self.location(source, span.start));
+        found.end_location = found.span.map(|span| self.location(source, span.end));
+        for label in &mut found.labels {
+            label.location = Some(self.location(source, label.span.start));
+        }
+    }
+
     pub(crate) fn location(&self, source: &[u8], offset: usize) -> Location {
         let line = self.line_of(offset.min(source.len()));
         let before = source
             .get(self.start(line)..offset.min(source.len()))
             .unwrap_or(b"");
+        let before = before.strip_prefix(BYTE_ORDER_MARK).unwrap_or(before);
         Location {
             line: line + 1,
             column: String::from_utf8_lossy(before).chars().count() + 1,

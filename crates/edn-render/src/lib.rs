@@ -85,9 +85,8 @@ impl Document {
             Diagnostic::new(finding.severity, finding.level, finding.message.clone())
                 .at_path(finding.path.to_string());
         diagnostic.help.clone_from(&finding.help);
-        let span = self.place(&finding.path.0, finding.place);
-        diagnostic.span = Some(span);
-        diagnostic.location = Some(self.lines.location(&self.source, span.start));
+        diagnostic.span = Some(self.place(&finding.path.0, finding.place));
+        self.lines.locate(&mut diagnostic, &self.source);
         diagnostic
     }
 

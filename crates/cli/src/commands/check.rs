@@ -14,7 +14,7 @@ use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
 use crate::pass;
-use crate::report::{Printer, json as data, words};
+use crate::report::{Printer, github, json as data, words};
 
 struct Counts {
     files: usize,
@@ -62,6 +62,9 @@ pub fn run(
         for diagnostic in &diagnostics {
             if printer.is_json() {
                 found.push(data::diagnostic(diagnostic, file, None));
+            } else if printer.is_github() {
+                let file = in_repository(path, environment.cwd(), &environment);
+                printer.data(&github::annotation(diagnostic, &file));
             } else {
                 printer.say(&printer.draw(diagnostic, file, &source));
             }
@@ -84,6 +87,8 @@ pub fn run(
             if let serde_json::Value::Array(more) = data::diagnostics(&definitions) {
                 found.extend(more);
             }
+        } else if printer.is_github() {
+            annotate(&definitions, &config, printer);
         } else {
             printer.diagnostics(&definitions, true);
         }
@@ -109,4 +114,28 @@ pub fn run(
         ));
     }
     Ok(if failed { exit::FAILED } else { exit::OK })
+}
+
+/// A file as GitHub knows it: relative to the folder that the repository was checked out to.
+fn in_repository(path: &Utf8Path, base: Option<&Utf8Path>, environment: &Environment) -> String {
+    let repository = environment.var("GITHUB_WORKSPACE").map(Utf8Path::new);
+    let absolute = base.map_or_else(|| path.to_owned(), |base| base.join(path));
+    repository
+        .and_then(|repository| absolute.strip_prefix(repository).ok())
+        .unwrap_or(path)
+        .to_string()
+}
+
+fn annotate(definitions: &Definitions, config: &Config, printer: &Printer) {
+    let name = |path: &Utf8Path| in_repository(path, Some(config.root()), &config.environment);
+    for definition in definitions.daemons.values() {
+        let file = name(&definition.name);
+        for diagnostic in &definition.diagnostics {
+            printer.data(&github::annotation(diagnostic, &file));
+        }
+    }
+    for stray in &definitions.strays {
+        let file = name(Utf8Path::new(&stray.path));
+        printer.data(&github::about_file(&stray.message, &file));
+    }
 }

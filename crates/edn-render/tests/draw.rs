@@ -1,0 +1,145 @@
+//! How findings are drawn over lines that are hard to draw.
+
+use edn_render::{DrawStyle, Options, draw, read};
+
+fn drawn(source: &[u8], style: DrawStyle) -> String {
+    let rendered = read(source, &Options::default());
+    rendered
+        .diagnostics
+        .iter()
+        .map(|found| draw(found, "x.edn", source, style))
+        .collect()
+}
+
+fn plain(source: &str) -> String {
+    drawn(source.as_bytes(), DrawStyle::default())
+}
+
+#[test]
+fn tabs_are_four_columns() {
+    insta::assert_snapshot!(plain("{:apps\t[{:name \"a\"\n\t\t:x\t08\t:y 1}]}"), @"
+    error: invalid number `08`
+     --> x.edn:2:6
+      |
+    2 |         :x    08    :y 1}]}
+      |               ^^
+    ");
+}
+
+#[test]
+fn both_ends_of_lines_count_once() {
+    let unix = plain("{:apps [\n 08\n]}");
+    assert_eq!(plain("{:apps [\r\n 08\r\n]}"), unix);
+    assert_eq!(plain("{:apps [\r 08\r]}"), unix);
+    insta::assert_snapshot!(unix, @"
+    error: invalid number `08`
+     --> x.edn:2:2
+      |
+    2 |  08
+      |  ^^
+    ");
+}
+
+#[test]
+fn wide_and_combining_characters_take_the_columns_they_take() {
+    insta::assert_snapshot!(plain("{:name \"漢字\" :e\u{301} \"😀\" :x 08}"), @r#"
+    error: invalid number `08`
+     --> x.edn:1:24
+      |
+    1 | {:name "漢字" :é "😀" :x 08}
+      |                          ^^
+    "#);
+}
+
+#[test]
+fn what_would_move_the_cursor_is_not_printed() {
+    insta::assert_snapshot!(plain("{:a \"\u{1b}[2J\u{202e}\u{7f}\" :x 08}"), @r#"
+    error: invalid number `08`
+     --> x.edn:1:17
+      |
+    1 | {:a "�[2J��" :x 08}
+      |                 ^^
+    "#);
+}
+
+#[test]
+fn of_a_long_line_the_part_around_the_place_is_shown() {
+    let long = "x".repeat(1000);
+    insta::assert_snapshot!(plain(&format!("{{:a \"{long}\" :b 08 :c \"{long}\"}}")), @r#"
+    error: invalid number `08`
+     --> x.edn:1:1011
+      |
+    1 | ...xxxxxxxxxxxxxxxxxxxxxxxxxxxx" :b 08 :c "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+      |                                     ^^
+    "#);
+    // The first of two places on one long line is far from the second.
+    insta::assert_snapshot!(plain(&format!("{{:key 1 :a \"{long}\" :key 2}}")), @r#"
+    error: the key `:key` is there twice
+     --> x.edn:1:1015
+      |
+    1 | {:key 1 :a "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
+      |  ---- first defined here
+    1 | ...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" :key 2}
+      |                                     ^^^^
+    "#);
+    insta::assert_snapshot!(plain(&format!("{{:apps [] :k {}}}", "漢".repeat(200) + "@")), @r#"
+    warning: no apps: this definition wants nothing
+     --> x.edn:1:8
+      |
+    1 | {:apps [] :k 漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢...
+      |        ^^
+    error: invalid character `@` in a symbol
+     --> x.edn:1:214
+      |
+    1 | ...漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢@}
+      |                                    ^
+    "#);
+}
+
+#[test]
+fn several_findings_are_sorted_and_show_their_second_places() {
+    insta::assert_snapshot!(plain("{:a 08\n :b 1\n\n\n\n :b 2\n :c {:d \\xx}}"), @r#"
+    error: invalid number `08`
+     --> x.edn:1:5
+      |
+    1 | {:a 08
+      |     ^^
+    error: the key `:b` is there twice
+     --> x.edn:6:2
+      |
+    2 |  :b 1
+      |  -- first defined here
+      ...
+    6 |  :b 2
+      |  ^^
+    error: invalid character `\xx`
+     --> x.edn:7:9
+      |
+    7 |  :c {:d \xx}}
+      |         ^^^
+    "#);
+}
+
+#[test]
+fn colours_are_those_of_a_terminal() {
+    let style = DrawStyle {
+        color: true,
+        width: None,
+    };
+    let text = drawn(b"{:a 1\n :a 2}", style);
+    insta::assert_snapshot!(text.replace('\u{1b}', "ESC"), @"
+    ESC[1;31merrorESC[0mESC[1m:ESC[0m ESC[1mthe key `:a` is there twiceESC[0m
+     ESC[34m-->ESC[0m x.edn:2:2
+      ESC[34m|ESC[0m
+    ESC[34m1ESC[0m ESC[34m|ESC[0m {:a 1
+      ESC[34m|ESC[0m  ESC[34m--ESC[0m first defined here
+    ESC[34m2ESC[0m ESC[34m|ESC[0m  :a 2}
+      ESC[34m|ESC[0m  ESC[1;31m^^ESC[0m
+    ");
+    let without = ["1;31", "1;33", "34", "1", "0"]
+        .iter()
+        .fold(text, |text, code| {
+            text.replace(&format!("\u{1b}[{code}m"), "")
+        });
+    assert_eq!(without, plain("{:a 1\n :a 2}"));
+}
