@@ -80,6 +80,10 @@ pub enum Command {
     Status(StatusCommand),
     /// Validate all definitions without PM2
     Check(CheckCommand),
+    /// Make sure that the watcher itself runs under PM2
+    Up(UpCommand),
+    /// Stop the watcher that runs under PM2; the daemons keep running
+    Down(DownCommand),
     /// Print the JSON Schema of the generated configs
     Schema,
 }
@@ -211,6 +215,21 @@ pub struct WatchCommand {
     #[command(flatten)]
     pub variant: VariantArgs,
 }
+
+/// `up`
+#[derive(Debug, Args)]
+pub struct UpCommand {
+    /// The watcher applies edits only; it leaves what people do to PM2 alone
+    #[arg(long)]
+    pub no_heal: bool,
+    // No doc comment: clap would show it as the command's.
+    #[command(flatten)]
+    pub variant: VariantArgs,
+}
+
+/// `down`
+#[derive(Debug, Args)]
+pub struct DownCommand {}
 
 /// `status`
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ pub mod render;
 pub mod schema;
 pub mod status;
 pub mod sync;
+pub mod up;
 pub mod watch;
 
 use std::io::{Read, Seek, SeekFrom};

@@ -153,6 +153,13 @@ impl Config {
         }
     }
 
+    /// PM2's number of this process, if this PM2 runs it.
+    #[must_use]
+    pub fn own_pm_id(&self) -> Option<u32> {
+        let home = self.environment.var("PM2_HOME")?;
+        (home == self.pm2_home).then(|| self.environment.var("pm_id")?.parse().ok())?
+    }
+
     /// The policy of a pass over everything that confirms nothing.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -167,6 +174,7 @@ impl Config {
             adopt: true,
             only: None,
             except: std::collections::BTreeSet::new(),
+            own: self.own_pm_id(),
         }
     }
 }

@@ -60,6 +60,8 @@ pub enum Ended {
     Stopped,
     /// It was told to read its settings again.
     Reload,
+    /// The PM2 that ran it has died; the new one runs a watcher of its own.
+    Succeeded,
 }
 
 /// Keeps PM2 equal to the definitions until it is told to stop.
@@ -81,6 +83,7 @@ pub struct Engine<'a> {
     running: usize,
     told: BTreeMap<DaemonId, Vec<Diagnostic>>,
     failure: Option<String>,
+    succeeded: bool,
 }
 
 /// The sending side of an engine's events.
@@ -120,6 +123,7 @@ impl<'a> Engine<'a> {
             running: 0,
             told: BTreeMap::new(),
             failure: None,
+            succeeded: false,
         }
     }
 
@@ -151,6 +155,9 @@ impl<'a> Engine<'a> {
                 return Ok(Ended::Stopped);
             }
             self.act(asked, observer);
+            if self.succeeded {
+                return Ok(Ended::Succeeded);
+            }
         }
     }
 
@@ -310,6 +317,8 @@ impl<'a> Engine<'a> {
                 self.running = running(&report.after);
                 self.tell_diagnostics(&report.definitions, observer);
                 observer(EngineEvent::Ended(&report));
+                // A new PM2 launches its modules, a new watcher among them.
+                self.succeeded = report.pm2_started && self.config.own_pm_id().is_some();
                 let leaving = |app: &daemon_model::AppState| app.condition == Condition::Leaving;
                 self.schedule
                     .found_leaving(report.after.apps.iter().any(leaving), now);

@@ -14,6 +14,7 @@ use pm2_client::{FileKind, Host, User};
 pub struct Environment {
     vars: BTreeMap<String, String>,
     cwd: Option<Utf8PathBuf>,
+    program: Option<Utf8PathBuf>,
 }
 
 impl Environment {
@@ -26,13 +27,26 @@ impl Environment {
         let cwd = std::env::current_dir()
             .ok()
             .and_then(|cwd| Utf8PathBuf::from_path_buf(cwd).ok());
-        Self { vars, cwd }
+        let program = std::env::current_exe()
+            .ok()
+            .and_then(|program| Utf8PathBuf::from_path_buf(program).ok());
+        Self { vars, cwd, program }
     }
 
     /// An environment with exactly these variables and this current directory.
     #[must_use]
     pub fn new(vars: BTreeMap<String, String>, cwd: Option<Utf8PathBuf>) -> Self {
-        Self { vars, cwd }
+        Self {
+            vars,
+            cwd,
+            program: None,
+        }
+    }
+
+    /// The file of this program.
+    #[must_use]
+    pub fn program(&self) -> Option<&Utf8Path> {
+        self.program.as_deref()
     }
 
     /// A variable that is set and not empty.

@@ -34,6 +34,9 @@ pub enum CommandError {
     /// Changes of files cannot be watched.
     #[error(transparent)]
     Watch(#[from] watcher::WatchError),
+    /// The watcher could not be started or stopped under PM2.
+    #[error(transparent)]
+    Supervised(#[from] crate::supervised::SupervisedError),
     /// Signals cannot be caught.
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),

@@ -26,6 +26,7 @@ mod report;
 mod schedule;
 mod settings;
 mod signals;
+mod supervised;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ pub use pass::{
 };
 pub use settings::{SETTINGS_FILE, Settings, SettingsError};
 pub use signals::{StopFlag, stop_flag};
+pub use supervised::{Supervised, SupervisedError, Up};
 
 use args::{Cli, Command};
 use report::Printer;
@@ -75,6 +77,8 @@ pub fn main() -> ExitCode {
         Command::Status(command) => {
             commands::status::run(command, global, environment, printer_ref)
         }
+        Command::Up(command) => commands::up::up(command, global, environment, printer_ref),
+        Command::Down(command) => commands::up::down(command, global, environment, printer_ref),
         Command::Check(command) => commands::check::run(command, global, environment, printer_ref),
         Command::Schema => Ok(commands::schema::run(printer_ref)),
     };

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use daemon_model::{
-    Action, ApplyReport, DaemonId, Label, Observed, Plan, Policy, Reason, Step, plan,
+    Action, ApplyReport, DaemonId, Label, Observed, ObservedProcess, Plan, Policy, Reason, Step,
+    plan,
 };
 use edn_render::artifact::{self, ArtifactError};
 use pm2_client::{
@@ -135,6 +136,8 @@ pub struct Survey {
     pub definitions: Definitions,
     /// Whether PM2 runs.
     pub pm2_running: bool,
+    /// The watcher that PM2 runs for this workspace.
+    pub watcher: Option<ObservedProcess>,
     /// The plan.
     pub plan: Plan,
 }
@@ -186,9 +189,13 @@ pub fn survey(
     let mut observed = observe_all(adapter)?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
     let plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
+    let name = crate::supervised::process_name(config.root());
+    let is_watcher = |process: &ObservedProcess| process.is_module && process.name == name;
+    let watcher = observed.processes.into_iter().find(is_watcher);
     Ok(Survey {
         definitions,
         pm2_running,
+        watcher,
         plan,
     })
 }
@@ -275,12 +282,27 @@ pub fn sync_locked(
             jobs: options.jobs,
             should_stop,
         };
-        applied = apply(&plan, adapter, &context, &mut |progress| {
-            observer(PassEvent::Step(progress));
-        });
-        let records = adapter.list()?;
+        // What ends this very process comes when all else is done and saved.
+        let own = config.own_pm_id();
+        let (last, first): (Vec<Step>, Vec<Step>) =
+            plan.steps.iter().cloned().partition(|step| step.ends(own));
+        let mut run = |steps: Vec<Step>, adapter: &mut dyn ProcessAdapter| {
+            let part = Plan {
+                steps,
+                ..Plan::default()
+            };
+            apply(&part, adapter, &context, &mut |progress| {
+                observer(PassEvent::Step(progress));
+            })
+        };
+        applied = run(first, adapter);
+        let mut records = adapter.list()?;
         if applied.changed_anything() && options.save {
             save_error = save_dump(config, &definitions, &records).err();
+        }
+        if !last.is_empty() {
+            applied.steps.extend(run(last, adapter).steps);
+            records = adapter.list()?;
         }
         // The removal was confirmed for this pass only; the second look needs no confirmation.
         let unconfirmed = PassOptions {
@@ -529,6 +551,27 @@ fn observe_records(records: &[ProcessRecord]) -> Observed {
         processes,
         missing_workspaces,
         ..Observed::default()
+    }
+}
+
+/// A connection to PM2, which is started if it does not run.
+///
+/// # Errors
+/// [`PassError`].
+pub(crate) fn connect_or_start(config: &Config) -> Result<Box<dyn ProcessAdapter>, PassError> {
+    if let Some(adapter) = connect(config)? {
+        return Ok(adapter);
+    }
+    let _lock = Lock::take(
+        &config.pm2_home,
+        "pm2-sync up",
+        PassOptions::default().lock_timeout,
+        &|| false,
+        &mut |_| {},
+    )?;
+    match connect(config)? {
+        Some(adapter) => Ok(adapter),
+        None => start_pm2(config),
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Printer {
     err_color: bool,
     out_width: Option<usize>,
     err_is_terminal: bool,
+    outlives_readers: bool,
 }
 
 /// What a piece of text means, for its colour.
@@ -102,6 +103,30 @@ impl Printer {
                 None
             },
             err_is_terminal: err_terminal,
+            outlives_readers: false,
+        }
+    }
+
+    /// The same printer for a command that goes on when nobody reads what it says: whoever watches must not end
+    /// because the PM2 that kept its log has died.
+    #[must_use]
+    pub fn outliving_readers(&self) -> Self {
+        Self {
+            outlives_readers: true,
+            ..self.clone()
+        }
+    }
+
+    fn write(&self, stream: &mut dyn Write, text: &str) {
+        let written = stream
+            .write_all(text.as_bytes())
+            .and_then(|()| stream.flush());
+        // A reader that went away wants to hear no more.
+        if let Err(error) = written
+            && error.kind() == std::io::ErrorKind::BrokenPipe
+            && !self.outlives_readers
+        {
+            std::process::exit(i32::from(crate::exit::OK));
         }
     }
 
@@ -125,7 +150,7 @@ impl Printer {
 
     /// Prints data.
     pub fn data(&self, text: &str) {
-        write_quietly(&mut std::io::stdout().lock(), text);
+        self.write(&mut std::io::stdout().lock(), text);
     }
 
     /// Prints data as one JSON object on one line.
@@ -147,7 +172,7 @@ impl Printer {
 
     /// Says something that must not be missed.
     pub fn say(&self, text: &str) {
-        write_quietly(&mut std::io::stderr().lock(), &format!("{text}\n"));
+        self.write(&mut std::io::stderr().lock(), &format!("{text}\n"));
     }
 
     /// Says a warning.
@@ -193,7 +218,7 @@ impl Printer {
         if !self.err_is_terminal || !std::io::stdin().is_terminal() {
             return false;
         }
-        write_quietly(&mut std::io::stderr().lock(), &format!("{question} [y/N] "));
+        self.write(&mut std::io::stderr().lock(), &format!("{question} [y/N] "));
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).is_ok()
             && matches!(answer.trim(), "y" | "Y" | "yes")
@@ -236,16 +261,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Writes, and takes a reader that went away for a wish to hear no more.
-fn write_quietly(stream: &mut dyn Write, text: &str) {
-    let written = stream
-        .write_all(text.as_bytes())
-        .and_then(|()| stream.flush());
-    if let Err(error) = written
-        && error.kind() == std::io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(i32::from(crate::exit::OK));
-    }
 }

@@ -802,3 +802,149 @@ fn settings_are_read_again_on_hangup() {
     });
     assert_eq!(watch.stop(), 0);
 }
+
+/// The pid of the watcher that PM2 runs.
+fn watcher_pid(env: &Env) -> Option<u32> {
+    let list = env.try_list()?;
+    let mut watchers = list
+        .iter()
+        .filter(|record| record.name.starts_with("pm2-sync-watch-"));
+    let watcher = watchers.next()?;
+    assert!(watchers.next().is_none(), "two watchers");
+    watcher.pid
+}
+
+/// Whether the watcher watches: an edit arrives.
+#[track_caller]
+fn assert_watched(env: &Env, seconds: u32) {
+    env.define("probe", &sleeper("probe", seconds));
+    env.wait_for_args("probe", &[&seconds.to_string()]);
+}
+
+#[test]
+fn the_watcher_outlives_what_people_do_to_pm2() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    let done = env.expect(0, &["up"]);
+    assert!(
+        done.err.contains("runs under PM2") && done.err.contains("in sync"),
+        "{}",
+        done.err
+    );
+    let first = watcher_pid(&env).unwrap();
+    let again = env.expect(0, &["up"]);
+    assert!(again.err.contains("running already"), "{}", again.err);
+    assert_eq!(watcher_pid(&env), Some(first));
+    assert_watched(&env, 2001);
+
+    let by_hand = |args: &[&str]| {
+        let done = env.bed.cli(args);
+        assert!(done.status.success(), "{args:?}: {done:?}");
+    };
+    by_hand(&["delete", "all"]);
+    assert_eq!(
+        watcher_pid(&env),
+        Some(first),
+        "`pm2 delete all` ended the watcher"
+    );
+    assert_watched(&env, 2002);
+    by_hand(&["stop", "all"]);
+    assert_eq!(
+        watcher_pid(&env),
+        Some(first),
+        "`pm2 stop all` ended the watcher"
+    );
+    assert_watched(&env, 2003);
+
+    // A boot after somebody's own save.
+    by_hand(&["save", "--force"]);
+    by_hand(&["kill"]);
+    assert!(!is_alive(first));
+    by_hand(&["resurrect"]);
+    wait_for(|| watcher_pid(&env).is_some());
+    wait_for(|| !env.named("a").is_empty());
+    assert_watched(&env, 2004);
+    by_hand(&["update"]);
+    wait_for(|| watcher_pid(&env).is_some());
+    assert_watched(&env, 2005);
+    assert_eq!(env.named("a").len(), 1);
+
+    // PM2 is killed and takes nobody along: there is one watcher again, and one process of each app.
+    env.bed.kill_daemon();
+    wait_for(|| watcher_pid(&env).is_some());
+    assert_watched(&env, 2006);
+    wait_for(|| {
+        env.named("a")
+            .iter()
+            .filter(|process| process.pid.is_some())
+            .count()
+            == 1
+    });
+    let watchers = || {
+        env.bed
+            .processes()
+            .into_iter()
+            .filter(|pid| {
+                command_line(*pid)
+                    .get(1)
+                    .is_some_and(|word| word == "watch")
+            })
+            .count()
+    };
+    wait_for(|| watchers() == 1);
+
+    let status = env.json(0, &["status"]);
+    assert_eq!(status["watcher"]["pid"], json!(watcher_pid(&env)));
+    let down = env.expect(0, &["down"]);
+    assert!(
+        down.err.contains("the daemons keep running"),
+        "{}",
+        down.err
+    );
+    assert_eq!(watcher_pid(&env), None);
+    assert_eq!(env.list().len(), 2);
+    let down = env.expect(0, &["down"]);
+    assert!(down.err.contains("was not running"), "{}", down.err);
+    by_hand(&["kill"]);
+    by_hand(&["resurrect"]);
+    assert_eq!(watcher_pid(&env), None, "it came back after `down`");
+}
+
+#[test]
+fn a_watcher_that_is_defined_in_the_tree_changes_itself_last() {
+    let env = Env::new();
+    let program = assert_cmd::cargo::cargo_bin!("pm2-sync");
+    let definition = |extra: &str| {
+        format!(
+            "{{:apps [{{:name \"own\" :script \"{}\" :interpreter \"none\" :args [\"watch\" {extra}]
+                       :env {{:PM2_SYNC_PM2 \"{}\"}}}}]}}",
+            program.display(),
+            pm2_testbed::pm2_bin()
+        )
+    };
+    env.define("devops/ecosystem-watch", &definition(""));
+    for n in 0..4 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.expect(0, &["sync"]);
+    let first = env.pid("own");
+    let untouched = env.pid("app1");
+    // Its own change, together with another.
+    env.define("devops/ecosystem-watch", &definition("\"--verbose\""));
+    env.define("d0", &sleeper("app0", 2000));
+    env.wait_for_args("app0", &["2000"]);
+    wait_for(|| {
+        env.named("own")
+            .iter()
+            .any(|own| own.pid.is_some_and(|pid| pid != first))
+    });
+    wait_for(|| command_line(env.pid("own")).contains(&"--verbose".to_owned()));
+    env.define("d2", &sleeper("app2", 2000));
+    env.wait_for_args("app2", &["2000"]);
+    // Its own removal.
+    env.undefine("devops/ecosystem-watch");
+    wait_for(|| env.named("own").is_empty());
+    assert_eq!(env.pid("app1"), untouched);
+    env.sync();
+    assert_eq!(env.list().len(), 4);
+}

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::diff::{Change, Surroundings};
 use crate::{AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess, Orphan};
 
-pub use removal::removal_code;
+pub use removal::{removal_code, workspace_code};
 
 /// What to do with what has lost its definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -50,6 +50,8 @@ pub struct Policy {
     pub only: Option<BTreeSet<DaemonId>>,
     /// Daemons not to touch, whatever `only` says.
     pub except: BTreeSet<DaemonId>,
+    /// PM2's number of the process that this plan is made in, if PM2 runs it.
+    pub own: Option<u32>,
 }
 
 impl Policy {
@@ -384,6 +386,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Plan {
     // What goes away goes first: what comes may want its port.
     removal::plan_removals(&world, &mut plan);
     apps::plan_apps(&world, &mut plan);
+    put_own_last(&mut plan, policy.own);
     plan.apps
         .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
     #[cfg(debug_assertions)]
@@ -397,6 +400,31 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Plan {
         }
     }
     plan
+}
+
+impl Step {
+    /// Whether it ends the process of this number.
+    #[must_use]
+    pub fn ends(&self, pm_id: Option<u32>) -> bool {
+        let is_it = |target: &Target| Some(target.pm_id) == pm_id;
+        !matches!(self.action, Action::Blocked { .. }) && self.action.targets().iter().any(is_it)
+    }
+}
+
+/// What ends the process that makes the plan comes last, and is one message to PM2: there is nobody left to send a
+/// second one.
+fn put_own_last(plan: &mut Plan, own: Option<u32>) {
+    for step in &mut plan.steps {
+        if step.ends(own)
+            && let Action::Replace { spec, targets } = &step.action
+        {
+            step.action = Action::Restart {
+                spec: spec.clone(),
+                targets: targets.clone(),
+            };
+        }
+    }
+    plan.steps.sort_by_key(|step| step.ends(own));
 }
 
 impl fmt::Display for Condition {

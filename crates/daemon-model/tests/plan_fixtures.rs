@@ -157,6 +157,9 @@ fn world(case: &Value) -> (Desired, Observed, Policy) {
             .map(|text| removal_code(Utf8Path::new(WORKSPACE), &ids(text))),
         adopt: given["adopt"].as_bool().unwrap_or(true),
         except: std::collections::BTreeSet::new(),
+        own: given["own"]
+            .as_u64()
+            .and_then(|own| u32::try_from(own).ok()),
         only: given["only"].as_array().map(|only| {
             only.iter()
                 .map(|id| DaemonId::new(id.as_str().unwrap()).unwrap())

@@ -35,6 +35,10 @@ pub fn run(
         let mut fields = data::plan(plan, command.show_values);
         fields["pm2_running"] = json!(survey.pm2_running);
         fields["apps"] = data::apps(plan);
+        fields["watcher"] = survey.watcher.as_ref().map_or(
+            serde_json::Value::Null,
+            |watcher| json!({ "name": watcher.name, "pid": watcher.pid, "status": watcher.status }),
+        );
         fields["diagnostics"] = data::diagnostics(&survey.definitions);
         printer.json(&data::document("status", fields));
         return Ok(pending_status(&survey.definitions, plan));
@@ -54,6 +58,15 @@ pub fn run(
         printer.note("no definitions and no managed processes");
     } else {
         printer.table(&table);
+    }
+    if let Some(watcher) = &survey.watcher {
+        match watcher.pid {
+            Some(pid) => printer.note(&format!("watched by {} (pid {pid})", watcher.name)),
+            None => printer.warn(&format!(
+                "the watcher {} does not run: `pm2-sync up` starts it",
+                watcher.name
+            )),
+        }
     }
     printer.diagnostics(&survey.definitions, false);
     say_conditions(printer, plan);

@@ -27,6 +27,7 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
+    let printer = &printer.outliving_readers();
     let stop = signals::stop_flag().map_err(CommandError::Signals)?;
     let (sender, events) = engine::events();
     let (on_stop, on_hangup) = (sender.clone(), sender.clone());
@@ -58,7 +59,7 @@ pub fn run(
             held: None,
         };
         match engine.run(&mut |event| voice.tell(&event))? {
-            Ended::Stopped => return Ok(exit::OK),
+            Ended::Stopped | Ended::Succeeded => return Ok(exit::OK),
             Ended::Reload => printer.note("reading the settings again"),
         }
     }

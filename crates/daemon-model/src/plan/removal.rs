@@ -27,6 +27,12 @@ pub fn removal_code<'a>(
     hex(&hasher.finalize()[..4])
 }
 
+/// A code for a workspace: 8 hex digits of its path's digest.
+#[must_use]
+pub fn workspace_code(workspace: &Utf8Path) -> String {
+    removal_code(workspace, [])
+}
+
 /// Plans the removal of what lost its definition, or holds it.
 pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
     let mut unwanted: BTreeMap<(&DaemonId, &str), Vec<&ObservedProcess>> = BTreeMap::new();
