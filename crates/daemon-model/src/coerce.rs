@@ -342,17 +342,62 @@ fn cron_part(part: &str, field: &CronField) -> bool {
 /// Source: PM2 7.0.4, `lib/Common.js`, `mergeEnvironmentVariables`.
 pub(crate) fn env_value(value: &Value) -> Value {
     match value {
-        Value::Null | Value::Array(_) | Value::Object(_) => json!(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => json!(json_text(value)),
         scalar => scalar.clone(),
     }
 }
 
-/// The text of an environment variable's value.
+/// The text of an environment variable's value, as a process sees it.
 #[must_use]
 pub fn env_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        other => json_text(other),
+    }
+}
+
+/// A value as JavaScript writes it as JSON: `1` for `1.0`, and keys that are numbers before all others.
+///
+/// Source: ECMAScript, `Number::toString`, `OrdinaryOwnPropertyKeys`.
+fn json_text(value: &Value) -> String {
+    match value {
+        Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), number_text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(json_text).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Object(map) => {
+            let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+            // Stable: the others stay in the order they were written in.
+            fields.sort_by_key(|(key, _)| array_index(key).map_or(u64::MAX, u64::from));
+            let fields: Vec<String> = fields
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", json!(key), json_text(value)))
+                .collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        scalar => scalar.to_string(),
+    }
+}
+
+fn array_index(key: &str) -> Option<u32> {
+    key.parse()
+        .ok()
+        .filter(|n: &u32| *n < u32::MAX && n.to_string() == key)
+}
+
+fn number_text(n: f64) -> String {
+    if n == 0.0 {
+        return "0".to_owned();
+    }
+    if (1e-6..1e21).contains(&n.abs()) {
+        return n.to_string();
+    }
+    let text = format!("{n:e}");
+    if text.contains("e-") {
+        text
+    } else {
+        text.replace('e', "e+")
     }
 }
 
@@ -414,6 +459,26 @@ mod tests {
             Ok(Some(json!(["--port", "3000", "true"])))
         );
         assert_eq!(read("cron_restart", json!(0)), Ok(None));
+    }
+
+    #[test]
+    fn a_process_sees_the_text_that_javascript_makes() {
+        for (value, text) in [
+            (json!(2.0), "2"),
+            (json!(-0.0), "0"),
+            (json!(-2.5), "-2.5"),
+            (json!(1e21), "1e+21"),
+            (json!(123e18), "123000000000000000000"),
+            (json!(1.5e-7), "1.5e-7"),
+            (json!(0.000_001), "0.000001"),
+            (json!(9_007_199_254_740_993_i64), "9007199254740992"),
+            (
+                json!({ "b": 1.0, "2": [null, true], "1": "x" }),
+                r#"{"1":"x","2":[null,true],"b":1}"#,
+            ),
+        ] {
+            assert_eq!(env_text(&value), text);
+        }
     }
 
     #[test]

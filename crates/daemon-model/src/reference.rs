@@ -88,7 +88,7 @@ makes the removal of the app wait until it is confirmed.
 | key | what it does |
 | --- | --- |
 | `:profiles` | maps that `--mode NAME` merges over the definition; not in the generated config |
-| `:deploy` | settings of `pm2 deploy`; `:NAME {:env {...}}` in it is merged below `:env` with `--env NAME` |
+| `:deploy` | settings of `pm2 deploy`; `:NAME {:env {...}}` in it is merged over `:env` with `--env NAME` |
 ";
 
 /// A JSON Schema (draft 2020-12) of artifacts. What it rejects `pm2-sync check` rejects too; unknown keys are

@@ -33,7 +33,7 @@ pub struct SpecContext<'a> {
     pub home: &'a Utf8Path,
     /// Which `env_NAME` block is merged over `env`.
     pub env_name: Option<&'a str>,
-    /// The document's `deploy` section, whose `NAME.env` is merged below `env`.
+    /// The document's `deploy` section, whose `NAME.env` is merged over `env` and below `env_NAME`.
     pub deploy: Option<&'a Map<String, Value>>,
 }
 
@@ -478,32 +478,28 @@ fn read_env(
     findings: &mut Findings,
 ) -> BTreeMap<String, Value> {
     let mut env = BTreeMap::new();
-    let mut merge = |block: &Map<String, Value>| {
+    let merge = |env: &mut BTreeMap<String, Value>, block: &Map<String, Value>| {
         for (key, value) in block {
             env.insert(key.clone(), env_value(value));
         }
     };
-    if let Some(name) = context.env_name
-        && let Some(Value::Object(block)) = context
-            .deploy
-            .and_then(|deploy| deploy.get(name))
-            .and_then(|target| target.get("env"))
-    {
-        merge(block);
-    }
     if let Some(Value::Object(block)) = values.remove("env") {
         check_env_keys(&block, &path.key("env"), findings);
-        merge(&block);
+        merge(&mut env, &block);
     }
-    // PM2 lets `port` win over a PORT of `env`, and a chosen `env_NAME` over both.
+    // PM2 lets `port` win over a PORT of `env`, `deploy` over both (its comment says otherwise, but it merges into the
+    // same object), and a chosen `env_NAME` over all.
     if let Some(port) = values.get("port").filter(|port| port.as_f64() != Some(0.0)) {
         env.insert("PORT".to_owned(), port.clone());
     }
-    if let Some(name) = context.env_name
-        && let Some(Value::Object(block)) = app.get(&format!("env_{name}"))
-    {
-        for (key, value) in block {
-            env.insert(key.clone(), env_value(value));
+    if let Some(name) = context.env_name {
+        let deploy = context.deploy.and_then(|deploy| deploy.get(name));
+        let blocks = [
+            deploy.and_then(|target| target.get("env")),
+            app.get(&format!("env_{name}")),
+        ];
+        for block in blocks.into_iter().flatten().filter_map(Value::as_object) {
+            merge(&mut env, block);
         }
     }
     env

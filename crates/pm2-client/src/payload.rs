@@ -170,7 +170,7 @@ impl Launch {
         }
         env.insert("PM2_HOME".into(), json!(pm2_home));
         if let Some(io) = spec.attribute("io") {
-            env.insert("io".into(), json!(io.to_string()));
+            env.insert("io".into(), json!(env_text(io)));
         }
         Ok(Self {
             record,

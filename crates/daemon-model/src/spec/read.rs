@@ -71,10 +71,7 @@ pub(super) fn read_attributes(
             check_unknown(key, value, &place, findings);
             continue;
         };
-        let rank = attribute
-            .names()
-            .position(|name| name == *key)
-            .unwrap_or(usize::MAX);
+        let rank = rank(attribute, key);
         if value.is_null() {
             continue;
         }
@@ -102,6 +99,19 @@ pub(super) fn read_attributes(
         }
     }
     values
+}
+
+/// Which of several spellings counts: the lowest. PM2 looks for the attribute's own name, then for its aliases from
+/// the last to the first, then for the camel case form.
+///
+/// Source: PM2 7.0.4, `lib/tools/Config.js` (`schema`).
+fn rank(attribute: &Attribute, key: &str) -> usize {
+    let aliases = attribute.aliases;
+    match aliases.iter().position(|alias| *alias == key) {
+        Some(at) => aliases.len() - at,
+        None if key == attribute.name => 0,
+        None => usize::MAX,
+    }
 }
 
 /// What PM2 reads and then makes nothing of, where that is certain.
