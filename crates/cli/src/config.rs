@@ -174,6 +174,7 @@ impl Config {
             adopt: true,
             only: None,
             except: std::collections::BTreeSet::new(),
+            last_wishes: std::collections::BTreeMap::new(),
             own: self.own_pm_id(),
         }
     }

@@ -355,7 +355,7 @@ fn read_apps(
 }
 
 /// The apps of the last good render of a daemon: those of its artifact.
-fn last_good(id: &DaemonId, config: &Config) -> Vec<AppSpec> {
+pub(crate) fn last_good(id: &DaemonId, config: &Config) -> Vec<AppSpec> {
     // An artifact that is missing or damaged is no last good render; the next good one makes it again.
     edn_render::artifact::read(&config.layout.artifact_path(id))
         .ok()

@@ -1,15 +1,15 @@
 //! One pass: scan, render, observe, plan, apply, verify, save. `plan` is a pass minus apply, so a dry run
 //! cannot drift from the real thing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use daemon_model::{
-    Action, ApplyReport, DaemonId, Label, Observed, ObservedProcess, Plan, Policy, Reason, Step,
-    plan,
+    Action, AppPolicy, ApplyReport, DaemonId, Label, Observed, ObservedProcess, Plan, Policy,
+    Reason, Step, plan,
 };
 use edn_render::artifact::{self, ArtifactError};
 use pm2_client::{
@@ -20,7 +20,7 @@ use pm2_client::{
 
 use crate::artifacts::{self, ArtifactReport};
 use crate::config::Config;
-use crate::definitions::{Definitions, DefinitionsError};
+use crate::definitions::{Definitions, DefinitionsError, last_good};
 use crate::environment::Machine;
 use crate::lock::{Holder, Lock, LockError};
 
@@ -447,6 +447,7 @@ fn make_plan(
         confirmed: options.confirm.clone(),
         only,
         except: options.except.clone(),
+        last_wishes: last_wishes(config, definitions, observed),
         ..config.policy()
     };
     let plan = plan(&desired, observed, &policy);
@@ -457,6 +458,27 @@ fn make_plan(
         }),
         _ => Ok(plan),
     }
+}
+
+/// What the artifacts of daemons that may be gone say about their removal.
+fn last_wishes(
+    config: &Config,
+    definitions: &Definitions,
+    observed: &Observed,
+) -> BTreeMap<(DaemonId, String), AppPolicy> {
+    let ours = observed
+        .processes
+        .iter()
+        .filter_map(|process| process.label.as_ref())
+        .filter(|label| label.workspace == config.root());
+    let gone: BTreeSet<&DaemonId> = ours
+        .map(|label| &label.daemon)
+        .filter(|id| !definitions.daemons.contains_key(*id))
+        .collect();
+    gone.into_iter()
+        .flat_map(|id| last_good(id, config))
+        .map(|app| ((app.daemon().clone(), app.name().to_owned()), app.policy()))
+        .collect()
 }
 
 /// The daemons that were asked for; none: all of them.

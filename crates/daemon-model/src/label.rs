@@ -5,7 +5,7 @@ use std::fmt;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use crate::DaemonId;
+use crate::{DaemonId, OnRemove};
 
 /// What a managed process carries in PM2's record of it: whose it is, and of which definition it was
 /// started. It proves ownership, not state: people change attributes under it.
@@ -19,6 +19,12 @@ pub struct Label {
     pub app: String,
     /// Digest of the app it was started from.
     pub spec: SpecDigest,
+    /// Whether its removal has to be confirmed, should its definition be gone with all that it said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
+    /// What its removal does, where its definition said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_remove: Option<OnRemove>,
 }
 
 /// A versioned digest of a canonical app, for example `v1:9f86d081884c7d65`.

@@ -30,6 +30,8 @@
 //!     adopt: true,
 //!     only: None,
 //!     except: Default::default(),
+//!     last_wishes: Default::default(),
+//!     own: None,
 //! };
 //! let plan = plan(&desired, &Observed::default(), &policy);
 //! assert_eq!(plan.steps[0].action.word(), "start");
@@ -68,7 +70,7 @@ pub use label::{Label, SpecDigest};
 pub use layout::{DEFINITION_FILE, DefinitionPath, Layout};
 pub use plan::{
     Action, AppState, Condition, HeldRemoval, OnRemove, Plan, Policy, Reason, Step, Target, plan,
-    removal_code,
+    removal_code, workspace_code,
 };
 pub use process::{Observed, ObservedProcess, Orphan, ProcessStatus};
 pub use report::{ApplyReport, Outcome, StepReport};

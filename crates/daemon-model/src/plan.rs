@@ -3,19 +3,21 @@
 mod apps;
 mod removal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use camino::Utf8PathBuf;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::diff::{Change, Surroundings};
-use crate::{AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess, Orphan};
+use crate::{AppPolicy, AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess, Orphan};
 
 pub use removal::{removal_code, workspace_code};
 
 /// What to do with what has lost its definition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum OnRemove {
     /// Stop its processes and take them out of PM2.
@@ -50,6 +52,8 @@ pub struct Policy {
     pub only: Option<BTreeSet<DaemonId>>,
     /// Daemons not to touch, whatever `only` says.
     pub except: BTreeSet<DaemonId>,
+    /// What the last good renders of apps that may be gone said about their removal, by daemon and app.
+    pub last_wishes: BTreeMap<(DaemonId, String), AppPolicy>,
     /// PM2's number of the process that this plan is made in, if PM2 runs it.
     pub own: Option<u32>,
 }

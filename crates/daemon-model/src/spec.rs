@@ -15,7 +15,7 @@ use crate::coerce::{drop_default, env_text, env_value, show};
 use crate::finding::{DocumentPath, Finding, Place};
 use crate::names;
 use crate::paths::{expand_home, file_stem, resolve, with_pm_id};
-use crate::{DaemonId, Severity, SpecDigest};
+use crate::{DaemonId, Label, OnRemove, Severity, SpecDigest};
 
 /// The key of an app under which an author asks pm2-sync for something; PM2 never sees it.
 pub const POLICY_KEY: &str = "pm2-sync";
@@ -106,6 +106,8 @@ pub struct AppPolicy {
     pub on_change: Option<OnChange>,
     /// Whether removal of its definition needs to be confirmed.
     pub protect: bool,
+    /// What removal of its definition does; none: as the settings say.
+    pub on_remove: Option<OnRemove>,
 }
 
 /// The log and pid files of one process.
@@ -231,6 +233,19 @@ impl AppSpec {
     #[must_use]
     pub fn env(&self) -> &BTreeMap<String, Value> {
         &self.env
+    }
+
+    /// The label of its processes, started for this workspace.
+    #[must_use]
+    pub fn label(&self, workspace: &Utf8Path) -> Label {
+        Label {
+            workspace: workspace.to_owned(),
+            daemon: self.daemon.clone(),
+            app: self.name.clone(),
+            spec: self.digest.clone(),
+            protect: self.policy.protect,
+            on_remove: self.policy.on_remove,
+        }
     }
 
     /// What its author asks of pm2-sync.

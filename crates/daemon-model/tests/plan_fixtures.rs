@@ -84,9 +84,7 @@ fn process(case: &Value) -> ObservedProcess {
         },
         label: daemon.map(|_| Label {
             workspace: case["workspace"].as_str().unwrap_or(WORKSPACE).into(),
-            daemon: spec.daemon().clone(),
-            app: spec.name().to_owned(),
-            spec: spec.digest().clone(),
+            ..spec.label(Utf8Path::new(WORKSPACE))
         }),
         is_module: false,
         attributes,
@@ -157,6 +155,7 @@ fn world(case: &Value) -> (Desired, Observed, Policy) {
             .map(|text| removal_code(Utf8Path::new(WORKSPACE), &ids(text))),
         adopt: given["adopt"].as_bool().unwrap_or(true),
         except: std::collections::BTreeSet::new(),
+        last_wishes: BTreeMap::new(),
         own: given["own"]
             .as_u64()
             .and_then(|own| u32::try_from(own).ok()),

@@ -440,12 +440,7 @@ impl<'a> Verification<'a> {
     fn new(spec: &'a AppSpec, context: &ApplyContext<'a>) -> Self {
         Self {
             spec,
-            label: Label {
-                workspace: context.workspace.to_owned(),
-                daemon: spec.daemon().clone(),
-                app: spec.name().to_owned(),
-                spec: spec.digest().clone(),
-            },
+            label: spec.label(context.workspace),
             around: context.around,
         }
     }

@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{
-    AppSpec, ExecMode, Label, attribute, default_interpreters, env_text, exec_mode_with,
-};
+use daemon_model::{AppSpec, ExecMode, attribute, default_interpreters, env_text, exec_mode_with};
 use serde_json::{Map, Value, json};
 
 use crate::host::{FileKind, Host};
@@ -141,21 +139,7 @@ impl Launch {
         }
         record.insert("username".into(), json!(host.user_name()));
         record.insert("km_link".into(), json!(false));
-        let label = Label {
-            workspace: workspace.to_owned(),
-            daemon: spec.daemon().clone(),
-            app: spec.name().to_owned(),
-            spec: spec.digest().clone(),
-        };
-        record.insert(
-            LABEL_KEY.into(),
-            json!({
-                "workspace": label.workspace,
-                "daemon": label.daemon,
-                "app": label.app,
-                "spec": label.spec,
-            }),
-        );
+        record.insert(LABEL_KEY.into(), json!(spec.label(workspace)));
 
         let mut env = inherited(spec, host);
         env.insert("PWD".into(), json!(cwd));

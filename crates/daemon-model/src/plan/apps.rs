@@ -363,12 +363,7 @@ impl AppChange {
 }
 
 fn changes_of(world: &World<'_>, app: &AppSpec, kept: &[&ObservedProcess]) -> AppChange {
-    let wanted = Label {
-        workspace: world.policy.workspace.clone(),
-        daemon: app.daemon().clone(),
-        app: app.name().to_owned(),
-        spec: app.digest().clone(),
-    };
+    let wanted = app.label(&world.policy.workspace);
     let mut change = AppChange {
         targets: Vec::new(),
         reasons: Vec::new(),

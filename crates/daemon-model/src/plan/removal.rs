@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::plan::apps::{World, targets};
 use crate::plan::{Action, AppState, Condition, HeldRemoval, OnRemove, Plan, Reason, Step};
 use crate::spec::hex;
-use crate::{DaemonId, ObservedProcess, ProcessStatus};
+use crate::{DaemonId, Label, ObservedProcess, ProcessStatus};
 
 /// The code that confirms the removal of `daemons` from the workspace at `workspace`: 8 hex digits. It depends
 /// on nothing else, so other edits do not change it.
@@ -33,21 +33,24 @@ pub fn workspace_code(workspace: &Utf8Path) -> String {
     removal_code(workspace, [])
 }
 
+/// Processes of one app that nobody wants any more, and what their removal would do.
+struct Unwanted<'a> {
+    daemon: &'a DaemonId,
+    app: &'a str,
+    processes: Vec<&'a ObservedProcess>,
+    /// Nothing, where they are to be kept or are stopped already.
+    action: Option<Action>,
+    protected: bool,
+}
+
 /// Plans the removal of what lost its definition, or holds it.
 pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
-    let mut unwanted: BTreeMap<(&DaemonId, &str), Vec<&ObservedProcess>> = BTreeMap::new();
-    for (label, process) in &world.unwanted {
-        if world.policy.includes(&label.daemon) {
-            unwanted
-                .entry((&label.daemon, &label.app))
-                .or_default()
-                .push(process);
-        }
-    }
+    let unwanted = unwanted(world);
     // Counted are daemons without a definition, or one that now wants no apps at all.
     let losing: BTreeSet<&DaemonId> = unwanted
-        .keys()
-        .map(|(daemon, _)| *daemon)
+        .iter()
+        .filter(|one| one.action.is_some())
+        .map(|one| one.daemon)
         .filter(|daemon| {
             world
                 .desired
@@ -56,49 +59,83 @@ pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
                 .is_none_or(|desired| desired.apps().is_empty())
         })
         .collect();
-    let held = is_too_much(losing.len(), world) && world.policy.prune;
-    if held {
-        let code = removal_code(&world.policy.workspace, losing.iter().copied());
-        if world.policy.confirmed.as_ref() != Some(&code) {
-            plan.held = Some(HeldRemoval {
-                daemons: losing.iter().map(|id| (*id).clone()).collect(),
-                managed: world.managed.len(),
-                code,
-            });
-        }
+    let mut held: BTreeSet<&DaemonId> = unwanted
+        .iter()
+        .filter(|one| one.protected && one.action.is_some())
+        .map(|one| one.daemon)
+        .collect();
+    if is_too_much(losing.len(), world) {
+        held.extend(losing);
     }
-    for ((daemon, app), processes) in unwanted {
-        let lost = !world.desired.daemons.contains_key(daemon);
-        let condition = if plan.held.is_some() && losing.contains(daemon) {
-            Condition::Held
-        } else if lost && world.policy.defer_removal && world.policy.prune {
-            Condition::Leaving
-        } else {
-            match removal(world, &processes) {
-                Some(action) => {
-                    plan.steps.push(Step {
-                        daemon: daemon.clone(),
-                        app: app.to_owned(),
-                        action,
-                        reasons: vec![if lost {
-                            Reason::DefinitionRemoved
-                        } else {
-                            Reason::AppRemoved
-                        }],
-                    });
-                    Condition::Pending
-                }
-                None => Condition::Kept,
+    let code = removal_code(&world.policy.workspace, held.iter().copied());
+    if world.policy.confirmed.as_ref() == Some(&code) {
+        held.clear();
+    }
+    if !held.is_empty() {
+        plan.held = Some(HeldRemoval {
+            daemons: held.iter().map(|id| (*id).clone()).collect(),
+            managed: world.managed.len(),
+            code,
+        });
+    }
+    for one in unwanted {
+        let lost = !world.desired.daemons.contains_key(one.daemon);
+        let condition = match one.action {
+            None => Condition::Kept,
+            Some(_) if held.contains(one.daemon) => Condition::Held,
+            Some(_) if lost && world.policy.defer_removal => Condition::Leaving,
+            Some(action) => {
+                plan.steps.push(Step {
+                    daemon: one.daemon.clone(),
+                    app: one.app.to_owned(),
+                    action,
+                    reasons: vec![if lost {
+                        Reason::DefinitionRemoved
+                    } else {
+                        Reason::AppRemoved
+                    }],
+                });
+                Condition::Pending
             }
         };
         plan.apps.push(AppState {
-            daemon: daemon.clone(),
-            app: app.to_owned(),
+            daemon: one.daemon.clone(),
+            app: one.app.to_owned(),
             wanted: None,
-            processes: processes.iter().map(|process| (*process).clone()).collect(),
+            processes: one.processes.into_iter().cloned().collect(),
             condition,
         });
     }
+}
+
+fn unwanted<'a>(world: &World<'a>) -> Vec<Unwanted<'a>> {
+    let mut apps: BTreeMap<(&DaemonId, &str), (Vec<&ObservedProcess>, &Label)> = BTreeMap::new();
+    for (label, process) in &world.unwanted {
+        if world.policy.includes(&label.daemon) {
+            apps.entry((&label.daemon, &label.app))
+                .or_insert_with(|| (Vec::new(), label))
+                .0
+                .push(process);
+        }
+    }
+    apps.into_iter()
+        .map(|((daemon, app), (processes, label))| {
+            // The last good render is newer than the label, which is as old as the process.
+            let wishes = world
+                .policy
+                .last_wishes
+                .get(&(daemon.clone(), app.to_owned()));
+            let on_remove = wishes.map_or(label.on_remove, |wishes| wishes.on_remove);
+            let on_remove = on_remove.unwrap_or(world.policy.on_remove);
+            Unwanted {
+                daemon,
+                app,
+                action: removal(world, on_remove, &processes),
+                protected: wishes.map_or(label.protect, |wishes| wishes.protect),
+                processes,
+            }
+        })
+        .collect()
 }
 
 /// More than max(1, 25 %) of the managed daemons, or anything when there is no definition at all.
@@ -107,11 +144,15 @@ fn is_too_much(losing: usize, world: &World<'_>) -> bool {
     many || (losing > 0 && world.desired.daemons.is_empty())
 }
 
-fn removal(world: &World<'_>, processes: &[&ObservedProcess]) -> Option<Action> {
+fn removal(
+    world: &World<'_>,
+    on_remove: OnRemove,
+    processes: &[&ObservedProcess],
+) -> Option<Action> {
     if !world.policy.prune {
         return None;
     }
-    match world.policy.on_remove {
+    match on_remove {
         OnRemove::Delete => Some(Action::Delete {
             targets: targets(processes),
         }),

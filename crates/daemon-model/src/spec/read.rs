@@ -9,7 +9,7 @@ use crate::attribute::{self, Attribute, Kind};
 use crate::coerce::{coerce, show};
 use crate::finding::{DocumentPath, Finding, Place};
 use crate::names;
-use crate::{Level, Severity};
+use crate::{Level, OnRemove, Severity};
 
 #[derive(Default)]
 pub(super) struct Findings {
@@ -272,12 +272,22 @@ pub(super) fn read_policy(
                 Place::Value,
                 format!("expected true or false, got {}", show(value)),
             ),
+            ("on-remove", value) => match value.as_str() {
+                Some("delete") => policy.on_remove = Some(OnRemove::Delete),
+                Some("stop") => policy.on_remove = Some(OnRemove::Stop),
+                Some("keep") => policy.on_remove = Some(OnRemove::Keep),
+                _ => findings.error(
+                    &place,
+                    Place::Value,
+                    format!("expected :delete, :stop or :keep, got {}", show(value)),
+                ),
+            },
             _ => findings.push(
                 Severity::Error,
                 &place,
                 Place::Key,
                 format!("unknown key `{key}`"),
-                Some("known keys are `on-change` and `protect`".to_owned()),
+                Some("known keys are `on-change`, `on-remove` and `protect`".to_owned()),
             ),
         }
     }

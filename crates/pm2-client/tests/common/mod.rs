@@ -120,6 +120,7 @@ impl World {
             adopt: true,
             only: None,
             except: std::collections::BTreeSet::new(),
+            last_wishes: std::collections::BTreeMap::new(),
             own: None,
         }
     }
