@@ -198,6 +198,8 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) ->
             _ => {}
         }
     }
+    // PM2 5 and 6 turn the order of a map's keys around.
+    let text = |value: &Value| env_text(&spec::sorted(value));
     for attribute in spec::stored_attributes() {
         let wanted = spec.attribute(attribute.name);
         let has = canonical_stored(attribute, &process.attributes);
@@ -210,8 +212,8 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) ->
         if !chosen_by_pm2 {
             compare(
                 Field::Attribute(attribute.name),
-                has.as_ref().map(env_text),
-                wanted.map(env_text),
+                has.as_ref().map(text),
+                wanted.map(text),
             );
         }
     }

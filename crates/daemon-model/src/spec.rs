@@ -539,7 +539,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The same value with the keys of every map in order, so that the order of writing does not count.
-fn sorted(value: &Value) -> Value {
+pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()

@@ -217,3 +217,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_order_of_a_maps_keys_is_no_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+    let memory = MemoryAdapter::new();
+    let mut world = World {
+        pm2_home: root.join("h"),
+        root,
+        machine: Machine {
+            env: [("PATH".into(), std::env::var("PATH").unwrap())].into(),
+        },
+        adapter: Box::new(memory.clone()),
+    };
+    let app = json!({
+        "name": "app", "script": "/bin/sleep", "watch_options": { "a": 1, "b": { "c": 2, "d": 3 } },
+    });
+    let daemons = [("d", std::slice::from_ref(&app))];
+    world.converge(&daemons);
+    let id = world.list()[0].pm_id;
+    memory.meddle(id, |record| {
+        // As PM2 5 and 6 give it back.
+        let turned = json!({ "b": { "d": 3, "c": 2 }, "a": 1 });
+        record.pm2_env.insert("watch_options".into(), turned);
+    });
+    assert!(world.plan(&daemons).is_in_sync());
+}
