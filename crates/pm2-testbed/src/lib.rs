@@ -1,6 +1,6 @@
 //! Real PM2 in a private home, for tests.
 //!
-//! A [`Testbed`] is a PM2 of the version that the lock file pins, with a home of its own in a short path (a
+//! A [`Testbed`] is a PM2 of the version that the lock file pins (or of another, see [`pm2_bin`]), with a home of its own in a short path (a
 //! socket's path is at most 107 bytes). Dropping it ends that PM2 and every process that names its home,
 //! also when the test panics.
 
@@ -178,9 +178,15 @@ impl Drop for Testbed {
     }
 }
 
-/// The pinned PM2's command.
+/// Names another PM2's command than the pinned one, for tests against other versions.
+pub const PM2_VARIABLE: &str = "PM2_TESTBED_PM2";
+
+/// The PM2 that is tested against: the pinned one, unless [`PM2_VARIABLE`] names another.
 #[must_use]
 pub fn pm2_bin() -> Utf8PathBuf {
+    if let Ok(other) = std::env::var(PM2_VARIABLE) {
+        return other.into();
+    }
     Utf8Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)

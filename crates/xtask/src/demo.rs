@@ -6,8 +6,10 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::command::{Error, cargo, root, run, show};
 
 /// Exit status of `plan` when there is something to do.
 const PENDING: i32 = 2;
@@ -22,45 +24,24 @@ pub(crate) struct Demo {
     bin: PathBuf,
 }
 
-/// Why the demo ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoError {
-    #[error("cannot find out where this program lies")]
-    NoExecutable(#[source] io::Error),
-    #[error("cannot find the repository's root")]
-    NoRoot,
-    #[error("cannot run `{command}`")]
-    Spawn { command: String, source: io::Error },
-    #[error("`{command}` ended with {status}")]
-    Failed { command: String, status: ExitStatus },
-    #[error("cannot make PM2's home `{}`", path.display())]
-    MakeHome { path: PathBuf, source: io::Error },
-    #[error("`{}` is not a directory of yours: move it away and try again", .0.display())]
-    ForeignHome(PathBuf),
-    #[error("cannot remove PM2's home `{}`", path.display())]
-    RemoveHome { path: PathBuf, source: io::Error },
-}
-
 impl Demo {
-    pub(crate) fn new() -> Result<Self, DemoError> {
-        let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = manifest_dir.ancestors().nth(2).ok_or(DemoError::NoRoot)?;
-        let executable = std::env::current_exe().map_err(DemoError::NoExecutable)?;
+    pub(crate) fn new() -> Result<Self, Error> {
+        let root = root()?;
+        let executable = std::env::current_exe().map_err(Error::NoExecutable)?;
         let uid = rustix::process::getuid().as_raw();
         Ok(Self {
             root: root.to_owned(),
             workspace: root.join("fixtures/workspace"),
             pm2: root.join("node_modules/.bin/pm2"),
             home: format!("/tmp/pm2-sync-demo-{uid}").into(),
-            bin: executable.parent().ok_or(DemoError::NoRoot)?.to_owned(),
+            bin: executable.parent().ok_or(Error::NoRoot)?.to_owned(),
         })
     }
 
     /// Syncs the example workspace and leaves its daemons running.
-    pub(crate) fn run(&self) -> Result<(), DemoError> {
+    pub(crate) fn run(&self) -> Result<(), Error> {
         self.install_pm2()?;
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
+        let mut build = cargo();
         build
             .args(["build", "--quiet", "--package", "pm2-sync"])
             .current_dir(&self.root);
@@ -86,7 +67,7 @@ impl Demo {
     }
 
     /// Ends the demo's PM2 with all that runs in it, and removes its home.
-    pub(crate) fn stop(&self) -> Result<(), DemoError> {
+    pub(crate) fn stop(&self) -> Result<(), Error> {
         if !self.home_exists()? {
             println!("the demo is not running");
             return Ok(());
@@ -101,7 +82,7 @@ impl Demo {
                 .current_dir(&self.root);
             run("pm2 kill", &mut kill, &[0])?;
         }
-        std::fs::remove_dir_all(&self.home).map_err(|source| DemoError::RemoveHome {
+        std::fs::remove_dir_all(&self.home).map_err(|source| Error::RemoveHome {
             path: self.home.clone(),
             source,
         })?;
@@ -110,7 +91,7 @@ impl Demo {
     }
 
     /// Runs one command of pm2-sync in the example workspace.
-    fn pm2_sync(&self, command: &str, accepted: &[i32]) -> Result<(), DemoError> {
+    fn pm2_sync(&self, command: &str, accepted: &[i32]) -> Result<(), Error> {
         let line = format!("pm2-sync {command}");
         show(&line);
         let mut pm2_sync = Command::new(self.bin.join("pm2-sync"));
@@ -127,7 +108,7 @@ impl Demo {
     }
 
     /// Installs the pinned PM2 unless it is there.
-    fn install_pm2(&self) -> Result<(), DemoError> {
+    fn install_pm2(&self) -> Result<(), Error> {
         if self.pm2.exists() {
             return Ok(());
         }
@@ -143,47 +124,27 @@ impl Demo {
         Ok(())
     }
 
-    fn make_home(&self) -> Result<(), DemoError> {
+    fn make_home(&self) -> Result<(), Error> {
         if self.home_exists()? {
             return Ok(());
         }
         DirBuilder::new()
             .mode(0o700)
             .create(&self.home)
-            .map_err(|source| DemoError::MakeHome {
+            .map_err(|source| Error::MakeDirectory {
                 path: self.home.clone(),
                 source,
             })
     }
 
     /// Whether there is a home; an error when somebody else put something in its place.
-    fn home_exists(&self) -> Result<bool, DemoError> {
+    fn home_exists(&self) -> Result<bool, Error> {
         match std::fs::symlink_metadata(&self.home) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Ok(found) if found.is_dir() && found.uid() == rustix::process::getuid().as_raw() => {
                 Ok(true)
             }
-            _ => Err(DemoError::ForeignHome(self.home.clone())),
+            _ => Err(Error::ForeignHome(self.home.clone())),
         }
-    }
-}
-
-fn show(command: &str) {
-    println!();
-    println!("$ {command}");
-}
-
-fn run(line: &str, command: &mut Command, accepted: &[i32]) -> Result<ExitStatus, DemoError> {
-    let status = command.status().map_err(|source| DemoError::Spawn {
-        command: line.to_owned(),
-        source,
-    })?;
-    if status.code().is_some_and(|code| accepted.contains(&code)) {
-        Ok(status)
-    } else {
-        Err(DemoError::Failed {
-            command: line.to_owned(),
-            status,
-        })
     }
 }

@@ -1,26 +1,34 @@
 //! Chores of this repository. `cargo xtask demo` shows pm2-sync at work on `fixtures/workspace`, with a PM2 of
-//! its own.
+//! its own; `cargo xtask matrix` tries another version of PM2.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a chore tells the person at the terminal what it does"
 )]
 
+mod command;
 mod demo;
+mod matrix;
 
 use std::process::ExitCode;
+
+use demo::Demo;
 
 const USAGE: &str = "\
 usage:
   cargo xtask demo          run pm2-sync on fixtures/workspace, with a PM2 of its own
-  cargo xtask demo --stop   end that PM2 and what runs in it";
+  cargo xtask demo --stop   end that PM2 and what runs in it
+  cargo xtask matrix --pm2 5|6|7
+                            install the latest PM2 of that major in target/ and try every change of every attribute
+                            on it; MATRIX=text tries those whose description contains the text";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args[..] {
-        ["demo"] => demo::Demo::new().and_then(|demo| demo.run()),
-        ["demo", "--stop"] => demo::Demo::new().and_then(|demo| demo.stop()),
+        ["demo"] => Demo::new().and_then(|demo| demo.run()),
+        ["demo", "--stop"] => Demo::new().and_then(|demo| demo.stop()),
+        ["matrix", "--pm2", major @ ("5" | "6" | "7")] => matrix::run_on(major),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
