@@ -80,6 +80,8 @@ pub enum Command {
     Status(StatusCommand),
     /// Validate all definitions without PM2
     Check(CheckCommand),
+    /// Check the environment and say what to do
+    Doctor(DoctorCommand),
     /// Make sure that the watcher itself runs under PM2
     Up(UpCommand),
     /// Stop the watcher that runs under PM2; the daemons keep running
@@ -216,6 +218,10 @@ pub struct WatchCommand {
     pub variant: VariantArgs,
 }
 
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorCommand {}
+
 /// `up`
 #[derive(Debug, Args)]
 pub struct UpCommand {
@@ -240,6 +246,9 @@ pub struct StatusCommand {
     /// Show values of environment variables
     #[arg(long)]
     pub show_values: bool,
+    /// Show it again whenever it changes, until stopped
+    #[arg(long)]
+    pub follow: bool,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub variant: VariantArgs,

@@ -1,6 +1,7 @@
 //! The commands. Each turns its arguments into a pass, prints what came of it and gives its exit status.
 
 pub mod check;
+pub mod doctor;
 pub mod plan;
 pub mod render;
 pub mod schema;

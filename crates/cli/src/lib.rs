@@ -77,6 +77,9 @@ pub fn main() -> ExitCode {
         Command::Status(command) => {
             commands::status::run(command, global, environment, printer_ref)
         }
+        Command::Doctor(command) => {
+            commands::doctor::run(command, global, environment, printer_ref)
+        }
         Command::Up(command) => commands::up::up(command, global, environment, printer_ref),
         Command::Down(command) => commands::up::down(command, global, environment, printer_ref),
         Command::Check(command) => commands::check::run(command, global, environment, printer_ref),

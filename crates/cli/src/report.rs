@@ -153,6 +153,13 @@ impl Printer {
         self.write(&mut std::io::stdout().lock(), text);
     }
 
+    /// Empties the screen, where there is one, for what is shown anew.
+    pub fn clear(&self) {
+        if self.out_width.is_some() && !self.is_json() {
+            self.data("\u{1b}[H\u{1b}[2J");
+        }
+    }
+
     /// Prints data as one JSON object on one line.
     pub fn json(&self, value: &serde_json::Value) {
         self.data(&format!("{value}\n"));

@@ -1002,3 +1002,69 @@ fn what_removal_does_is_for_the_settings_and_for_each_app_to_say() {
     let status = env.expect(0, &["status"]);
     assert!(status.out.contains("no definition, kept"), "{}", status.out);
 }
+
+#[test]
+fn doctor_says_what_is_wrong_and_what_to_do() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    let grades = |findings: &serde_json::Value| -> Vec<String> {
+        findings["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["grade"] == "fault")
+            .map(|finding| finding["about"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(grades(&env.json(0, &["doctor"])), Vec::<String>::new());
+    assert!(env.bed.daemon_pid().is_none(), "`doctor` started PM2");
+    env.sync();
+    let done = env.expect(0, &["doctor"]);
+    assert!(done.out.contains("runs, version 7."), "{}", done.out);
+    env.bed.kill_daemon();
+    let done = env.expect(0, &["doctor"]);
+    assert!(
+        done.out
+            .contains("lived on when their PM2 was killed: a (pid"),
+        "{}",
+        done.out
+    );
+    let long = env.bed.dir().join("x".repeat(100));
+    let faults = env.json(
+        1,
+        &[
+            "doctor",
+            "--pm2-home",
+            long.as_str(),
+            "--pm2",
+            "/nowhere/pm2",
+        ],
+    );
+    assert_eq!(grades(&faults), ["pm2 command", "PM2's home", "PM2 daemon"]);
+}
+
+#[test]
+fn status_follows_what_changes() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    env.sync();
+    let mut child = env
+        .command(&["status", "--follow", "--format", "json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut next =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["apps"][0]["condition"], "in-sync");
+    assert!(env.bed.cli(&["stop", "a"]).status.success());
+    let mut condition = next()["apps"][0]["condition"].clone();
+    // It may be seen while it is being stopped.
+    if condition == "stopping" {
+        condition = next()["apps"][0]["condition"].clone();
+    }
+    assert_eq!(condition, "pending");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+}

@@ -309,6 +309,8 @@ pub enum Condition {
     InSync,
     /// It ended, or was never started, as its definition says.
     Ended,
+    /// Somebody is stopping it at this moment.
+    Stopping,
     /// A step is planned.
     Pending,
     /// As defined, but PM2 has given up on it or keeps restarting it.
@@ -436,6 +438,7 @@ impl fmt::Display for Condition {
         f.pad(match self {
             Self::InSync => "in sync",
             Self::Ended => "ended",
+            Self::Stopping => "stopping",
             Self::Pending => "pending",
             Self::Degraded => "degraded",
             Self::OnHold => "on hold",

@@ -83,6 +83,28 @@ pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<O
         .collect()
 }
 
+/// Every PM2 daemon of this home, by the title that PM2 gives itself. More than one is a fault: two that were started at
+/// the same time, of which only one is reached.
+///
+/// Source: PM2 7.0.4, `lib/Daemon.js`.
+#[must_use]
+pub fn god_daemons(pm2_home: &Utf8Path) -> Vec<u32> {
+    let title = format!("God Daemon ({pm2_home})");
+    let mut found: Vec<u32> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            let words = words(Path::new(&format!("/proc/{pid}/cmdline"))).unwrap_or_default();
+            words
+                .first()
+                .is_some_and(|word| word.starts_with("PM2 v") && word.contains(&title))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
 /// Whether the parent of a process is itself one of this PM2 home's, so that it ends with that one.
 fn is_below_another(process: &LiveProcess, pm2_home: &Utf8Path) -> bool {
     let parent = inspect(process.parent).ok().flatten();

@@ -17,7 +17,8 @@ const REMOTE: &[(u64, &str)] = &[
 ];
 
 /// The kind of the file system that holds `path`, if it is one of those.
-pub(crate) fn remote(path: &Path) -> Option<&'static str> {
+#[must_use]
+pub fn remote_file_system(path: &Path) -> Option<&'static str> {
     let found = rustix::fs::statfs(path).ok()?;
     // Sign-extended on some architectures; all of them fit 32 bits.
     #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
@@ -39,6 +40,6 @@ mod tests {
         assert_eq!(name(0x6969), Some("NFS"));
         assert_eq!(name(0xfe53_4d42), Some("SMB2"));
         assert_eq!(name(0xef53), None);
-        assert_eq!(remote(Path::new("/proc")), None);
+        assert_eq!(remote_file_system(Path::new("/proc")), None);
     }
 }

@@ -89,6 +89,7 @@ mod walk;
 mod watch;
 
 pub use debounce::Debounce;
+pub use file_system::remote_file_system;
 pub use keeper::{Batch, Cause, Mode};
 pub use notify_source::NotifyOpener;
 pub use scan::{Scan, ScanError, Scanner, scan};

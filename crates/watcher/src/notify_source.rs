@@ -41,7 +41,7 @@ pub struct NotifyOpener;
 impl OpenSource for NotifyOpener {
     fn open(&mut self, layout: &Layout, waker: Waker) -> Result<Box<dyn HintSource>, OpenError> {
         let root = layout.daemons_dir();
-        if let Some(file_system) = crate::file_system::remote(root.as_std_path()) {
+        if let Some(file_system) = crate::file_system::remote_file_system(root.as_std_path()) {
             return Err(OpenError::RemoteFileSystem {
                 path: root.to_owned(),
                 file_system,

@@ -1,6 +1,7 @@
 //! `pm2-sync status`
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -9,9 +10,10 @@ use crate::commands::{pending_status, say_conditions};
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::CommandError;
-use crate::pass::{self, PassOptions};
+use crate::pass::{self, PassOptions, Survey};
 use crate::report::words::{self, Detail};
 use crate::report::{Printer, json as data};
+use crate::signals;
 
 /// Shows every app: wanted, running, in sync or why not.
 ///
@@ -24,12 +26,61 @@ pub fn run(
     printer: &Printer,
 ) -> Result<u8, CommandError> {
     let config = Config::load(global, &command.variant, environment)?;
+    if command.follow {
+        return follow(command, &config, printer);
+    }
+    let survey = look(command, &config)?;
+    print(command, &survey, printer);
+    Ok(pending_status(&survey.definitions, &survey.plan))
+}
+
+/// How often PM2 and the definitions are looked at while following.
+const FOLLOW: Duration = Duration::from_secs(1);
+
+/// Shows it again whenever it changes.
+fn follow(command: &StatusCommand, config: &Config, printer: &Printer) -> Result<u8, CommandError> {
+    let (sender, stopped) = std::sync::mpsc::channel();
+    let stop = move || {
+        // Nobody waits any more: then it has stopped already.
+        let _ = sender.send(());
+    };
+    let _signals = signals::on_signal(stop, || {}).map_err(CommandError::Signals)?;
+    let mut shown = None;
+    loop {
+        let survey = look(command, config)?;
+        let now = fingerprint(&survey);
+        if shown.as_ref() != Some(&now) {
+            printer.clear();
+            print(command, &survey, printer);
+            shown = Some(now);
+        }
+        if stopped.recv_timeout(FOLLOW) != Err(RecvTimeoutError::Timeout) {
+            return Ok(pending_status(&survey.definitions, &survey.plan));
+        }
+    }
+}
+
+/// What has to change for it to be shown again: not the time that passes.
+fn fingerprint(survey: &Survey) -> String {
+    format!(
+        "{} {} {} {:?}",
+        data::plan(&survey.plan, false),
+        data::apps(&survey.plan),
+        data::diagnostics(&survey.definitions),
+        survey.watcher.as_ref().and_then(|watcher| watcher.pid)
+    )
+}
+
+fn look(command: &StatusCommand, config: &Config) -> Result<Survey, CommandError> {
     let options = PassOptions {
         ids: command.ids.clone(),
         ..PassOptions::default()
     };
-    let mut adapter = pass::connect(&config)?;
-    let survey = pass::survey(&config, &options, pass::borrow(&mut adapter))?;
+    let mut adapter = pass::connect(config)?;
+    Ok(pass::survey(config, &options, pass::borrow(&mut adapter))?)
+}
+
+fn print(command: &StatusCommand, survey: &Survey, printer: &Printer) {
     let plan = &survey.plan;
     if printer.is_json() {
         let mut fields = data::plan(plan, command.show_values);
@@ -41,7 +92,7 @@ pub fn run(
         );
         fields["diagnostics"] = data::diagnostics(&survey.definitions);
         printer.json(&data::document("status", fields));
-        return Ok(pending_status(&survey.definitions, plan));
+        return;
     }
     if !survey.pm2_running {
         printer.note("PM2 is not running");
@@ -70,5 +121,4 @@ pub fn run(
     }
     printer.diagnostics(&survey.definitions, false);
     say_conditions(printer, plan);
-    Ok(pending_status(&survey.definitions, plan))
 }

@@ -302,6 +302,11 @@ fn plan_app(
         condition
     } else if degraded {
         Condition::Degraded
+    } else if kept
+        .iter()
+        .any(|process| process.status == ProcessStatus::Stopping)
+    {
+        Condition::Stopping
     } else if kept.iter().any(|process| !process.is_alive()) {
         Condition::Ended
     } else {
