@@ -99,6 +99,31 @@ pub struct VariantArgs {
     /// Which env_NAME block to merge over env
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
+    /// Who renders: pm2-sync itself, pm2-clj, or pm2-clj for what pm2-sync cannot do
+    #[arg(long, value_enum, default_value_t = RendererChoice::Auto)]
+    pub renderer: RendererChoice,
+}
+
+/// Who renders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum RendererChoice {
+    /// pm2-sync, and the configured pm2-clj for what it cannot do.
+    #[default]
+    Auto,
+    /// pm2-sync only.
+    Native,
+    /// The configured pm2-clj, for all that is not broken.
+    Pm2Clj,
+}
+
+impl From<RendererChoice> for edn_render::fallback::Renderer {
+    fn from(choice: RendererChoice) -> Self {
+        match choice {
+            RendererChoice::Auto => Self::Auto,
+            RendererChoice::Native => Self::Native,
+            RendererChoice::Pm2Clj => Self::Other,
+        }
+    }
 }
 
 /// `render`
@@ -113,8 +138,11 @@ pub struct RenderCommand {
     /// Write nothing; exit 2 when a generated config is missing or stale
     #[arg(long, conflicts_with = "stdout")]
     pub check: bool,
+    /// Write nothing; render with both pm2-sync and pm2-clj and print what differs
+    #[arg(long, conflicts_with_all = ["stdout", "check", "set", "unset", "renderer"])]
+    pub parity: bool,
     /// Confirm a held removal
-    #[arg(long, value_name = "PLAN", conflicts_with_all = ["stdout", "check"])]
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["stdout", "check", "parity"])]
     pub confirm: Option<String>,
     /// Change a value: `apps.<name>.<key>=<value>`, or a path from the top
     #[arg(long, value_name = "PATH=VALUE")]

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod parity;
 pub mod plan;
 pub mod render;
 pub mod schema;

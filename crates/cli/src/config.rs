@@ -3,8 +3,11 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DEFINITION_FILE, Layout, OnRemove, Policy, Surroundings};
 
+use edn_render::fallback::Renderer;
+
 use crate::args::{GlobalArgs, VariantArgs};
 use crate::environment::{Environment, find_in_path};
+use crate::pm2_clj::Pm2Clj;
 use crate::settings::{SETTINGS_FILE, Settings, SettingsError};
 
 /// Everything a pass needs to know before it begins.
@@ -26,6 +29,10 @@ pub struct Config {
     pub pass_env: Vec<String>,
     /// What is done with what has lost its definition.
     pub on_remove: OnRemove,
+    /// Who renders.
+    pub renderer: Renderer,
+    /// The reference renderer, if one is configured.
+    pub pm2_clj: Option<Pm2Clj>,
     /// The ambient environment.
     pub environment: Environment,
 }
@@ -53,6 +60,9 @@ pub enum ConfigError {
     /// Neither a home nor PM2's home is known.
     #[error("neither `PM2_HOME` nor `HOME` is set, so PM2's home is unknown")]
     NoHome,
+    /// The reference renderer is asked for, but no command for it is known.
+    #[error("no command for pm2-clj is configured")]
+    NoPm2Clj,
     /// The settings file cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -70,6 +80,10 @@ impl ConfigError {
                 Some("name a directory with `--workspace DIR`".to_owned())
             }
             Self::NoHome => Some("name it with `--pm2-home DIR`".to_owned()),
+            Self::NoPm2Clj => Some(
+                "name it as `:pm2-clj [\"node\" \"dist/pm2-clj.js\"]` in `pm2-sync.edn`, or in `PM2_SYNC_PM2_CLJ`"
+                    .to_owned(),
+            ),
             Self::Settings(_) => None,
         }
     }
@@ -102,6 +116,10 @@ impl Config {
         if variant.env.is_some() {
             config.env_name.clone_from(&variant.env);
         }
+        config.renderer = variant.renderer.into();
+        if config.renderer == Renderer::Other && config.pm2_clj.is_none() {
+            return Err(ConfigError::NoPm2Clj);
+        }
         Ok(config)
     }
 
@@ -125,6 +143,7 @@ impl Config {
             .ok_or(ConfigError::NoHome)?;
         let pm2_home = absolute(&pm2_home, &environment)?;
         let pm2 = find_pm2(&root, &environment);
+        let pm2_clj = Pm2Clj::find(settings.pm2_clj.as_deref(), &root, &environment);
         Ok(Self {
             layout: Layout::with_dirs(&root, &settings.daemons, &settings.out, settings.skip_dirs),
             home: home.unwrap_or_else(|| pm2_home.clone()),
@@ -134,6 +153,8 @@ impl Config {
             env_name: settings.env,
             pass_env: settings.pass_env,
             on_remove: settings.on_remove,
+            renderer: Renderer::Auto,
+            pm2_clj,
             environment,
         })
     }

@@ -9,6 +9,7 @@ use daemon_model::{
     SpecContext, check_together,
 };
 use edn_render::Document;
+use edn_render::fallback::Fallback;
 use serde_json::{Map, Value};
 use watcher::{ProblemKind, ScanError, Source, Tree};
 
@@ -34,6 +35,8 @@ struct Unit {
     diagnostics: Vec<Diagnostic>,
     modes: BTreeSet<String>,
     has_mode: bool,
+    /// Another renderer gave no answer, and may give one to the same bytes.
+    may_pass: bool,
 }
 
 impl Definition {
@@ -69,12 +72,19 @@ impl Unit {
     }
 
     fn read(id: &DaemonId, name: &Utf8Path, source: &[u8], config: &Config) -> Self {
-        // Whether any definition has the mode is known at the end.
-        let rendered = edn_render::read(source, &options(config));
+        let rendered = edn_render::fallback::read_with(
+            source,
+            &config.layout.definition_path(id),
+            // Whether any definition has the mode is known at the end.
+            &options(config),
+            config.renderer,
+            config.pm2_clj.as_ref().map(|other| other as &dyn Fallback),
+        );
         let mut unit = Self {
             diagnostics: rendered.diagnostics,
             modes: rendered.modes,
             has_mode: rendered.has_mode,
+            may_pass: rendered.may_pass,
             ..Self::default()
         };
         if let Some(document) = &rendered.document {
@@ -174,6 +184,7 @@ impl Definitions {
                                 .source
                                 .as_ref()
                                 .is_some_and(|known| Arc::ptr_eq(known, bytes))
+                                && !known.unit.may_pass
                         });
                     let unit = match same {
                         Some(known) => Arc::clone(&known.unit),
@@ -201,9 +212,11 @@ impl Definitions {
             let definition = daemons.get_mut(&id);
             if let Some(definition) = definition
                 && let Some(source) = &definition.source
-                // Rare enough to read the file's text again for the places.
-                && let Some(document) = edn_render::read(source, &options(config)).document
             {
+                // Rare enough to read the file's text again for the places.
+                let document = edn_render::read(source, &options(config))
+                    .document
+                    .unwrap_or_else(|| Document::unplaced(source));
                 diagnose(&mut definition.diagnostics, &document, &findings);
             }
         }

@@ -58,6 +58,12 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
+    /// All variables.
+    #[must_use]
+    pub fn vars(&self) -> &BTreeMap<String, String> {
+        &self.vars
+    }
+
     /// The current directory; none when it is gone or not UTF-8.
     #[must_use]
     pub fn cwd(&self) -> Option<&Utf8Path> {

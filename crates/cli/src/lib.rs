@@ -22,6 +22,7 @@ mod error;
 pub mod exit;
 mod lock;
 mod pass;
+mod pm2_clj;
 mod report;
 mod schedule;
 mod settings;
@@ -42,6 +43,7 @@ pub use lock::{Holder, Lock, LockError};
 pub use pass::{
     PassError, PassEvent, PassOptions, Survey, SyncReport, connect, survey, sync, sync_locked,
 };
+pub use pm2_clj::Pm2Clj;
 pub use settings::{SETTINGS_FILE, Settings, SettingsError};
 pub use signals::{StopFlag, stop_flag};
 pub use supervised::{Supervised, SupervisedError, Up};

@@ -203,12 +203,13 @@ impl Printer {
         self.say(&format!("{word} {text}"));
     }
 
-    /// Draws what was found about definitions; warnings only when `warnings`.
+    /// Draws what was found about definitions; warnings, but for a renderer's own, only when `warnings`.
     pub fn diagnostics(&self, definitions: &Definitions, warnings: bool) {
         for definition in definitions.daemons.values() {
             let source = definition.source.as_deref().unwrap_or(b"");
             for diagnostic in &definition.diagnostics {
-                if diagnostic.is_error() || warnings {
+                let is_renderers_own = diagnostic.level == daemon_model::Level::Render;
+                if diagnostic.is_error() || warnings || is_renderers_own {
                     self.say(&self.draw(diagnostic, definition.name.as_str(), source));
                 }
             }

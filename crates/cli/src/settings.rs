@@ -24,6 +24,8 @@ pub struct Settings {
     pub on_remove: OnRemove,
     /// Names of directories that are not searched.
     pub skip_dirs: Vec<String>,
+    /// The command of the reference renderer.
+    pub pm2_clj: Option<Vec<String>>,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             pass_env: Vec::new(),
             on_remove: OnRemove::Delete,
             skip_dirs: vec!["node_modules".to_owned()],
+            pm2_clj: None,
         }
     }
 }
@@ -60,7 +63,7 @@ pub enum SettingsError {
     },
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "daemons",
     "out",
     "mode",
@@ -68,6 +71,7 @@ const KEYS: [&str; 7] = [
     "pass-env",
     "on-remove",
     "skip-dirs",
+    "pm2-clj",
 ];
 
 impl Settings {
@@ -166,6 +170,12 @@ impl Settings {
             }
             "skip-dirs" => {
                 self.skip_dirs = list(value).ok_or_else(|| unfit("a vector of directory names"))?
+            }
+            "pm2-clj" => {
+                let command = list(value).filter(|command| !command.is_empty());
+                self.pm2_clj = Some(command.ok_or_else(|| {
+                    unfit("a command as a vector of strings: [\"node\" \"dist/pm2-clj.js\"]")
+                })?);
             }
             "on-remove" => {
                 self.on_remove = match value.as_str() {

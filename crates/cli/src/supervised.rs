@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 use crate::environment::Machine;
+use crate::pm2_clj::PM2_CLJ_VARIABLE;
 
 /// PM2's key of a module in its record of a process.
 const MODULE_KEY: &str = "pmx_module";
@@ -110,13 +111,18 @@ impl<'a> Supervised<'a> {
             args.extend(["--pm2".into(), pm2.to_string()]);
         }
         args.extend_from_slice(arguments);
+        let mut env = config.environment.base_env(&config.surroundings());
+        // What is not in the settings the watcher would not know.
+        if let Some(command) = config.environment.var(PM2_CLJ_VARIABLE) {
+            env.insert(PM2_CLJ_VARIABLE.to_owned(), command.to_owned());
+        }
         let app = json!({
             "name": name,
             "script": program,
             "interpreter": "none",
             "args": args,
             "cwd": config.root(),
-            "env": config.environment.base_env(&config.surroundings()),
+            "env": env,
             // Daemons that it starts by way of `pm2 ping` are its children for a moment.
             "treekill": false,
             "kill_timeout": 10_000,

@@ -50,8 +50,10 @@ pub enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Syntax, structure, silent data loss: nothing can be rendered.
+    /// Syntax, structure, silent data loss: nothing can be rendered. A warning of this level is the renderer's own.
     Render,
+    /// Nothing can be rendered by pm2-sync itself; another renderer may be able to.
+    Unsupported,
     /// It renders, but PM2 must not be given it.
     Definition,
 }

@@ -42,6 +42,11 @@ impl Findings {
         self.add(Severity::Error, Level::Render, span, message)
     }
 
+    /// Something that another renderer may be able to do.
+    pub(crate) fn unsupported(&mut self, span: Span, message: impl Into<String>) -> Added<'_> {
+        self.add(Severity::Error, Level::Unsupported, span, message)
+    }
+
     pub(crate) fn add(
         &mut self,
         severity: Severity,
@@ -63,7 +68,7 @@ impl Findings {
     pub(crate) fn is_broken(&self) -> bool {
         self.list
             .iter()
-            .any(|found| found.is_error() && found.level == Level::Render)
+            .any(|found| found.is_error() && found.level != Level::Definition)
     }
 
     /// The findings sorted by place, each with its line and column.

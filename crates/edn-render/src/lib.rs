@@ -14,7 +14,9 @@
 //! ```
 
 pub mod artifact;
+mod compare;
 mod draw;
+pub mod fallback;
 mod findings;
 mod json;
 mod leaf;
@@ -26,9 +28,10 @@ mod tree;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use daemon_model::{Diagnostic, Finding, PathSegment, Place, Span};
+use daemon_model::{Diagnostic, Finding, Level, PathSegment, Place, Span};
 use serde_json::{Map, Value};
 
+pub use compare::{Difference, differences};
 pub use draw::{DrawStyle, draw};
 pub use findings::MAX_FINDINGS;
 pub use json::{header, to_json};
@@ -60,6 +63,21 @@ pub struct Rendered {
     pub modes: BTreeSet<String>,
     /// Whether it has the mode that was asked for.
     pub has_mode: bool,
+    /// Whether the same bytes may render at another time: another renderer was asked and gave no answer.
+    pub may_pass: bool,
+}
+
+impl Rendered {
+    /// Whether nothing is wrong with the definition but what another renderer may be able to do.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        let mut faults = self
+            .diagnostics
+            .iter()
+            .filter(|found| found.is_error() && found.level != Level::Definition)
+            .peekable();
+        faults.peek().is_some() && faults.all(|found| found.level == Level::Unsupported)
+    }
 }
 
 /// A rendered definition, with the place of each of its values.
@@ -76,6 +94,17 @@ impl Document {
     #[must_use]
     pub fn value(&self) -> &Map<String, Value> {
         &self.value
+    }
+
+    /// A document of nothing, for findings about a definition whose places are not known.
+    #[must_use]
+    pub fn unplaced(source: &[u8]) -> Self {
+        Self {
+            value: Map::new(),
+            tree: Node::new(Kind::Map(Vec::new()), Span::new(0, 0)),
+            lines: Lines::new(source),
+            source: source.into(),
+        }
     }
 
     /// A finding tied to its place: the value's or its key's, else the nearest around it.
@@ -133,6 +162,21 @@ impl Document {
 pub fn read(source: &[u8], options: &Options) -> Rendered {
     let mut findings = Findings::default();
     let form = read_form(source, &mut findings);
+    if let Some(code) = std::str::from_utf8(source).ok().and_then(reader::code) {
+        // Code is no data, so what reading it as data finds says nothing.
+        findings = Findings::default();
+        findings.unsupported(
+            code,
+            "this is DSL code, which needs evaluation: expected a map with `:apps`",
+        );
+        return Rendered {
+            document: None,
+            diagnostics: findings.finish(source),
+            modes: BTreeSet::new(),
+            has_mode: true,
+            may_pass: false,
+        };
+    }
     let modes = form.as_ref().map(mode::modes).unwrap_or_default();
     let wanted = mode::normal(options.mode.as_deref());
     let has_mode = wanted.is_none_or(|wanted| modes.contains(wanted));
@@ -164,6 +208,7 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
         diagnostics: findings.finish(source),
         modes,
         has_mode,
+        may_pass: false,
     }
 }
 

@@ -25,9 +25,6 @@ pub(crate) fn check_structure(form: Option<&Node>, end: usize, findings: &mut Fi
     let Kind::Map(entries) = &form.kind else {
         let message = match &form.kind {
             Kind::Broken => return,
-            Kind::List(_) => {
-                "this is DSL code, which needs evaluation: expected a map with `:apps`"
-            }
             Kind::Nil => "the file holds `nil`: a definition is a map with `:apps`",
             _ => "a definition is a map with `:apps`",
         };
@@ -65,7 +62,7 @@ fn check_apps(apps: &Node, findings: &mut Findings) {
         if items.first().is_some_and(|first| matches!(first.kind, Kind::Symbol(_))));
     if is_code {
         findings
-            .error(
+            .unsupported(
                 apps.span,
                 "this is DSL code, which needs evaluation: expected a vector of maps",
             )
@@ -162,7 +159,7 @@ fn lower_map(entries: &[(Node, Node)], path: &DocumentPath, findings: &mut Findi
         let Some(text) = key.key_text() else {
             if key.kind != Kind::Broken {
                 findings
-                    .error(
+                    .unsupported(
                         key.span,
                         format!("{} cannot be a key of a JSON object", describe(key)),
                     )

@@ -31,6 +31,20 @@ pub(crate) fn read(text: &str, findings: &mut Findings) -> Option<Node> {
     .flatten()
 }
 
+/// The opening bracket of a file that begins with a list: code, not data.
+pub(crate) fn code(text: &str) -> Option<Span> {
+    let mut findings = Findings::default();
+    let mut reader = Reader {
+        text,
+        at: 0,
+        stack: Vec::new(),
+        form: None,
+        discarded: None,
+        findings: &mut findings,
+    };
+    (reader.skip_space()? == '(').then(|| Span::new(reader.at, reader.at + 1))
+}
+
 /// The structure is at fault; a finding says how.
 struct Stop;
 
@@ -386,7 +400,7 @@ impl<'a> Reader<'a, '_> {
             ("js", kind @ (Kind::Map(_) | Kind::Vector(_))) => {
                 if holds_collection(&kind) {
                     self.findings
-                        .error(
+                        .unsupported(
                             node.span,
                             "`#js` with a collection inside cannot be rendered reliably",
                         )
@@ -403,7 +417,7 @@ impl<'a> Reader<'a, '_> {
             }
             ("uuid", _) => {
                 self.findings
-                    .error(span, "`#uuid` cannot be rendered reliably")
+                    .unsupported(span, "`#uuid` cannot be rendered reliably")
                     .help("write the plain string");
                 Kind::Broken
             }

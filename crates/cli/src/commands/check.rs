@@ -7,7 +7,7 @@ use daemon_model::{DaemonId, Diagnostic};
 use serde_json::json;
 
 use crate::args::{CheckCommand, GlobalArgs};
-use crate::commands::render::{check_file, is_file_argument};
+use crate::commands::render::{FileReader, is_file_argument};
 use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::environment::Environment;
@@ -55,9 +55,10 @@ pub fn run(
         .iter()
         .partition(|target| is_file_argument(target));
     let mut found = Vec::new();
+    let reader = FileReader::new(global, &command.variant, &environment)?;
     for file in &files {
         let path = Utf8Path::new(file);
-        let (source, diagnostics) = check_file(path, &command.variant, &environment)?;
+        let (source, diagnostics) = reader.check(path)?;
         counts.add(&diagnostics);
         for diagnostic in &diagnostics {
             if printer.is_json() {

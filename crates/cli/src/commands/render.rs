@@ -4,17 +4,20 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{AppSpec, DaemonId, Diagnostic, DocumentPath, SpecContext};
+use edn_render::fallback::Fallback;
 use edn_render::{Document, Options};
 use serde_json::{Value, json};
 
-use crate::args::{GlobalArgs, RenderCommand, VariantArgs};
+use crate::args::{GlobalArgs, RenderCommand, RendererChoice, VariantArgs};
 use crate::artifacts;
-use crate::config::Config;
+use crate::commands::parity;
+use crate::config::{Config, ConfigError};
 use crate::definitions::{Definitions, diagnose};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
 use crate::pass;
+use crate::pm2_clj::Pm2Clj;
 use crate::report::{Printer, json as data, words};
 
 /// Whether an argument is a file rather than an ID.
@@ -48,7 +51,7 @@ pub fn run(
                 "files and IDs cannot be rendered together",
             ));
         }
-        return print_files(&files, command, &environment, printer);
+        return print_files(&files, command, global, &environment, printer);
     }
     if !(command.set.is_empty() && command.unset.is_empty()) {
         return Err(CommandError::Usage(
@@ -56,8 +59,11 @@ pub fn run(
         ));
     }
     let config = Config::load(global, &command.variant, environment)?;
-    let definitions = Definitions::load(&config)?;
     let ids: Vec<String> = ids.into_iter().cloned().collect();
+    if command.parity {
+        return parity::run(config, &ids, printer);
+    }
+    let definitions = Definitions::load(&config)?;
     let known: BTreeSet<DaemonId> = definitions.daemons.keys().cloned().collect();
     let only = pass::select(&config, &ids, known)?;
     if command.stdout {
@@ -223,9 +229,11 @@ fn print_all(
 fn print_files(
     files: &[&String],
     command: &RenderCommand,
+    global: &GlobalArgs,
     environment: &Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
+    let files_of = FileReader::new(global, &command.variant, environment)?;
     let mut status = exit::OK;
     for file in files {
         let path = Utf8Path::new(file);
@@ -235,8 +243,7 @@ fn print_files(
             unset: command.unset.clone(),
             ..Options::default()
         };
-        let (source, document, diagnostics) =
-            read_file(path, &options, command.variant.env.as_deref(), environment)?;
+        let (source, document, diagnostics) = files_of.read(path, &options)?;
         match document {
             Some(document) => {
                 printer.data(&edn_render::to_json(document.value(), None));
@@ -260,63 +267,95 @@ fn print_files(
     Ok(status)
 }
 
-/// What is found about a file that need not lie in a workspace.
-///
-/// # Errors
-/// [`CommandError::ReadFile`].
-pub fn check_file(
-    path: &Utf8Path,
-    variant: &VariantArgs,
-    environment: &Environment,
-) -> Result<(Vec<u8>, Vec<Diagnostic>), CommandError> {
-    let options = Options {
-        mode: variant.mode.clone(),
-        ..Options::default()
-    };
-    let (source, _, diagnostics) = read_file(path, &options, variant.env.as_deref(), environment)?;
-    Ok((source, diagnostics))
+/// Reads files that need not lie in a workspace.
+pub struct FileReader<'a> {
+    variant: &'a VariantArgs,
+    environment: &'a Environment,
+    pm2_clj: Option<Pm2Clj>,
 }
 
 type FileRead = (Vec<u8>, Option<Document>, Vec<Diagnostic>);
 
-fn read_file(
-    path: &Utf8Path,
-    options: &Options,
-    env_name: Option<&str>,
-    environment: &Environment,
-) -> Result<FileRead, CommandError> {
-    let source = std::fs::read(path).map_err(|source| CommandError::ReadFile {
-        path: path.to_owned(),
-        source,
-    })?;
-    let rendered = edn_render::read(&source, options);
-    let mut diagnostics = rendered.diagnostics;
-    if let Some(document) = &rendered.document
-        && let Ok(id) = DaemonId::new("file")
-    {
-        let root = environment.cwd().unwrap_or(Utf8Path::new("/"));
-        let home = environment.home();
-        let context = SpecContext {
-            root,
-            home: home.as_deref().unwrap_or(root),
-            env_name,
-            deploy: document.value().get("deploy").and_then(Value::as_object),
-        };
-        let apps = document.value().get("apps").and_then(Value::as_array);
-        let mut specs = Vec::new();
-        let mut all = Vec::new();
-        for (index, app) in apps.into_iter().flatten().enumerate() {
-            let place = DocumentPath::root().key("apps").index(index);
-            let (spec, findings) = AppSpec::read(&id, app, &place, &context);
-            specs.extend(spec.map(|spec| (index, spec)));
-            all.extend(findings);
+impl<'a> FileReader<'a> {
+    /// A reader as the arguments and the environment say.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoPm2Clj`].
+    pub fn new(
+        global: &GlobalArgs,
+        variant: &'a VariantArgs,
+        environment: &'a Environment,
+    ) -> Result<Self, CommandError> {
+        let here = environment.cwd().unwrap_or(Utf8Path::new("/"));
+        // Files render outside of a workspace too, so having none is no fault.
+        let pm2_clj = Config::load(global, &VariantArgs::default(), environment.clone())
+            .map_or_else(
+                |_| Pm2Clj::find(None, here, environment),
+                |config| config.pm2_clj,
+            );
+        if variant.renderer == RendererChoice::Pm2Clj && pm2_clj.is_none() {
+            return Err(ConfigError::NoPm2Clj.into());
         }
-        all.extend(
-            daemon_model::check_together([(&id, &specs[..])])
-                .into_values()
-                .flatten(),
-        );
-        diagnose(&mut diagnostics, document, &all);
+        Ok(Self {
+            variant,
+            environment,
+            pm2_clj,
+        })
     }
-    Ok((source, rendered.document, diagnostics))
+
+    /// What is found about a file.
+    ///
+    /// # Errors
+    /// [`CommandError::ReadFile`].
+    pub fn check(&self, path: &Utf8Path) -> Result<(Vec<u8>, Vec<Diagnostic>), CommandError> {
+        let options = Options {
+            mode: self.variant.mode.clone(),
+            ..Options::default()
+        };
+        let (source, _, diagnostics) = self.read(path, &options)?;
+        Ok((source, diagnostics))
+    }
+
+    fn read(&self, path: &Utf8Path, options: &Options) -> Result<FileRead, CommandError> {
+        let source = std::fs::read(path).map_err(|source| CommandError::ReadFile {
+            path: path.to_owned(),
+            source,
+        })?;
+        let root = self.environment.cwd().unwrap_or(Utf8Path::new("/"));
+        let rendered = edn_render::fallback::read_with(
+            &source,
+            &root.join(path),
+            options,
+            self.variant.renderer.into(),
+            self.pm2_clj.as_ref().map(|other| other as &dyn Fallback),
+        );
+        let mut diagnostics = rendered.diagnostics;
+        if let Some(document) = &rendered.document
+            && let Ok(id) = DaemonId::new("file")
+        {
+            let home = self.environment.home();
+            let context = SpecContext {
+                root,
+                home: home.as_deref().unwrap_or(root),
+                env_name: self.variant.env.as_deref(),
+                deploy: document.value().get("deploy").and_then(Value::as_object),
+            };
+            let apps = document.value().get("apps").and_then(Value::as_array);
+            let mut specs = Vec::new();
+            let mut all = Vec::new();
+            for (index, app) in apps.into_iter().flatten().enumerate() {
+                let place = DocumentPath::root().key("apps").index(index);
+                let (spec, findings) = AppSpec::read(&id, app, &place, &context);
+                specs.extend(spec.map(|spec| (index, spec)));
+                all.extend(findings);
+            }
+            all.extend(
+                daemon_model::check_together([(&id, &specs[..])])
+                    .into_values()
+                    .flatten(),
+            );
+            diagnose(&mut diagnostics, document, &all);
+        }
+        Ok((source, rendered.document, diagnostics))
+    }
 }

@@ -1,8 +1,9 @@
 //! `pm2-sync up` and `pm2-sync down`
 
+use clap::ValueEnum;
 use serde_json::json;
 
-use crate::args::{DownCommand, GlobalArgs, UpCommand, VariantArgs};
+use crate::args::{DownCommand, GlobalArgs, RendererChoice, UpCommand, VariantArgs};
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::CommandError;
@@ -30,6 +31,11 @@ pub fn up(
         if let Some(value) = value {
             arguments.extend([flag.to_owned(), value.clone()]);
         }
+    }
+    if let Some(renderer) = command.variant.renderer.to_possible_value()
+        && command.variant.renderer != RendererChoice::default()
+    {
+        arguments.extend(["--renderer".to_owned(), renderer.get_name().to_owned()]);
     }
     if command.no_heal {
         arguments.push("--no-heal".to_owned());
