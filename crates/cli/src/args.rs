@@ -173,9 +173,6 @@ pub struct PolicyArgs {
     /// Whether processes that someone else started under a declared name are taken over
     #[arg(long, value_enum, default_value_t = When::Auto)]
     pub adopt: When,
-    /// Confirm a held removal
-    #[arg(long, value_name = "PLAN")]
-    pub confirm: Option<String>,
     /// Show values of environment variables
     #[arg(long)]
     pub show_values: bool,
@@ -187,6 +184,9 @@ pub struct PlanCommand {
     /// Daemons to look at (default: all)
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
+    /// Confirm a held removal
+    #[arg(long, value_name = "PLAN")]
+    pub confirm: Option<String>,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -218,6 +218,9 @@ pub struct SyncCommand {
     /// Print the plan only
     #[arg(long)]
     pub dry_run: bool,
+    /// Confirm a held removal
+    #[arg(long, value_name = "PLAN")]
+    pub confirm: Option<String>,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub policy: PolicyArgs,

@@ -33,14 +33,16 @@ fn partial(definitions: &Definitions, plan: &Plan) -> bool {
 
 /// The status of `plan` and `status`.
 fn pending_status(definitions: &Definitions, plan: &Plan) -> u8 {
-    if !plan.broken.is_empty() || !definitions.strays.is_empty() {
+    let without_removal = Plan {
+        held: None,
+        ..plan.clone()
+    };
+    if partial(definitions, &without_removal) {
         exit::PARTIAL
-    } else if !plan.is_in_sync() {
-        exit::PENDING
-    } else if partial(definitions, plan) {
-        exit::PARTIAL
-    } else {
+    } else if plan.is_in_sync() {
         exit::OK
+    } else {
+        exit::PENDING
     }
 }
 
@@ -50,6 +52,12 @@ fn say_conditions(printer: &Printer, plan: &Plan) {
         words::say_held(printer, held);
     }
     for app in &plan.apps {
+        if app.condition == daemon_model::Condition::OnHold {
+            printer.warn(&format!(
+                "`{}` of {} differs from its definition, which asks to leave it as it is (`:on-change :hold`)",
+                app.app, app.daemon
+            ));
+        }
         if app.condition == daemon_model::Condition::Degraded {
             printer.warn(&format!(
                 "`{}` of {} is {}",

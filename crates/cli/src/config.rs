@@ -105,7 +105,7 @@ impl Config {
         };
         let mut config = Self::for_workspace(&root, environment)?;
         if let Some(home) = &global.pm2_home {
-            config.pm2_home = absolute(home, &config.environment)?;
+            config.pm2_home = canonical(absolute(home, &config.environment)?);
         }
         if let Some(pm2) = &global.pm2 {
             config.pm2 = Some(absolute(pm2, &config.environment)?);
@@ -141,7 +141,7 @@ impl Config {
             .map(Utf8PathBuf::from)
             .or_else(|| home.as_ref().map(|home| home.join(".pm2")))
             .ok_or(ConfigError::NoHome)?;
-        let pm2_home = absolute(&pm2_home, &environment)?;
+        let pm2_home = canonical(absolute(&pm2_home, &environment)?);
         let pm2 = find_pm2(&root, &environment);
         let pm2_clj = Pm2Clj::find(settings.pm2_clj.as_deref(), &root, &environment);
         Ok(Self {
@@ -178,7 +178,8 @@ impl Config {
     #[must_use]
     pub fn own_pm_id(&self) -> Option<u32> {
         let home = self.environment.var("PM2_HOME")?;
-        (home == self.pm2_home).then(|| self.environment.var("pm_id")?.parse().ok())?
+        (canonical(home.into()) == self.pm2_home)
+            .then(|| self.environment.var("pm_id")?.parse().ok())?
     }
 
     /// The policy of a pass over everything that confirms nothing.
@@ -207,6 +208,20 @@ fn absolute(path: &Utf8Path, environment: &Environment) -> Result<Utf8PathBuf, C
     }
     let cwd = environment.cwd().ok_or(ConfigError::NoCurrentDirectory)?;
     Ok(daemon_model::paths::resolve(cwd, path.as_str()))
+}
+
+/// The one spelling of a directory that may not exist yet: PM2 writes it into every record.
+fn canonical(path: Utf8PathBuf) -> Utf8PathBuf {
+    if let Ok(canonical) = path.canonicalize_utf8() {
+        return canonical;
+    }
+    match (
+        path.parent().map(Utf8Path::canonicalize_utf8),
+        path.file_name(),
+    ) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path,
+    }
 }
 
 fn find_workspace(from: &Utf8Path) -> Result<Utf8PathBuf, ConfigError> {

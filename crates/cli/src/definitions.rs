@@ -298,7 +298,15 @@ fn check_mode(
     let Some(mode) = &config.mode else {
         return Ok(());
     };
-    if daemons.is_empty() || daemons.values().any(|definition| definition.unit.has_mode) {
+    let is_unread = |definition: &Definition| {
+        let at_render = |found: &Diagnostic| found.is_error() && found.level == Level::Render;
+        definition.diagnostics.iter().any(at_render)
+    };
+    // The one that has it may be the one that cannot be read right now.
+    if daemons.values().any(is_unread)
+        || daemons.is_empty()
+        || daemons.values().any(|definition| definition.unit.has_mode)
+    {
         return Ok(());
     }
     Err(DefinitionsError::UnknownMode {

@@ -340,7 +340,7 @@ impl<'a> Engine<'a> {
     ) -> Result<SyncReport, PassError> {
         let flag = self.stop.clone();
         let stop = move || flag.is_set();
-        let _lock = Lock::take(
+        let lock = Lock::take(
             &self.config.pm2_home,
             "pm2-sync watch",
             self.options.lock_timeout,
@@ -364,6 +364,7 @@ impl<'a> Engine<'a> {
             self.config,
             &options,
             definitions,
+            &lock,
             &mut self.adapter,
             &stop,
             &mut |event| observer(EngineEvent::Pass(event)),

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
@@ -121,6 +122,12 @@ impl Lock {
         let mut lock = Self { file };
         lock.describe(command);
         Ok(lock)
+    }
+
+    /// Another handle of the same lock: whoever has it open holds the lock, too.
+    #[must_use]
+    pub fn share(&self) -> Option<OwnedFd> {
+        self.file.try_clone().ok().map(OwnedFd::from)
     }
 
     /// Writes down who holds the lock. Only for messages, so a failure does not matter.

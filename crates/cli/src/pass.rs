@@ -210,7 +210,7 @@ pub fn sync(
     should_stop: &(dyn Fn() -> bool + Sync),
     observer: &mut dyn FnMut(PassEvent<'_>),
 ) -> Result<SyncReport, PassError> {
-    let _lock = Lock::take(
+    let lock = Lock::take(
         &config.pm2_home,
         "pm2-sync sync",
         options.lock_timeout,
@@ -222,6 +222,7 @@ pub fn sync(
         config,
         options,
         definitions,
+        &lock,
         &mut connect(config)?,
         should_stop,
         observer,
@@ -236,6 +237,7 @@ pub fn sync_locked(
     config: &Config,
     options: &PassOptions,
     definitions: Arc<Definitions>,
+    lock: &Lock,
     adapter: &mut Option<Box<dyn ProcessAdapter>>,
     should_stop: &(dyn Fn() -> bool + Sync),
     observer: &mut dyn FnMut(PassEvent<'_>),
@@ -263,7 +265,7 @@ pub fn sync_locked(
         .any(|step| matches!(step.action, Action::Start { .. }));
     let pm2_started = adapter.is_none() && starts;
     if pm2_started {
-        *adapter = Some(start_pm2(config)?);
+        *adapter = Some(start_pm2(config, lock)?);
         observer(PassEvent::Pm2Started);
     }
     observer(PassEvent::Planned(&plan, &definitions));
@@ -444,19 +446,27 @@ fn make_plan(
         prune: options.prune,
         defer_removal: options.defer_removal,
         adopt: options.adopt,
-        confirmed: options.confirm.clone(),
         only,
         except: options.except.clone(),
         last_wishes: last_wishes(config, definitions, observed),
         ..config.policy()
     };
-    let plan = plan(&desired, observed, &policy);
-    match (&options.confirm, &plan.held) {
-        (Some(given), Some(held)) => Err(PassError::WrongConfirmation {
+    let unconfirmed = plan(&desired, observed, &policy);
+    let Some(given) = &options.confirm else {
+        return Ok(unconfirmed);
+    };
+    match unconfirmed.held {
+        Some(held) if held.code == *given => {
+            let policy = Policy {
+                confirmed: Some(held.code),
+                ..policy
+            };
+            Ok(plan(&desired, observed, &policy))
+        }
+        held => Err(PassError::WrongConfirmation {
             given: given.clone(),
-            code: Some(held.code.clone()),
+            code: held.map(|held| held.code),
         }),
-        _ => Ok(plan),
     }
 }
 
@@ -584,7 +594,7 @@ pub(crate) fn connect_or_start(config: &Config) -> Result<Box<dyn ProcessAdapter
     if let Some(adapter) = connect(config)? {
         return Ok(adapter);
     }
-    let _lock = Lock::take(
+    let lock = Lock::take(
         &config.pm2_home,
         "pm2-sync up",
         PassOptions::default().lock_timeout,
@@ -593,14 +603,14 @@ pub(crate) fn connect_or_start(config: &Config) -> Result<Box<dyn ProcessAdapter
     )?;
     match connect(config)? {
         Some(adapter) => Ok(adapter),
-        None => start_pm2(config),
+        None => start_pm2(config, &lock),
     }
 }
 
-fn start_pm2(config: &Config) -> Result<Box<dyn ProcessAdapter>, PassError> {
+fn start_pm2(config: &Config, lock: &Lock) -> Result<Box<dyn ProcessAdapter>, PassError> {
     let pm2 = config.pm2.as_ref().ok_or(PassError::NoPm2Command)?;
     let env = config.environment.base_env(&config.surroundings());
-    ensure_running(&Pm2Command::new(pm2), &config.pm2_home, &env)?;
+    ensure_running(&Pm2Command::new(pm2), &config.pm2_home, &env, lock.share())?;
     connect(config)?.ok_or_else(|| {
         PassError::Pm2(AdapterError::NotRunning {
             path: config.pm2_home.join("rpc.sock"),

@@ -33,7 +33,6 @@ pub struct Printer {
     err_color: bool,
     out_width: Option<usize>,
     err_is_terminal: bool,
-    outlives_readers: bool,
 }
 
 /// What a piece of text means, for its colour.
@@ -103,31 +102,15 @@ impl Printer {
                 None
             },
             err_is_terminal: err_terminal,
-            outlives_readers: false,
         }
     }
 
-    /// The same printer for a command that goes on when nobody reads what it says: whoever watches must not end
-    /// because the PM2 that kept its log has died.
-    #[must_use]
-    pub fn outliving_readers(&self) -> Self {
-        Self {
-            outlives_readers: true,
-            ..self.clone()
-        }
-    }
-
+    /// Writes. A reader that went away wants to hear no more; what is being done is done all the same, and the exit
+    /// status says how it went.
     fn write(&self, stream: &mut dyn Write, text: &str) {
-        let written = stream
+        let _ = stream
             .write_all(text.as_bytes())
             .and_then(|()| stream.flush());
-        // A reader that went away wants to hear no more.
-        if let Err(error) = written
-            && error.kind() == std::io::ErrorKind::BrokenPipe
-            && !self.outlives_readers
-        {
-            std::process::exit(i32::from(crate::exit::OK));
-        }
     }
 
     /// Whether data is JSON.
@@ -222,14 +205,27 @@ impl Printer {
 
     /// Asks a person at a terminal; whoever is not there says no.
     #[must_use]
-    pub fn confirms(&self, question: &str) -> bool {
+    pub fn confirms(&self, question: &str, should_stop: &dyn Fn() -> bool) -> bool {
         if !self.err_is_terminal || !std::io::stdin().is_terminal() {
             return false;
         }
         self.write(&mut std::io::stderr().lock(), &format!("{question} [y/N] "));
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).is_ok()
-            && matches!(answer.trim(), "y" | "Y" | "yes")
+        let (sender, answers) = std::sync::mpsc::channel();
+        let ask = move || {
+            let mut answer = String::new();
+            let read = std::io::stdin().read_line(&mut answer);
+            // Nobody waits for the answer any more: the program is ending.
+            let _ = sender.send(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"));
+        };
+        let asked = std::thread::Builder::new()
+            .name("pm2-sync prompt".to_owned())
+            .spawn(ask);
+        while asked.is_ok() && !should_stop() {
+            if let Ok(answer) = answers.recv_timeout(std::time::Duration::from_millis(50)) {
+                return answer;
+            }
+        }
+        false
     }
 
     /// One diagnostic as text.

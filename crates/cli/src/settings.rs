@@ -1,6 +1,6 @@
 //! `pm2-sync.edn`, the optional settings of a workspace.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use daemon_model::{DocumentPath, Finding, Level, OnRemove, Place, Severity};
 use serde_json::Value;
 
@@ -126,11 +126,30 @@ impl Settings {
                 }));
             }
         }
+        if found.is_empty() && settings.mixes_up_trees() {
+            found.push(
+                document.diagnose(&Finding {
+                    path: DocumentPath::root().key("out"),
+                    place: Place::Value,
+                    severity: Severity::Error,
+                    level: Level::Definition,
+                    message:
+                        "generated configs and definitions need directories apart from each other"
+                            .to_owned(),
+                    help: None,
+                }),
+            );
+        }
         if found.is_empty() {
             Ok(settings)
         } else {
             Err(draw(&found))
         }
+    }
+
+    /// Whether one of the two trees lies in the other.
+    fn mixes_up_trees(&self) -> bool {
+        self.out.starts_with(&self.daemons) || self.daemons.starts_with(&self.out)
     }
 
     fn set(&mut self, key: &str, value: &Value) -> Result<(), (Place, String, Option<String>)> {
@@ -156,9 +175,17 @@ impl Settings {
                     .into()
             }
             "out" => {
-                self.out = text(value)
-                    .ok_or_else(|| unfit("a path as a string"))?
-                    .into()
+                let path =
+                    Utf8PathBuf::from(text(value).ok_or_else(|| unfit("a path as a string"))?);
+                let plain = path
+                    .components()
+                    .all(|component| matches!(component, Utf8Component::Normal(_)));
+                if !plain {
+                    return Err(unfit(
+                        "a directory below the workspace's root, without `.` and `..`",
+                    ));
+                }
+                self.out = path;
             }
             "mode" => self.mode = Some(text(value).ok_or_else(|| unfit("a mode"))?),
             "env" => {

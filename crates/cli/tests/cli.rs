@@ -478,3 +478,50 @@ fn colour_is_for_terminals_and_who_asks() {
     let never = env.expect(1, &["check", "--color", "never"]);
     assert_eq!(never.err, plain.err);
 }
+
+#[test]
+fn generated_configs_go_nowhere_where_they_could_do_harm() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1));
+    env.write("package.json", "{\"name\": \"x\"}");
+    env.write("config/app.json", "{\"mine\": true}");
+    for out in [
+        ".",
+        "..",
+        "../out",
+        "/tmp",
+        "system",
+        "system/daemons",
+        "system/daemons/x",
+    ] {
+        env.write("pm2-sync.edn", &format!("{{:out \"{out}\"}}"));
+        let done = env.expect(1, &["render"]);
+        assert!(done.err.contains("pm2-sync.edn:1:"), "{out}: {}", done.err);
+    }
+    env.write("pm2-sync.edn", "{:out \"config\"}");
+    let done = env.expect(1, &["render"]);
+    assert!(
+        done.err
+            .contains("holds `app.json`, which pm2-sync did not write"),
+        "{}",
+        done.err
+    );
+    assert!(env.root.join("package.json").exists() && env.root.join("config/app.json").exists());
+    assert!(!env.root.join(".gitignore").exists() && !env.root.join("config/.gitignore").exists());
+    env.write("pm2-sync.edn", "{:out \"build/pm2\"}");
+    env.expect(0, &["render"]);
+    assert!(env.root.join("build/pm2/a.json").exists());
+    assert!(
+        env.root.join("build/pm2/.gitignore").exists()
+            && !env.root.join("build/.gitignore").exists()
+    );
+}
+
+#[test]
+fn a_broken_file_does_not_hide_the_mode_of_another_look() {
+    let env = Env::new();
+    env.define("a", "{:apps [");
+    env.define("b", &sleeper("b", 1));
+    let done = env.expect(1, &["check", "--mode", "dev"]);
+    assert!(done.err.contains("is never closed"), "{}", done.err);
+}

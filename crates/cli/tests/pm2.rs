@@ -1068,3 +1068,118 @@ fn status_follows_what_changes() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(2));
 }
+
+#[test]
+fn what_an_app_forks_away_is_no_orphan_while_its_pm2_lives() {
+    let env = Env::new();
+    env.write(
+        "run.sh",
+        "#!/bin/bash\n( ( while :; do sleep 1; done ) & )\nwhile :; do sleep 1; done\n",
+    );
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"./run.sh\" :interpreter \"bash\" :vizion false}]}",
+    );
+    env.sync();
+    let a = env.pid("a");
+    wait_for(|| {
+        let forked = |pid: &u32| {
+            *pid != a
+                && command_line(*pid)
+                    .get(1)
+                    .is_some_and(|word| word.ends_with("run.sh"))
+        };
+        env.bed.processes().iter().any(forked)
+    });
+    env.define("b", &sleeper("b", 1000));
+    let plan = env.expect(2, &["plan"]);
+    assert!(!plan.out.contains("lived on"), "{}", plan.out);
+    env.sync();
+    assert_eq!(env.pid("a"), a);
+}
+
+#[test]
+fn killed_while_it_starts_pm2_there_is_one_pm2_afterwards() {
+    for pause in [30, 100, 250] {
+        let env = Env::new();
+        env.define("a", &sleeper("a", 1000));
+        let mut child = env.command(&["sync"]).spawn().unwrap();
+        // Not a wait for anything: the moment of the kill is what varies.
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        env.sync();
+        let daemons = env
+            .bed
+            .processes()
+            .into_iter()
+            .filter(|pid| {
+                command_line(*pid)
+                    .first()
+                    .is_some_and(|title| title.starts_with("PM2 v"))
+            })
+            .count();
+        assert_eq!(daemons, 1, "killed after {pause} ms");
+        assert_eq!(env.named("a").len(), 1);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_stops_nothing() {
+    let env = eight();
+    let mut child = env
+        .command(&["sync", "--jobs", "1"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(env.list().len(), 8);
+    env.expect(0, &["plan"]);
+}
+
+#[test]
+fn another_spelling_of_pm2s_home_is_no_change() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    env.sync();
+    let link = env.bed.dir().join("l");
+    std::os::unix::fs::symlink(env.bed.home(), &link).unwrap();
+    env.expect(0, &["plan", "--pm2-home", link.as_str()]);
+}
+
+#[test]
+fn a_confirmation_of_nothing_is_refused() {
+    let env = Env::new();
+    for n in 0..6 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.sync();
+    env.undefine("d0");
+    let done = env.expect(64, &["sync", "--confirm", "deadbeef"]);
+    assert!(done.err.contains("nothing is held now"), "{}", done.err);
+    assert_eq!(env.list().len(), 6);
+}
+
+#[test]
+fn what_is_being_stopped_is_not_in_sync() {
+    let env = Env::new();
+    env.write(
+        "stays.sh",
+        "#!/bin/bash\ntrap '' INT\nwhile :; do sleep 0.1; done\n",
+    );
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"./stays.sh\" :kill_timeout 3000 :treekill false}]}",
+    );
+    env.sync();
+    let stop = std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| env.bed.cli(&["stop", "a"]));
+        wait_for(|| env.named("a")[0].status == pm2_client::Status::Stopping);
+        let plan = env.run(&["plan"]);
+        assert_eq!(plan.code, 2, "{plan:?}");
+        stopping.join().unwrap()
+    });
+    assert!(stop.status.success());
+    env.sync();
+}

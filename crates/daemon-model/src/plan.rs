@@ -369,10 +369,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether there is nothing to do and nothing that waits.
+    /// Whether there is nothing to do, and nothing that waits or is under way.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
-        self.steps.is_empty() && self.held.is_none()
+        let settled = |app: &AppState| app.condition != Condition::Stopping;
+        self.steps.is_empty() && self.held.is_none() && self.apps.iter().all(settled)
     }
 }
 

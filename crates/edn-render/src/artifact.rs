@@ -63,6 +63,16 @@ pub enum ArtifactError {
         /// Why.
         source: std::io::Error,
     },
+    /// The directory holds somebody else's files.
+    #[error(
+        "`{path}` holds `{name}`, which pm2-sync did not write: generated configs need a directory of their own"
+    )]
+    Foreign {
+        /// Which directory.
+        path: Utf8PathBuf,
+        /// One of the files.
+        name: String,
+    },
     /// An artifact's text is not what was written.
     #[error("the generated config is damaged")]
     Damaged(#[source] serde_json::Error),
@@ -128,24 +138,51 @@ fn make_dirs(layout: &Layout, dir: &Utf8Path) -> Result<(), ArtifactError> {
     Ok(())
 }
 
-/// Makes sure that version control passes over what is generated: a `.gitignore` of `*` in the topmost directory
-/// below the workspace's root (or in the directory of artifacts where that lies elsewhere).
+/// Makes sure that version control passes over what is generated: a `.gitignore` of `*` in the directory of artifacts,
+/// or in the directory above it below the root whose name begins with `.`, such as `.generated`.
 ///
 /// # Errors
-/// [`ArtifactError`].
+/// [`ArtifactError::Foreign`] when the directory already holds what somebody else put there; otherwise why it cannot
+/// be written to.
 pub fn ensure_ignored(layout: &Layout) -> Result<(), ArtifactError> {
     let out = layout.out_dir();
-    let top = out
+    let hidden = out
         .strip_prefix(layout.root())
         .ok()
         .and_then(|relative| relative.components().next())
-        .map_or_else(|| out.to_owned(), |first| layout.root().join(first));
+        .filter(|first| first.as_str().starts_with('.'));
+    let top = hidden.map_or_else(|| out.to_owned(), |first| layout.root().join(first));
     let path = top.join(".gitignore");
     if path.exists() {
         return Ok(());
     }
+    // What would be hidden must be ours, not a directory of somebody's own files.
+    if top == out {
+        let entries = top.read_dir_utf8().into_iter().flatten().flatten();
+        let foreign = entries
+            .map(|entry| entry.file_name().to_owned())
+            .find(|name| !name.starts_with(TEMPORARY) && !is_ours(&top.join(name)));
+        if let Some(name) = foreign {
+            return Err(ArtifactError::Foreign { path: top, name });
+        }
+    }
     make_dirs(layout, out)?;
     write_whole(&top, &path, b"*\n").map_err(|source| ArtifactError::Write { path, source })
+}
+
+/// Whether a file was written by pm2-sync: it begins with the header. A directory is, when it was made for such files.
+fn is_ours(path: &Utf8Path) -> bool {
+    if path.is_dir() {
+        let mut entries = path.read_dir_utf8().into_iter().flatten().flatten();
+        return entries.all(|entry| is_ours(entry.path()));
+    }
+    let mut start = [0; 64];
+    let read =
+        std::fs::File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut start));
+    let start = String::from_utf8_lossy(&start[..read.unwrap_or(0)]).into_owned();
+    start
+        .trim_start_matches(['{', '\n', ' '])
+        .starts_with(crate::json::HEADER_START)
 }
 
 /// Reads a file; none when it is not there.
@@ -224,7 +261,9 @@ pub fn list(layout: &Layout) -> Result<Vec<DaemonId>, ArtifactError> {
             let kind = entry.file_type().map_err(fail)?;
             if kind.is_dir() {
                 dirs.push(entry.path().to_owned());
-            } else if let Some(id) = layout.artifact_id(entry.path()) {
+            } else if let Some(id) = layout.artifact_id(entry.path())
+                && is_ours(entry.path())
+            {
                 found.push(id);
             }
         }
@@ -253,6 +292,11 @@ pub fn sweep(layout: &Layout) {
 mod tests {
     use super::*;
 
+    /// An artifact with the header that makes it one.
+    fn text() -> String {
+        crate::to_json(&Map::new(), Some(&crate::header(Utf8Path::new("x.edn"))))
+    }
+
     fn layout() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(Utf8Path::from_path(dir.path()).unwrap());
@@ -269,7 +313,10 @@ mod tests {
         let id = DaemonId::new("mcp/serena").unwrap();
         let path = layout.artifact_path(&id);
         ensure_ignored(&layout).unwrap();
-        assert_eq!(write(&layout, &path, b"{}\n").unwrap(), Outcome::Written);
+        assert_eq!(
+            write(&layout, &path, text().as_bytes()).unwrap(),
+            Outcome::Written
+        );
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         assert_eq!(mode(layout.out_dir()), 0o700);
@@ -295,6 +342,21 @@ mod tests {
     }
 
     #[test]
+    fn somebody_elses_files_are_neither_listed_nor_hidden() {
+        let (_dir, layout) = layout();
+        let theirs = Layout::with_dirs(layout.root(), "system/daemons", "config", ["node_modules"]);
+        std::fs::create_dir(theirs.out_dir()).unwrap();
+        std::fs::write(theirs.out_dir().join("app.json"), "{\"name\": \"x\"}").unwrap();
+        assert_eq!(list(&theirs).unwrap(), []);
+        let error = ensure_ignored(&theirs).unwrap_err();
+        assert!(
+            matches!(&error, ArtifactError::Foreign { name, .. } if name == "app.json"),
+            "{error}"
+        );
+        assert!(!theirs.out_dir().join(".gitignore").exists());
+    }
+
+    #[test]
     fn removing_takes_empty_directories_along() {
         let (_dir, layout) = layout();
         let (deep, other) = (
@@ -302,7 +364,7 @@ mod tests {
             DaemonId::new("a/d").unwrap(),
         );
         for id in [&deep, &other] {
-            write(&layout, &layout.artifact_path(id), b"x").unwrap();
+            write(&layout, &layout.artifact_path(id), text().as_bytes()).unwrap();
         }
         remove(&layout, &layout.artifact_path(&deep)).unwrap();
         assert!(!layout.out_dir().join("a/b").exists());
@@ -315,7 +377,7 @@ mod tests {
         write(
             &layout,
             &layout.artifact_path(&DaemonId::new("a").unwrap()),
-            b"x",
+            text().as_bytes(),
         )
         .unwrap();
         let leftover = layout.out_dir().join(".pm2-sync-x1y2");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,9 @@ pub enum LaunchError {
 
 /// Makes sure that PM2 runs. Two starters at once can leave two daemons on one home: the caller holds a lock.
 ///
-/// `env` is the whole environment that PM2 gets, besides its home: cluster workers inherit it.
+/// `env` is the whole environment that PM2 gets, besides its home: cluster workers inherit it. `lock` is the file of
+/// the caller's lock: the command holds it, too, so that nobody else starts PM2 while it still works, even when the
+/// caller is killed.
 ///
 /// # Errors
 /// [`LaunchError`].
@@ -86,11 +89,12 @@ pub fn ensure_running(
     pm2: &Pm2Command,
     pm2_home: &Utf8Path,
     env: &BTreeMap<String, String>,
+    lock: Option<OwnedFd>,
 ) -> Result<Started, LaunchError> {
     if SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
         return Ok(Started::AlreadyRunning);
     }
-    run_ping(pm2, pm2_home, env)?;
+    run_ping(pm2, pm2_home, env, lock)?;
     SocketAdapter::connect(pm2_home, Deadlines::default())
         .map(|_| Started::StartedNow)
         .map_err(LaunchError::Silent)
@@ -100,6 +104,7 @@ fn run_ping(
     pm2: &Pm2Command,
     pm2_home: &Utf8Path,
     env: &BTreeMap<String, String>,
+    lock: Option<OwnedFd>,
 ) -> Result<(), LaunchError> {
     let run_error = |source| LaunchError::Run {
         path: pm2.path.clone(),
@@ -116,7 +121,8 @@ fn run_ping(
         .envs(env)
         .env("PM2_HOME", pm2_home)
         .env("_", own_path)
-        .stdin(Stdio::null())
+        // It reads nothing; an open file keeps its lock as long as anybody has it open.
+        .stdin(lock.map_or_else(Stdio::null, Stdio::from))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

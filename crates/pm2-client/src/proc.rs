@@ -61,6 +61,10 @@ pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<O
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    // What a living PM2 started itself is none, wherever it has forked itself to.
+    let daemon_start = daemon
+        .and_then(|daemon| inspect(daemon).ok()?)
+        .map(|daemon| daemon.start_time_ticks);
     pids.filter(|pid| !known.contains(pid))
         .filter_map(|pid| {
             let process = inspect(pid).ok()??;
@@ -71,14 +75,17 @@ pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<O
             // What an app itself starts has the same environment, but another parent: the app.
             let abandoned = Some(process.parent) != daemon && !is_below_another(&process, pm2_home);
             let cwd = process.cwd.clone()?;
-            (of_this_home && abandoned && text("pm_cwd") == Some(cwd.as_str())).then(|| Orphan {
-                pid,
-                start_time_ticks: process.start_time_ticks,
-                name: text("name").unwrap_or("").to_owned(),
-                script: text("pm_exec_path").unwrap_or("").to_owned(),
-                cwd,
-                command_line: process.command_line.clone(),
-            })
+            let older = daemon_start.is_none_or(|start| process.start_time_ticks < start);
+            (of_this_home && abandoned && older && text("pm_cwd") == Some(cwd.as_str())).then(
+                || Orphan {
+                    pid,
+                    start_time_ticks: process.start_time_ticks,
+                    name: text("name").unwrap_or("").to_owned(),
+                    script: text("pm_exec_path").unwrap_or("").to_owned(),
+                    cwd,
+                    command_line: process.command_line.clone(),
+                },
+            )
         })
         .collect()
 }

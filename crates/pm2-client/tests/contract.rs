@@ -486,10 +486,10 @@ fn a_pm2_that_does_not_run_is_told_apart_from_one_that_does_not_answer() {
 fn pm2_is_started_once_with_a_clean_environment() {
     let bed = Testbed::home_only();
     let pm2 = pm2_client::Pm2Command::new(pm2_testbed::pm2_bin());
-    let started = pm2_client::ensure_running(&pm2, bed.home(), &bed.env()).unwrap();
+    let started = pm2_client::ensure_running(&pm2, bed.home(), &bed.env(), None).unwrap();
     assert_eq!(started, pm2_client::Started::StartedNow);
     let daemon = bed.daemon_pid().unwrap();
-    let again = pm2_client::ensure_running(&pm2, bed.home(), &bed.env()).unwrap();
+    let again = pm2_client::ensure_running(&pm2, bed.home(), &bed.env(), None).unwrap();
     assert_eq!(again, pm2_client::Started::AlreadyRunning);
     assert_eq!(bed.daemon_pid(), Some(daemon));
     let environ = std::fs::read_to_string(format!("/proc/{daemon}/environ")).unwrap();
@@ -499,5 +499,5 @@ fn pm2_is_started_once_with_a_clean_environment() {
     );
     let nothing = pm2_client::Pm2Command::new("/bin/false");
     let other = Testbed::home_only();
-    assert!(pm2_client::ensure_running(&nothing, other.home(), &other.env()).is_err());
+    assert!(pm2_client::ensure_running(&nothing, other.home(), &other.env(), None).is_err());
 }

@@ -22,7 +22,10 @@ pub fn run(
     printer: &Printer,
 ) -> Result<u8, CommandError> {
     let config = Config::load(global, &command.variant, environment)?;
-    let options = options(&command.policy, &command.ids);
+    let options = PassOptions {
+        confirm: command.confirm.clone(),
+        ..options(&command.policy, &command.ids)
+    };
     let mut adapter = pass::connect(&config)?;
     let survey = pass::survey(&config, &options, pass::borrow(&mut adapter))?;
     print(&survey, printer, command.policy.show_values);
@@ -36,7 +39,6 @@ pub fn options(policy: &PolicyArgs, ids: &[String]) -> PassOptions {
         ids: ids.to_vec(),
         prune: policy.prune == When::Auto,
         adopt: policy.adopt == When::Auto,
-        confirm: policy.confirm.clone(),
         ..PassOptions::default()
     }
 }

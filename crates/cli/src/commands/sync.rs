@@ -29,6 +29,7 @@ pub fn run(
     if command.dry_run {
         let plan = PlanCommand {
             ids: command.ids.clone(),
+            confirm: command.confirm.clone(),
             policy: command.policy.clone(),
             variant: command.variant.clone(),
         };
@@ -36,6 +37,7 @@ pub fn run(
     }
     let config = Config::load(global, &command.variant, environment)?;
     let options = PassOptions {
+        confirm: command.confirm.clone(),
         jobs: command.apply.jobs,
         save: !command.apply.no_save,
         lock_timeout: Duration::from_secs(command.apply.lock_timeout),
@@ -51,10 +53,13 @@ pub fn run(
     )?;
     if let Some(held) = &report.after.held
         && !printer.is_json()
-        && printer.confirms(&format!(
-            "remove {}?",
-            words::counted(held.daemons.len(), "daemon", "daemons")
-        ))
+        && printer.confirms(
+            &format!(
+                "remove {}?",
+                words::counted(held.daemons.len(), "daemon", "daemons")
+            ),
+            &|| stop.is_set(),
+        )
     {
         let confirmed = PassOptions {
             confirm: Some(held.code.clone()),
@@ -164,7 +169,9 @@ pub fn summary(report: &SyncReport) -> String {
             words::counted(broken, "definition", "definitions")
         ));
     }
-    let state = if report.after.is_in_sync() && broken > 0 {
+    let state = if report.after.is_in_sync() && failed > 0 {
+        format!("now {}", in_sync(&report.after))
+    } else if report.after.is_in_sync() && broken > 0 {
         format!("the rest is {}", in_sync(&report.after))
     } else if report.after.is_in_sync() {
         in_sync(&report.after)

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::args::{DownCommand, GlobalArgs, RendererChoice, UpCommand, VariantArgs};
 use crate::config::Config;
+use crate::definitions::Definitions;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
@@ -40,6 +41,8 @@ pub fn up(
     if command.no_heal {
         arguments.push("--no-heal".to_owned());
     }
+    // What would keep the watcher from working is told here, not in its log.
+    Definitions::load(&config)?;
     let watcher = Supervised::new(&config, &arguments)?;
     let mut adapter = pass::connect_or_start(&config)?;
     let (done, report) = watcher.up(adapter.as_mut())?;

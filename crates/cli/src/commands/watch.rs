@@ -27,7 +27,6 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
-    let printer = &printer.outliving_readers();
     let stop = signals::stop_flag().map_err(CommandError::Signals)?;
     let (sender, events) = engine::events();
     let (on_stop, on_hangup) = (sender.clone(), sender.clone());

@@ -96,6 +96,9 @@ fn reason(reason: &Reason, adopted: bool, detail: Detail) -> String {
     }
 }
 
+/// How many variables that go are named; of more only the number is told.
+const MOST_NAMES: usize = 6;
+
 /// Changes by kind: `args, cwd changed; env.DEBUG removed`.
 #[must_use]
 pub fn changes(changes: &[Change], adopted: bool, detail: Detail) -> String {
@@ -107,9 +110,14 @@ pub fn changes(changes: &[Change], adopted: bool, detail: Detail) -> String {
     ] {
         let mut names = Vec::new();
         let mut inherited = 0;
+        let lost = changes
+            .iter()
+            .filter(|change| change.kind == kind && matches!(change.field, Field::Env(_)))
+            .count();
         for change in changes.iter().filter(|change| change.kind == kind) {
-            let is_inherited =
-                adopted && kind == ChangeKind::Removed && matches!(change.field, Field::Env(_));
+            let is_inherited = (adopted || lost > MOST_NAMES)
+                && kind == ChangeKind::Removed
+                && matches!(change.field, Field::Env(_));
             if is_inherited && !detail.verbose {
                 inherited += 1;
             } else {
@@ -121,7 +129,7 @@ pub fn changes(changes: &[Change], adopted: bool, detail: Detail) -> String {
         }
         if inherited > 0 {
             parts.push(format!(
-                "loses {inherited} inherited {}",
+                "loses {inherited} {}",
                 plural(inherited, "variable", "variables")
             ));
         }
