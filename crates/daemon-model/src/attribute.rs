@@ -374,6 +374,12 @@ pub fn is_record_key(key: &str) -> bool {
     by_own_name(key).is_some() || RUNTIME_KEYS.contains(&key) || DERIVED_KEYS.contains(&key)
 }
 
+/// Names that no map which PM2 is given may have: PM2's daemon compares maps with text and copies them key by key, and
+/// JavaScript calls the first for that and makes the second the map's prototype. It ends with every app.
+///
+/// Source: PM2 7.0.4, `lib/Utility.js` (`extend`, `extendMix`); measured.
+pub const FATAL_KEYS: [&str; 2] = ["toString", "__proto__"];
+
 #[cfg(test)]
 mod tests {
     use super::*;

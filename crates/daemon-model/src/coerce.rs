@@ -50,7 +50,7 @@ pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Valu
             // PM2 understands 0 as "no cron", and its command line then forgets to say so.
             Value::Number(n) => (n.as_f64() == Some(0.0)).then(|| Value::Null),
             Value::String(text) if text.trim() == "0" => Some(Value::Null),
-            Value::String(text) => plausible_cron(text).then(|| value.clone()),
+            Value::String(text) => is_cron_pattern(text).then(|| value.clone()),
             _ => None,
         },
         Kind::ExitCodes => exit_codes(value),
@@ -250,7 +250,8 @@ fn exit_codes(value: &Value) -> Option<Value> {
 ///
 /// Source: `croner` 4.1.97, the parser that PM2 7.0.4 uses, tried with patterns of each form; it knows no
 /// nicknames such as `@daily`, and `L` only as the whole field of the day of the month.
-fn plausible_cron(text: &str) -> bool {
+#[must_use]
+pub fn is_cron_pattern(text: &str) -> bool {
     let fields: Vec<&str> = text.split_whitespace().collect();
     let optional_seconds = match fields.len() {
         5 => 1,

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::attribute::FATAL_KEYS;
 use crate::finding::DocumentPath;
 
 pub(crate) struct Trap {
@@ -86,6 +87,24 @@ pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<
         Value::Object(map) => map
             .iter()
             .find_map(|(key, value)| find_nul(key, value, &path.key(key))),
+        _ => None,
+    }
+}
+
+/// The path of a key that would end PM2's daemon.
+pub(crate) fn find_fatal_key(value: &Value, path: &DocumentPath) -> Option<DocumentPath> {
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(n, item)| find_fatal_key(item, &path.index(n))),
+        Value::Object(map) => map.iter().find_map(|(key, value)| {
+            let place = path.key(key);
+            if FATAL_KEYS.contains(&key.as_str()) {
+                return Some(place);
+            }
+            find_fatal_key(value, &place)
+        }),
         _ => None,
     }
 }

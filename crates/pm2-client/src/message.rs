@@ -5,6 +5,7 @@
 //! Source: PM2 7.0.4, `lib/God.js`, `lib/God/ForkMode.js`, `lib/God/Methods.js`, `lib/Utility.js`,
 //! `lib/Worker.js`, `lib/Watcher.js`; measured where `lib` leaves it open.
 
+use daemon_model::attribute::FATAL_KEYS;
 use serde_json::{Map, Value};
 
 /// The most instances that one message may ask for.
@@ -28,6 +29,9 @@ pub enum InvalidMessage {
     /// U+0000 in a text, which ends the spawn.
     #[error("`{0}` contains U+0000")]
     Nul(String),
+    /// A key that ends the daemon when it compares or copies the map.
+    #[error("a key is named `{0}`")]
+    FatalKey(String),
     /// A conf that would end a reload: PM2 dies of `autostart: false` there.
     #[error("a reload needs `autostart: true`")]
     ReloadWithoutAutostart,
@@ -105,10 +109,7 @@ impl Rule {
             Self::Map => value.is_object(),
             Self::BoolOrText => value.is_boolean() || value.is_string(),
             Self::BoolTextOrTexts => value.is_boolean() || value.is_string() || texts(value),
-            // Whole patterns are checked where they are read; here only that the parser is not given nonsense.
-            Self::Cron => value.as_str().is_some_and(|text| {
-                (5..=6).contains(&text.split_whitespace().count()) && text.is_ascii()
-            }),
+            Self::Cron => value.as_str().is_some_and(daemon_model::is_cron_pattern),
         }
     }
 }
@@ -283,6 +284,7 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
         }
         check_nul(key, value)?;
     }
+    check_keys(map)?;
     for (key, value) in map
         .get("env")
         .and_then(Value::as_object)
@@ -316,6 +318,23 @@ fn check_value(key: &str, value: &Value, rule: Rule) -> Result<(), InvalidMessag
         key: key.to_owned(),
         expected: rule.expects(),
     })
+}
+
+fn check_keys(map: &Map<String, Value>) -> Result<(), InvalidMessage> {
+    map.iter().try_for_each(|(key, value)| {
+        if FATAL_KEYS.contains(&key.as_str()) {
+            return Err(InvalidMessage::FatalKey(key.clone()));
+        }
+        check_keys_in(value)
+    })
+}
+
+fn check_keys_in(value: &Value) -> Result<(), InvalidMessage> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(check_keys_in),
+        Value::Object(map) => check_keys(map),
+        _ => Ok(()),
+    }
 }
 
 fn check_nul(key: &str, value: &Value) -> Result<(), InvalidMessage> {
@@ -377,11 +396,15 @@ mod tests {
             ("env", json!({ "A": { "b": 1 } })),
             ("env", json!({ "pm_cwd": "/evil" })),
             ("env", json!({ "A": "x\0y" })),
+            ("env", json!({ "toString": "x" })),
+            ("io", json!({ "a": [{ "toString": 1 }] })),
+            ("__proto__", json!([])),
             ("pm_pid_path", json!(1)),
             ("pm_cwd", json!("relative")),
             ("node_args", json!("--x")),
             ("args", json!([1])),
             ("cron_restart", json!("nonsense")),
+            ("cron_restart", json!("99 99 99 99 99")),
             ("cron_restart", json!(0)),
             ("kill_timeout", json!("soon")),
             ("max_restarts", json!(-1)),

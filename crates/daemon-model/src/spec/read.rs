@@ -89,6 +89,12 @@ pub(super) fn read_attributes(
         read_from.insert(attribute.name, (key.clone(), rank));
         match coerce(attribute, value) {
             Ok(Some(read)) => {
+                // Variables are looked at by name; what is in them becomes text.
+                if attribute.kind != Kind::Env
+                    && let Some(fatal) = names::find_fatal_key(&read, &place)
+                {
+                    findings.error(&fatal, Place::Key, "PM2 would die of a key of this name");
+                }
                 warn_ineffective(attribute, key, &read, &place, findings);
                 values.insert(attribute.name, read);
             }
@@ -204,7 +210,13 @@ pub(super) fn check_env_keys(
 ) {
     for key in env.keys() {
         let place = path.key(key);
-        if attribute::is_record_key(key) {
+        if attribute::FATAL_KEYS.contains(&key.as_str()) {
+            findings.error(
+                &place,
+                Place::Key,
+                format!("PM2 would die of an environment variable named `{key}`"),
+            );
+        } else if attribute::is_record_key(key) {
             findings.push(
                 Severity::Error,
                 &place,

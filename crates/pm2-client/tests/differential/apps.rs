@@ -218,7 +218,7 @@ pub fn environments(cases: &mut Cases) {
         json!({ "PORT": "1", "NODE_ENV": "production", "with-dash": "x", "with.dot": "y", "ключ": "z" }),
         json!({ "PWD": "/own/pwd", "PM2_HOME": "/own/pm2", "_": "own", "SECRET_TOKEN": "own" }),
         json!({ "PM2_USAGE": "own" }),
-        json!({ "toString": "1", "constructor": "2", "hasOwnProperty": "3" }),
+        json!({ "valueOf": "1", "constructor": "2", "hasOwnProperty": "3" }),
         json!({ "BIG": "x".repeat(20_000) }),
     ] {
         let own_pwd = env.get("PWD").is_some();

@@ -101,6 +101,14 @@ pub fn all() -> Vec<(Case, By)> {
             json!({ "env": { "name": "evil" } }),
             "the variable would overwrite the attribute",
         ),
+        (
+            json!({ "env": { "toString": "x" } }),
+            "PM2 would die of it with the first restart",
+        ),
+        (
+            json!({ "watch_options": { "a": [{ "__proto__": 1 }] } }),
+            "PM2 could die of it",
+        ),
         (json!({ "name": "all" }), "PM2 takes the name for every app"),
     ] {
         cases.add(app);
