@@ -18,6 +18,7 @@ mod compare;
 mod draw;
 pub mod fallback;
 mod findings;
+mod instant;
 mod json;
 mod leaf;
 mod lower;

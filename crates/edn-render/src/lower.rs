@@ -106,6 +106,7 @@ pub(crate) fn describe(node: &Node) -> String {
         Kind::Bool(value) => value.to_string(),
         Kind::Number(_) => "a number".to_owned(),
         Kind::Text(text) => format!("the string {:?}", crop(text)),
+        Kind::Instant(_) => "an instant".to_owned(),
         Kind::Keyword(name) => format!("the keyword `:{}`", crop(&name.full())),
         Kind::Symbol(name) => format!("the symbol `{}`", crop(&name.full())),
         Kind::List(_) => "a list".to_owned(),
@@ -140,7 +141,7 @@ fn lower(node: &Node, path: &DocumentPath, findings: &mut Findings) -> Value {
         Kind::Nil | Kind::Broken => Value::Null,
         Kind::Bool(value) => Value::Bool(*value),
         Kind::Number(number) => json_number(*number),
-        Kind::Text(text) => Value::String(text.clone()),
+        Kind::Text(text) | Kind::Instant(text) => Value::String(text.clone()),
         Kind::Keyword(name) => Value::String(name.name.clone()),
         Kind::Symbol(name) => Value::String(name.full()),
         Kind::List(items) | Kind::Vector(items) | Kind::Set(items) => items

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use daemon_model::Span;
 
 use crate::findings::Findings;
+use crate::instant::instant;
 use crate::leaf::{self, Fault};
 use crate::tree::{Kind, Name, Node};
 
@@ -102,7 +103,7 @@ fn ends_token(c: char) -> bool {
         )
 }
 
-fn ends_number(c: char) -> bool {
+pub(crate) fn ends_number(c: char) -> bool {
     ends_token(c) || matches!(c, ':' | '#')
 }
 
@@ -237,7 +238,10 @@ impl<'a> Reader<'a, '_> {
     fn set(&mut self, items: Vec<Node>) -> Kind {
         let mut seen: HashMap<String, Span> = HashMap::new();
         for item in &items {
-            if let Some(first) = seen.insert(item.identity(), item.span) {
+            // What could not be read is equal to nothing.
+            if item.kind != Kind::Broken
+                && let Some(first) = seen.insert(item.identity(), item.span)
+            {
                 self.findings
                     .error(item.span, "the set has this element twice")
                     .label(first, "first here");
@@ -291,13 +295,14 @@ impl<'a> Reader<'a, '_> {
                         Kind::Keyword(_)
                             | Kind::Symbol(_)
                             | Kind::Text(_)
+                            | Kind::Vector(_)
                             | Kind::Map(_)
                             | Kind::Broken
                     );
                     if !fits {
                         self.findings.error(
                             node.span,
-                            "metadata must be a keyword, a symbol, a string or a map",
+                            "metadata must be a keyword, a symbol, a string, a vector or a map",
                         );
                     }
                     frame.items.push(node);
@@ -379,8 +384,8 @@ impl<'a> Reader<'a, '_> {
         let full = name.full();
         let kind = match (full.as_str(), node.kind) {
             (_, Kind::Broken) => Kind::Broken,
-            ("inst", Kind::Text(text)) => match leaf::instant(&text) {
-                Some(instant) => Kind::Text(instant),
+            ("inst", Kind::Text(text)) => match instant(&text) {
+                Some(instant) => Kind::Instant(instant),
                 None => {
                     self.findings
                         .error(node.span, format!("`{}` is no date or time", crop(&text)))
@@ -457,7 +462,7 @@ impl<'a> Reader<'a, '_> {
             Some(':') => {
                 let token = self.take_token(2);
                 let name = match leaf::name(token, "namespace") {
-                    Ok(name) if name.namespace.is_none() => Some(name.name),
+                    Ok(name) if name.namespace.is_none() && !token.is_empty() => Some(name.name),
                     _ => {
                         let span = Span::new(start, self.at);
                         self.findings
@@ -465,6 +470,16 @@ impl<'a> Reader<'a, '_> {
                         None
                     }
                 };
+                // Nothing but white space may stand between the two.
+                if !self.text[self.at..]
+                    .trim_start_matches(is_space)
+                    .starts_with('{')
+                {
+                    self.findings.error(
+                        Span::new(start, self.at),
+                        "a namespace can only be put before a map",
+                    );
+                }
                 let length = self.at - start;
                 self.at = start;
                 self.open(Open::Namespaced(name), length)
@@ -549,7 +564,14 @@ impl<'a> Reader<'a, '_> {
             return Err(Stop);
         };
         let after = &rest[first.len_utf8()..];
-        let length = first.len_utf8() + after.find(ends_token).unwrap_or(after.len());
+        // A delimiter stands for itself, whatever follows.
+        let alone = ends_token(first) || matches!(first, '@' | '~' | '`');
+        let rest_of_it = if alone {
+            0
+        } else {
+            after.find(ends_token).unwrap_or(after.len())
+        };
+        let length = first.len_utf8() + rest_of_it;
         self.at = start + 1 + length;
         let read = leaf::character(&rest[..length]).map(Kind::Text);
         self.leaf(read, start, start + 1);

@@ -18,8 +18,10 @@ pub(crate) enum Kind {
     Bool(bool),
     /// Every number is a double, as in JavaScript.
     Number(f64),
-    /// Strings, characters and instants.
+    /// Strings and characters.
     Text(String),
+    /// An instant, as JavaScript prints it.
+    Instant(String),
     Keyword(Name),
     Symbol(Name),
     List(Vec<Node>),
@@ -65,6 +67,10 @@ impl Node {
             Kind::Bool(value) => value.to_string(),
             Kind::Number(number) => js_number(*number),
             Kind::Text(text) => text.clone(),
+            // The reference has no text for it as a key, and prints it as Clojure would.
+            Kind::Instant(text) => {
+                format!("#inst \"{}-00:00\"", text.trim_end_matches('Z'))
+            }
             Kind::Keyword(name) => name.name.clone(),
             Kind::Symbol(name) => name.full(),
             _ => return None,
@@ -109,6 +115,7 @@ impl Node {
             Kind::Bool(value) => out.push(if *value { 't' } else { 'f' }),
             Kind::Number(number) => out.push_str(&js_number(*number)),
             Kind::Text(text) => out.push_str(&format!("{text:?}")),
+            Kind::Instant(text) => out.push_str(&format!("#{text}")),
             Kind::Keyword(name) => out.push_str(&format!(":{}", name.full())),
             Kind::Symbol(name) => out.push_str(&format!("'{}", name.full())),
             Kind::List(items) | Kind::Vector(items) => {

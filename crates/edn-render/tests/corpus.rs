@@ -2,8 +2,11 @@
 
 #![expect(clippy::print_stdout, reason = "a skip has to be seen")]
 
+mod compare;
+
 use std::path::{Path, PathBuf};
 
+use compare::{same, sorted};
 use edn_render::{Options, read};
 use serde_json::Value;
 
@@ -22,38 +25,6 @@ fn corpus(part: &str) -> Option<PathBuf> {
     );
     println!("skipped: {} is missing", path.display());
     None
-}
-
-/// Objects unordered, numbers as doubles.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-        }
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
-        }
-        _ => a == b,
-    }
-}
-
-/// The same with every array sorted: for sets, whose order the reference leaves to its hash.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => {
-            let mut items: Vec<Value> = items.iter().map(sorted).collect();
-            items.sort_by_key(ToString::to_string);
-            Value::Array(items)
-        }
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| (key.clone(), sorted(value)))
-            .collect(),
-        other => other.clone(),
-    }
 }
 
 #[test]

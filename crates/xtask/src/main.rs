@@ -1,5 +1,6 @@
 //! Chores of this repository. `cargo xtask demo` shows pm2-sync at work on `fixtures/workspace`, with a PM2 of
-//! its own; `cargo xtask matrix` tries another version of PM2.
+//! its own; `cargo xtask matrix` tries another version of PM2; `cargo xtask differential` compares with the reference
+//! renderer.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,11 +9,13 @@
 
 mod command;
 mod demo;
+mod differential;
 mod matrix;
 
 use std::process::ExitCode;
 
 use demo::Demo;
+use differential::Draw;
 
 const USAGE: &str = "\
 usage:
@@ -20,7 +23,10 @@ usage:
   cargo xtask demo --stop   end that PM2 and what runs in it
   cargo xtask matrix --pm2 5|6|7
                             install the latest PM2 of that major in target/ and try every change of every attribute
-                            on it; MATRIX=text tries those whose description contains the text";
+                            on it; MATRIX=text tries those whose description contains the text
+  cargo xtask differential [--count N] [--seed S]
+                            render N (20000) definitions drawn at random with edn-render and with the reader of the
+                            reference renderer, and print what differs; docs/differences.md lists what may";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,14 +35,15 @@ fn main() -> ExitCode {
         ["demo"] => Demo::new().and_then(|demo| demo.run()),
         ["demo", "--stop"] => Demo::new().and_then(|demo| demo.stop()),
         ["matrix", "--pm2", major @ ("5" | "6" | "7")] => matrix::run_on(major),
+        ["differential", ref rest @ ..] => match Draw::from_arguments(rest) {
+            Some(draw) => draw.run(),
+            None => return usage(),
+        },
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(64);
-        }
+        _ => return usage(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +52,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(64)
 }
 
 /// An error and its causes on one line.
