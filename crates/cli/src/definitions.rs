@@ -109,7 +109,7 @@ fn options(config: &Config) -> edn_render::Options {
 }
 
 /// A file or directory in the tree that is no definition of any daemon, but should be looked at.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stray {
     /// Where, relative to the workspace where it lies below it.
     pub path: String,

@@ -12,7 +12,7 @@ use pm2_client::{AdapterError, Bus, ProcessAdapter};
 use watcher::{Batch, Cause, Scanner, Scope, Watcher};
 
 use crate::config::Config;
-use crate::definitions::{Definition, Definitions, DefinitionsError};
+use crate::definitions::{Definition, Definitions, DefinitionsError, Stray};
 use crate::error::CommandError;
 use crate::lock::Lock;
 use crate::pass::{self, PassError, PassEvent, PassOptions, SyncReport, sync_locked};
@@ -43,6 +43,8 @@ pub enum EngineEvent<'a> {
     Ended(&'a SyncReport),
     /// What is wrong with a definition, when that has changed since it was last told.
     Broken(&'a DaemonId, &'a Definition),
+    /// What is broken without belonging to a daemon, when that has changed; empty when nothing is any more.
+    Strays(&'a [Stray]),
     /// A definition that was broken is usable again.
     Mended(&'a DaemonId),
     /// A pass could not do its work; it is tried again after a while. Told once for each new reason.
@@ -82,6 +84,9 @@ pub struct Engine<'a> {
     /// How many of our processes ran at the last look.
     running: usize,
     told: BTreeMap<DaemonId, Vec<Diagnostic>>,
+    told_strays: Vec<Stray>,
+    /// What was wrong with the tree itself at the last scan.
+    problems: String,
     failure: Option<String>,
     succeeded: bool,
 }
@@ -122,6 +127,8 @@ impl<'a> Engine<'a> {
             changed: BTreeSet::new(),
             running: 0,
             told: BTreeMap::new(),
+            told_strays: Vec::new(),
+            problems: String::new(),
             failure: None,
             succeeded: false,
         }
@@ -231,7 +238,11 @@ impl<'a> Engine<'a> {
                     watcher.distrust();
                 }
                 self.changed.extend(scan.changed);
-                !matches!(cause, Cause::Event | Cause::Poll)
+                // What belongs to no daemon changes none, but has to be told.
+                let problems = format!("{:?}", scan.tree.problems);
+                let news = problems != self.problems;
+                self.problems = problems;
+                news || !matches!(cause, Cause::Event | Cause::Poll)
             }
             Err(error) => {
                 self.fail(&DefinitionsError::from(error).into(), observer);
@@ -396,6 +407,10 @@ impl<'a> Engine<'a> {
             } else if self.told.remove(id).is_some() {
                 observer(EngineEvent::Mended(id));
             }
+        }
+        if self.told_strays != definitions.strays {
+            observer(EngineEvent::Strays(&definitions.strays));
+            self.told_strays.clone_from(&definitions.strays);
         }
         self.told
             .retain(|id, _| definitions.daemons.contains_key(id));

@@ -33,6 +33,9 @@ pub struct Printer {
     err_color: bool,
     out_width: Option<usize>,
     err_is_terminal: bool,
+    hide_strings: bool,
+    /// Flags and IDs with which a command has to be given again.
+    again: String,
 }
 
 /// What a piece of text means, for its colour.
@@ -102,6 +105,8 @@ impl Printer {
                 None
             },
             err_is_terminal: err_terminal,
+            hide_strings: false,
+            again: again(global),
         }
     }
 
@@ -111,6 +116,25 @@ impl Printer {
         let _ = stream
             .write_all(text.as_bytes())
             .and_then(|()| stream.flush());
+    }
+
+    /// The same printer for a command about these daemons whose output others may keep: excerpts of definitions show no
+    /// strings.
+    #[must_use]
+    pub fn for_work(&self, ids: &[String]) -> Self {
+        let mut printer = self.clone();
+        printer.hide_strings = true;
+        for id in ids {
+            printer.again.push(' ');
+            printer.again.push_str(&quoted(id));
+        }
+        printer
+    }
+
+    /// A command line to give, with the flags and IDs of this one.
+    #[must_use]
+    pub fn command(&self, command: &str) -> String {
+        format!("pm2-sync {command}{}", self.again)
     }
 
     /// Whether data is JSON.
@@ -197,7 +221,12 @@ impl Printer {
                 }
             }
         }
-        for stray in &definitions.strays {
+        self.strays(&definitions.strays);
+    }
+
+    /// Says what is broken without belonging to a daemon.
+    pub fn strays(&self, strays: &[crate::definitions::Stray]) {
+        for stray in strays {
             let word = Tone::Bad.paint("error:", self.err_color);
             self.say(&format!("{word} {}: {}", stray.path, stray.message));
         }
@@ -234,6 +263,7 @@ impl Printer {
         let style = edn_render::DrawStyle {
             color: self.err_color,
             width: None,
+            hide_strings: self.hide_strings,
         };
         edn_render::draw(diagnostic, file, source, style)
             .trim_end()
@@ -249,6 +279,28 @@ impl Printer {
             show_values,
         )
     }
+}
+
+/// The flags without which a command would be about something else.
+fn again(global: &GlobalArgs) -> String {
+    let flags = [
+        ("--workspace", &global.workspace),
+        ("--pm2-home", &global.pm2_home),
+        ("--pm2", &global.pm2),
+    ];
+    flags
+        .into_iter()
+        .filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(value.as_ref()?.as_str()))))
+        .collect()
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// An error and its causes on one line.

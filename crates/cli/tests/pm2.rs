@@ -1183,3 +1183,100 @@ fn what_is_being_stopped_is_not_in_sync() {
     assert!(stop.status.success());
     env.sync();
 }
+
+#[test]
+fn the_command_that_confirms_works_as_it_is_printed() {
+    let env = Env::new();
+    for n in 0..4 {
+        env.define(&format!("d {n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.sync();
+    for n in 0..2 {
+        env.undefine(&format!("d {n}"));
+    }
+    let done = env.run(&["plan", "d 0", "d 1", "--workspace", env.root.as_str()]);
+    let printed = done
+        .err
+        .split("`pm2-sync ")
+        .nth(1)
+        .unwrap()
+        .split('`')
+        .next()
+        .unwrap();
+    assert!(
+        printed.contains("'d 0'") && printed.contains("--workspace"),
+        "{printed}"
+    );
+    let line = format!(
+        "{} {printed}",
+        assert_cmd::cargo::cargo_bin!("pm2-sync").display()
+    );
+    let mut shell = std::process::Command::new("sh");
+    let done = shell
+        .args(["-c", &line])
+        .current_dir("/")
+        .env_clear()
+        .envs(env.bed.env())
+        .env("PM2_HOME", env.bed.home())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{line}: {done:?}");
+    assert_eq!(env.list().len(), 2);
+}
+
+#[test]
+fn watch_tells_strays_and_keeps_strings_to_itself() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    let watch = env.watch(&[]);
+    env.write("system/daemons/ecosystem.pm2.edn", "{:apps []}");
+    watch.wait_for_line("must lie in a directory of its own");
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"x\" :env {:TOKEN \"s3cr3t\" :N 08}}]}",
+    );
+    watch.wait_for_line("invalid number `08`");
+    watch.wait_for_line(":TOKEN \"******\"");
+    assert!(!watch.lines().join("\n").contains("s3cr3t"));
+    assert_eq!(watch.stop(), 0);
+}
+
+/// Killed at random moments of busy work, the watch leaves nothing that one sync does not put right.
+#[test]
+fn a_watch_killed_at_any_moment_leaves_nothing_behind() {
+    let env = Env::new();
+    let stranger = env
+        .bed
+        .cli(&["start", "/bin/sleep", "--name", "stranger", "--", "5000"]);
+    assert!(stranger.status.success());
+    let stranger = env.pid("stranger");
+    for n in 0..6 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.sync();
+    for round in 0..3_u64 {
+        let watch = env.watch(&[]);
+        for n in 0..6 {
+            env.define(
+                &format!("d{n}"),
+                &sleeper(&format!("app{n}"), 2000 + u32::try_from(round).unwrap()),
+            );
+        }
+        // Not a wait for anything: the moment of the kill is what varies.
+        std::thread::sleep(std::time::Duration::from_millis(20 + 45 * round));
+        watch.signal(rustix::process::Signal::KILL);
+        drop(watch);
+        for n in 0..6 {
+            let text = std::fs::read_to_string(env.artifact(&format!("d{n}"))).unwrap();
+            assert!(
+                serde_json::from_str::<serde_json::Value>(&text).is_ok(),
+                "{text}"
+            );
+        }
+        // What PM2 was told before the kill may still be under way.
+        wait_for(|| env.run(&["sync"]).code == 0);
+        env.sync();
+        assert_eq!(env.list().len(), 7, "something was started twice");
+        assert_eq!(env.pid("stranger"), stranger);
+    }
+}

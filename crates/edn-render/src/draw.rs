@@ -12,6 +12,8 @@ pub struct DrawStyle {
     pub color: bool,
     /// How many columns of source to show at most; none: 100.
     pub width: Option<usize>,
+    /// With the inside of strings hidden, but for what the diagnostic is about: they may hold secrets.
+    pub hide_strings: bool,
 }
 
 const DEFAULT_WIDTH: usize = 100;
@@ -113,6 +115,10 @@ fn draw_places(
     for (span, mark, message) in marks {
         let line = lines.line_of(span.start.min(source.len()));
         let text = lines.text(source, line);
+        let hidden = style
+            .hide_strings
+            .then(|| hide_strings(source, text, lines.start(line), span));
+        let text = hidden.as_deref().unwrap_or(text);
         let from = span.start.min(source.len()) - lines.start(line);
         let length = span.end.saturating_sub(span.start);
         let view = View::new(text, from, length, style.width.unwrap_or(DEFAULT_WIDTH));
@@ -137,6 +143,43 @@ fn draw_places(
         ));
         previous = Some(line);
     }
+}
+
+/// A line with the inside of its strings as `*`, one for each byte, so that places stay. What `span` covers is shown.
+fn hide_strings(source: &[u8], line: &[u8], start: usize, span: Span) -> Vec<u8> {
+    let mut inside = false;
+    let mut out = line.to_vec();
+    let mut at = 0;
+    // A string may have begun on an earlier line.
+    while at < start + line.len() {
+        let byte = source[at];
+        let shown = at < start || (span.start..span.end).contains(&at);
+        match byte {
+            b'"' => inside = !inside,
+            b'\\' => {
+                // An escape in a string, a character outside of one: what follows closes nothing.
+                for place in at..(at + 2).min(start + line.len()) {
+                    if inside && !shown && place >= start {
+                        out[place - start] = b'*';
+                    }
+                }
+                at += 1;
+            }
+            b';' if !inside => {
+                // A comment ends with its line; on the line that is shown nothing more is to be hidden.
+                let rest = &source[at..];
+                at += rest
+                    .iter()
+                    .position(|byte| *byte == b'\n')
+                    .unwrap_or(rest.len());
+                continue;
+            }
+            _ if inside && !shown => out[at - start] = b'*',
+            _ => {}
+        }
+        at += 1;
+    }
+    out
 }
 
 /// A part of a line as it is shown, and where the mark goes.

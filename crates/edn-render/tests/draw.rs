@@ -123,6 +123,7 @@ fn several_findings_are_sorted_and_show_their_second_places() {
 #[test]
 fn colours_are_those_of_a_terminal() {
     let style = DrawStyle {
+        hide_strings: false,
         color: true,
         width: None,
     };
@@ -142,4 +143,22 @@ fn colours_are_those_of_a_terminal() {
             text.replace(&format!("\u{1b}[{code}m"), "")
         });
     assert_eq!(without, plain("{:a 1\n :a 2}"));
+}
+
+#[test]
+fn strings_can_be_hidden_but_not_what_it_is_about() {
+    let source = "{:apps [{:name \"a\" :env {:TOKEN \"s3cr\\\"et\" :X 08 :Y \"two\nlines\" :Z 1x} ; \"c\"\n}]}";
+    let style = DrawStyle {
+        hide_strings: true,
+        ..DrawStyle::default()
+    };
+    let text = drawn(source.as_bytes(), style);
+    assert!(
+        !text.contains("s3cr") && !text.contains("two") && !text.contains("lines"),
+        "{text}"
+    );
+    assert!(
+        text.contains(":TOKEN \"********\"") && text.contains(":X 08"),
+        "{text}"
+    );
 }

@@ -21,6 +21,7 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
+    let printer = &printer.for_work(&command.ids);
     let config = Config::load(global, &command.variant, environment)?;
     let options = PassOptions {
         confirm: command.confirm.clone(),

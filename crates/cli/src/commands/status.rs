@@ -25,6 +25,7 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
+    let printer = &printer.for_work(&command.ids);
     let config = Config::load(global, &command.variant, environment)?;
     if command.follow {
         return follow(command, &config, printer);

@@ -35,6 +35,7 @@ pub fn run(
         };
         return super::plan::run(&plan, global, environment, printer);
     }
+    let printer = &printer.for_work(&command.ids);
     let config = Config::load(global, &command.variant, environment)?;
     let options = PassOptions {
         confirm: command.confirm.clone(),

@@ -27,6 +27,7 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
+    let printer = &printer.for_work(&[]);
     let stop = signals::stop_flag().map_err(CommandError::Signals)?;
     let (sender, events) = engine::events();
     let (on_stop, on_hangup) = (sender.clone(), sender.clone());
@@ -123,6 +124,7 @@ impl Voice<'_> {
                     printer.say(&printer.draw(found, definition.name.as_str(), source));
                 }
             }
+            EngineEvent::Strays(strays) => printer.strays(strays),
             EngineEvent::Mended(id) => {
                 printer.note(&format!("{id}: the definition is usable again"))
             }
@@ -159,6 +161,15 @@ impl Voice<'_> {
                         .diagnostics
                         .iter()
                         .map(|found| data::diagnostic(found, definition.name.as_str(), None))
+                        .collect::<Vec<_>>(),
+                }),
+            ),
+            EngineEvent::Strays(strays) => (
+                "strays",
+                json!({
+                    "strays": strays
+                        .iter()
+                        .map(|stray| json!({ "file": stray.path, "message": stray.message }))
                         .collect::<Vec<_>>(),
                 }),
             ),

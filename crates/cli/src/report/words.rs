@@ -228,8 +228,8 @@ pub fn say_held(printer: &Printer, held: &HeldRemoval) {
         names.join(", ")
     ));
     printer.hint(&format!(
-        "bring the definitions back, or confirm the removal with `pm2-sync sync --confirm {}`",
-        held.code
+        "bring the definitions back, or confirm the removal with `{}`",
+        printer.command(&format!("sync --confirm {}", held.code))
     ));
 }
 
