@@ -78,10 +78,11 @@ const TAIL: &str = "
 | key | value | what it does |
 | --- | --- | --- |
 | `:env_NAME` | a map of environment variables | merged over `:env` with `--env NAME` |
-| `:pm2-sync` | a map with `:on-change` and `:protect` | what you ask of pm2-sync for this app; PM2 never sees it |
+| `:pm2-sync` | a map with `:on-change`, `:on-remove` and `:protect` | what you ask of pm2-sync for this app; PM2 never sees it |
 
-`:on-change` is `:reload`, `:restart`, `:replace` or `:hold`, and says what is done when the app has changed. `:protect true`
-makes the removal of the app wait until it is confirmed.
+`:on-change` is `:reload`, `:restart`, `:replace` or `:hold`, and says what is done when the app has changed. `:on-remove` is
+`:delete`, `:stop` or `:keep`, and says what is done when its definition is gone ([removal.md](removal.md)).
+`:protect true` makes that wait until it is confirmed.
 
 ## Beside `:apps`
 
@@ -108,6 +109,7 @@ pub fn json_schema() -> Value {
             "type": ["object", "null"],
             "properties": {
                 "on-change": { "enum": ["reload", "restart", "replace", "hold", null] },
+                "on-remove": { "enum": ["delete", "stop", "keep", null] },
                 "protect": { "type": ["boolean", "null"] },
             },
             "additionalProperties": false,

@@ -127,6 +127,10 @@ fn the_schema_accepts_what_is_read_and_rejects_what_is_not() {
             json!({ "script": "s", "pm2-sync": { "on-chance": "hold" } }),
             false,
         ),
+        (
+            json!({ "script": "s", "pm2-sync": { "on-remove": "stop", "protect": true } }),
+            true,
+        ),
         (json!("s"), false),
     ] {
         assert_eq!(accepts(&app), fits, "{app}");

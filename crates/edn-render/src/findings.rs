@@ -65,6 +65,11 @@ impl Findings {
         Added(&mut self.list[at])
     }
 
+    /// Whether a further finding would not be told, so that nothing needs to be looked up for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_FINDINGS
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         self.list
             .iter()

@@ -1,6 +1,7 @@
 //! Canonical JSON: two-space indent, a trailing newline, keys in the definition's own order.
 
 use camino::Utf8Path;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// How every artifact begins, after its opening bracket.
@@ -20,19 +21,38 @@ pub fn header(definition: &Utf8Path) -> String {
 /// A document as text, with the header first if there is one.
 #[must_use]
 pub fn to_json(document: &Map<String, Value>, header: Option<&str>) -> String {
-    let mut all = Map::with_capacity(document.len() + 1);
-    if let Some(header) = header {
-        all.insert(HEADER_KEY.to_owned(), Value::String(header.to_owned()));
-    }
-    for (key, value) in document {
-        if header.is_none() || key != HEADER_KEY {
-            all.insert(key.clone(), value.clone());
-        }
-    }
     // Strings as keys and no non-finite numbers: nothing that could fail.
-    let mut text = serde_json::to_string_pretty(&all).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&Headed { header, document }).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// A document with its header, without a copy of it.
+struct Headed<'a> {
+    header: Option<&'a str>,
+    document: &'a Map<String, Value>,
+}
+
+impl Serialize for Headed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let header = self
+            .header
+            .iter()
+            .map(|header| (HEADER_KEY, Entry::Header(header)));
+        let rest = self
+            .document
+            .iter()
+            .filter(|(key, _)| self.header.is_none() || *key != HEADER_KEY)
+            .map(|(key, value)| (key.as_str(), Entry::Value(value)));
+        serializer.collect_map(header.chain(rest))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Header(&'a str),
+    Value(&'a Value),
 }
 
 /// A document read back from an artifact's text, without its header; none when it is no JSON object.

@@ -1,7 +1,5 @@
 //! From a tree to the document that PM2 reads, as the reference does it.
 
-use std::collections::HashMap;
-
 use daemon_model::{DocumentPath, Level, Severity, Span};
 use serde_json::{Map, Number, Value};
 
@@ -129,14 +127,31 @@ pub(crate) fn lower_document(form: &Node, findings: &mut Findings) -> Map<String
 
 /// The same for a map that need not have `:apps`.
 pub(crate) fn lower_map_value(form: &Node, findings: &mut Findings) -> Map<String, Value> {
-    match lower(form, &DocumentPath::root(), findings) {
+    match lower(form, &Step::Root, findings) {
         Value::Object(map) => map,
         _ => Map::new(),
     }
 }
 
+/// The way to a value. Only a finding needs its text, so only a finding makes one.
+enum Step<'a> {
+    Root,
+    Key(&'a Step<'a>, &'a str),
+    Index(&'a Step<'a>, usize),
+}
+
+impl Step<'_> {
+    fn path(&self) -> DocumentPath {
+        match self {
+            Self::Root => DocumentPath::root(),
+            Self::Key(parent, key) => parent.path().key(*key),
+            Self::Index(parent, index) => parent.path().index(*index),
+        }
+    }
+}
+
 // The tree is at most as deep as the reader lets it be.
-fn lower(node: &Node, path: &DocumentPath, findings: &mut Findings) -> Value {
+fn lower(node: &Node, step: &Step<'_>, findings: &mut Findings) -> Value {
     match &node.kind {
         Kind::Nil | Kind::Broken => Value::Null,
         Kind::Bool(value) => Value::Bool(*value),
@@ -147,16 +162,15 @@ fn lower(node: &Node, path: &DocumentPath, findings: &mut Findings) -> Value {
         Kind::List(items) | Kind::Vector(items) | Kind::Set(items) => items
             .iter()
             .enumerate()
-            .map(|(n, item)| lower(item, &path.index(n), findings))
+            .map(|(n, item)| lower(item, &Step::Index(step, n), findings))
             .collect(),
-        Kind::Map(entries) => lower_map(entries, path, findings),
+        Kind::Map(entries) => lower_map(entries, step, findings),
     }
 }
 
-fn lower_map(entries: &[(Node, Node)], path: &DocumentPath, findings: &mut Findings) -> Value {
+fn lower_map(entries: &[(Node, Node)], step: &Step<'_>, findings: &mut Findings) -> Value {
     let mut map = Map::with_capacity(entries.len());
-    let mut seen: HashMap<String, Span> = HashMap::with_capacity(entries.len());
-    for (key, value) in entries {
+    for (n, (key, value)) in entries.iter().enumerate() {
         let Some(text) = key.key_text() else {
             if key.kind != Kind::Broken {
                 findings
@@ -164,26 +178,34 @@ fn lower_map(entries: &[(Node, Node)], path: &DocumentPath, findings: &mut Findi
                         key.span,
                         format!("{} cannot be a key of a JSON object", describe(key)),
                     )
-                    .path(path.to_string());
+                    .path(step.path().to_string());
             }
             continue;
         };
-        let place = path.key(&text);
+        let here = Step::Key(step, &text);
         if text == "__proto__" {
             findings
                 .error(key.span, "the key `__proto__` would be lost")
-                .path(place.to_string());
+                .path(here.path().to_string());
         }
-        if let Some(first) = seen.insert(text.clone(), key.span) {
+        if map.contains_key(&text) {
+            let same = |other: &&(Node, Node)| other.0.key_text().as_ref() == Some(&text);
+            let first = entries[..n]
+                .iter()
+                .take(if findings.is_full() { 0 } else { n })
+                .find(same)
+                .map_or(key.span, |(first, _)| first.span);
             findings
                 .error(
                     key.span,
                     format!("becomes the same JSON key `{}` as another", crop(&text)),
                 )
                 .label(first, "first defined here")
-                .path(place.to_string());
+                .path(here.path().to_string());
+            continue;
         }
-        map.insert(text, lower(value, &place, findings));
+        let value = lower(value, &here, findings);
+        map.insert(text, value);
     }
     Value::Object(map)
 }
