@@ -362,7 +362,7 @@ pub fn env_text(value: &Value) -> String {
 /// Source: ECMAScript, `Number::toString`, `OrdinaryOwnPropertyKeys`.
 fn json_text(value: &Value) -> String {
     match value {
-        Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), number_text),
+        Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), js_number),
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(json_text).collect();
             format!("[{}]", items.join(","))
@@ -387,7 +387,10 @@ fn array_index(key: &str) -> Option<u32> {
         .filter(|n: &u32| *n < u32::MAX && n.to_string() == key)
 }
 
-fn number_text(n: f64) -> String {
+/// A double as JavaScript prints it.
+///
+/// Source: ECMAScript, `Number::toString`.
+pub fn js_number(n: f64) -> String {
     if n == 0.0 {
         return "0".to_owned();
     }
@@ -434,6 +437,22 @@ mod tests {
 
     fn read(name: &str, value: Value) -> Result<Option<Value>, String> {
         coerce(find(name).unwrap(), &value).map_err(|unfit| unfit.message)
+    }
+
+    #[test]
+    fn numbers_print_as_in_javascript() {
+        for (number, text) in [
+            (10.0, "10"),
+            (-0.0, "0"),
+            (1e21, "1e+21"),
+            (123e18, "123000000000000000000"),
+            (1.5e-7, "1.5e-7"),
+            (0.000_001, "0.000001"),
+            (-2.5, "-2.5"),
+            (5e-324, "5e-324"),
+        ] {
+            assert_eq!(js_number(number), text);
+        }
     }
 
     #[test]

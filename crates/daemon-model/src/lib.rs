@@ -57,7 +57,7 @@ mod report;
 mod spec;
 
 pub use check::{PlanViolation, check_plan};
-pub use coerce::{env_text, is_cron_pattern};
+pub use coerce::{env_text, is_cron_pattern, js_number};
 pub use desired::{Desired, DesiredDaemon, check_together};
 pub use diagnostic::{Diagnostic, Label as SourceLabel, Level, Location, Severity, Span};
 pub use diff::{

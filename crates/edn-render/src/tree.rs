@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use daemon_model::Span;
+use daemon_model::{Span, js_number};
 
 /// A value and where it stands. Values that no text stands for (`--set`) have an empty span at the start.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,62 +142,6 @@ impl Node {
                 }
                 out.push('}');
             }
-        }
-    }
-}
-
-/// A double as JavaScript prints it.
-///
-/// Source: ECMAScript, `Number::toString`.
-pub(crate) fn js_number(number: f64) -> String {
-    if number == 0.0 {
-        return "0".to_owned();
-    }
-    let scientific = format!("{:e}", number.abs());
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits = digits.replace('.', "");
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let sign = if number < 0.0 { "-" } else { "" };
-    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
-    let point = exponent + 1;
-    let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
-    let split = |at: i32| digits.split_at(usize::try_from(at).unwrap_or(0));
-    let body = if count <= point && point <= 21 {
-        format!("{digits}{}", zeros(point - count))
-    } else if 0 < point && point <= 21 {
-        let (whole, rest) = split(point);
-        format!("{whole}.{rest}")
-    } else if -6 < point && point <= 0 {
-        format!("0.{}{digits}", zeros(-point))
-    } else {
-        let (first, rest) = split(1);
-        let dot = if rest.is_empty() { "" } else { "." };
-        format!(
-            "{first}{dot}{rest}e{}{}",
-            if exponent < 0 { "-" } else { "+" },
-            exponent.abs()
-        )
-    };
-    format!("{sign}{body}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_print_as_in_javascript() {
-        for (number, text) in [
-            (10.0, "10"),
-            (-0.0, "0"),
-            (1e21, "1e+21"),
-            (123e18, "123000000000000000000"),
-            (1.5e-7, "1.5e-7"),
-            (0.000_001, "0.000001"),
-            (-2.5, "-2.5"),
-            (5e-324, "5e-324"),
-        ] {
-            assert_eq!(js_number(number), text);
         }
     }
 }
