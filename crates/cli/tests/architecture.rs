@@ -104,7 +104,8 @@ fn each_effect_has_its_room() {
     assert_eq!(mentions("edn-render", &files), names(&["artifact.rs"]));
     assert_eq!(
         mentions("pm2-client", &files),
-        names(&["dump.rs", "proc.rs"])
+        // In the last for the output of a command only.
+        names(&["dump.rs", "proc.rs", "launch.rs"])
     );
 
     let sockets = ["UnixStream", "TcpStream", "UnixListener"];

@@ -2,7 +2,7 @@
 //! the daemon ourselves would not.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -115,6 +115,10 @@ fn run_ping(
         .path
         .canonicalize_utf8()
         .unwrap_or_else(|_| pm2.path.clone());
+    // A file, not a pipe: when the caller is killed, the command must not die of its next line, half-way through.
+    let mut output = tempfile::tempfile().map_err(run_error)?;
+    let stdout = output.try_clone().map_err(run_error)?;
+    let stderr = output.try_clone().map_err(run_error)?;
     let mut child = Command::new(&pm2.path)
         .arg("ping")
         .env_clear()
@@ -123,8 +127,8 @@ fn run_ping(
         .env("_", own_path)
         // It reads nothing; an open file keeps its lock as long as anybody has it open.
         .stdin(lock.map_or_else(Stdio::null, Stdio::from))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(stdout)
+        .stderr(stderr)
         .spawn()
         .map_err(run_error)?;
     let began = Instant::now();
@@ -145,18 +149,14 @@ fn run_ping(
     if status.success() {
         return Ok(());
     }
-    let mut output = String::new();
-    for stream in [
-        child.stdout.take().map(|s| Box::new(s) as Box<dyn Read>),
-        child.stderr.take().map(|s| Box::new(s) as Box<dyn Read>),
-    ] {
-        // Only for the message: what cannot be read is left out. The daemon holds no end of these pipes when
-        // the command failed.
-        let _ = stream.map(|stream| stream.take(4096).read_to_string(&mut output));
-    }
+    let mut text = String::new();
+    // Only for the message: what cannot be read is left out.
+    let _ = output
+        .rewind()
+        .and_then(|()| output.take(4096).read_to_string(&mut text));
     Err(LaunchError::Failed {
         path: pm2.path.clone(),
         status,
-        output: output.trim().to_owned(),
+        output: text.trim().to_owned(),
     })
 }
