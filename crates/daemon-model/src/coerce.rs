@@ -249,9 +249,15 @@ fn exit_codes(value: &Value) -> Option<Value> {
 /// refused by PM2's command line, and would end the PM2 daemon if it got that far.
 ///
 /// Source: `croner` 4.1.97, the parser that PM2 7.0.4 uses, tried with patterns of each form; it knows no
-/// nicknames such as `@daily`, and `L` only as the whole field of the day of the month.
+/// nicknames such as `@daily`, and `L` only as the whole field of the day of the month. A list takes plain values
+/// only. Steps from a value begin at that place of its array, without regard to where the field begins to count:
+/// from the 31st day there is no place left, and it searches for a day for ever.
 #[must_use]
 pub fn is_cron_pattern(text: &str) -> bool {
+    // What counts as white space differs outside of ASCII.
+    if !text.is_ascii() {
+        return false;
+    }
     let fields: Vec<&str> = text.split_whitespace().collect();
     let optional_seconds = match fields.len() {
         5 => 1,
@@ -262,7 +268,12 @@ pub fn is_cron_pattern(text: &str) -> bool {
         .iter()
         .zip(&CRON_FIELDS[optional_seconds..])
         .all(|(text, field)| {
-            (field.last_day && *text == "L") || text.split(',').all(|part| cron_part(part, field))
+            let is_list = text.contains(',');
+            // Only the first `?` of a field is replaced by the time now.
+            (field.last_day && *text == "L")
+                || text.matches('?').count() < 2
+                    && !(is_list && text.contains(['-', '/']))
+                    && text.split(',').all(|part| cron_part(part, field))
         })
 }
 
@@ -334,7 +345,9 @@ fn cron_part(part: &str, field: &CronField) -> bool {
     };
     match base.split_once('-') {
         Some((from, to)) => matches!((value(from), value(to)), (Some(a), Some(b)) if a <= b),
-        None => base == "*" || (base == "?" && step.is_none()) || value(base).is_some(),
+        None if base == "*" => true,
+        None if base == "?" => step.is_none(),
+        None => value(base).is_some_and(|from| step.is_none() || from < field.most_steps),
     }
 }
 
@@ -538,6 +551,13 @@ mod tests {
             ("cron_restart", json!("* * * *")),
             ("cron_restart", json!("@daily")),
             ("cron_restart", json!("5-1 * * * *")),
+            ("cron_restart", json!("1-5,8 0 1 JAN-MAR 1")),
+            ("cron_restart", json!("0 9,12-15 * * *")),
+            ("cron_restart", json!("*/5,1 * * * *")),
+            ("cron_restart", json!("0 0 31/2 * *")),
+            ("cron_restart", json!("0 0 1 DEC/1 *")),
+            ("cron_restart", json!("?,? * * * *")),
+            ("cron_restart", json!("0\u{a0}0 * * * *")),
             ("cron_restart", json!("+1 * * * *")),
             ("cron_restart", json!("0 0 L,1 * *")),
         ] {
@@ -547,7 +567,7 @@ mod tests {
             "*/5 * * * *",
             "0 0 * * SUN",
             "0 30 4 L * ?",
-            "1-5,8 0 1 JAN-MAR 1",
+            "1,8 0-4/2 1 JAN-MAR 1",
             "1/5 */24 * * 7",
         ] {
             assert!(read("cron_restart", json!(pattern)).is_ok(), "{pattern}");

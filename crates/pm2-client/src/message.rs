@@ -5,6 +5,8 @@
 //! Source: PM2 7.0.4, `lib/God.js`, `lib/God/ForkMode.js`, `lib/God/Methods.js`, `lib/Utility.js`,
 //! `lib/Worker.js`, `lib/Watcher.js`; measured where `lib` leaves it open.
 
+mod watch;
+
 use daemon_model::attribute::FATAL_KEYS;
 use serde_json::{Map, Value};
 
@@ -62,6 +64,10 @@ enum Rule {
     BoolOrText,
     BoolTextOrTexts,
     Cron,
+    Variable,
+    Watched,
+    Patterns,
+    WatchOptions,
 }
 
 impl Rule {
@@ -80,7 +86,16 @@ impl Rule {
             Self::Map => "an object",
             Self::BoolOrText => "true, false or a string",
             Self::BoolTextOrTexts => "true, false, a string or an array of strings",
-            Self::Cron => "a cron pattern of five or six fields",
+            Self::Cron => {
+                "a cron pattern of five or six fields, each a list of plain values or one range"
+            }
+            Self::Variable => "a name that is not one of PM2's own",
+            Self::Watched => "true, false, or paths of at most 4096 bytes",
+            Self::Patterns => "patterns of at most 4096 bytes",
+            Self::WatchOptions => {
+                "an object whose `cwd` is a string, whose `ignored` holds patterns and whose `awaitWriteFinish` is \
+                 true, false or an object"
+            }
         }
     }
 
@@ -110,6 +125,10 @@ impl Rule {
             Self::BoolOrText => value.is_boolean() || value.is_string(),
             Self::BoolTextOrTexts => value.is_boolean() || value.is_string() || texts(value),
             Self::Cron => value.as_str().is_some_and(daemon_model::is_cron_pattern),
+            Self::Variable => value.as_str().is_some_and(is_free_name),
+            Self::Watched => value.is_boolean() || watch::are_patterns(value),
+            Self::Patterns => watch::are_patterns(value),
+            Self::WatchOptions => value.as_object().is_some_and(watch::options_survive),
         }
     }
 }
@@ -125,7 +144,7 @@ const REQUIRED: &[(&str, Rule)] = &[
     ("pm_pid_path", Rule::Absolute),
     ("exec_mode", Rule::Mode),
     ("exec_interpreter", Rule::FullText),
-    ("instance_var", Rule::FullText),
+    ("instance_var", Rule::Variable),
     ("autostart", Rule::Bool),
     ("autorestart", Rule::Bool),
     ("treekill", Rule::Bool),
@@ -151,13 +170,13 @@ const OPTIONAL: &[(&str, Rule)] = &[
     ("port", Rule::Number),
     ("stop_exit_codes", Rule::Codes),
     ("cron_restart", Rule::Cron),
-    ("watch", Rule::BoolTextOrTexts),
+    ("watch", Rule::Watched),
     ("filter_env", Rule::BoolTextOrTexts),
-    ("ignore_watch", Rule::TextOrTexts),
-    ("watch_options", Rule::Map),
+    ("ignore_watch", Rule::Patterns),
+    ("watch_options", Rule::WatchOptions),
     ("io", Rule::Map),
     ("pmx", Rule::BoolOrText),
-    ("increment_var", Rule::FullText),
+    ("increment_var", Rule::Variable),
     ("log_type", Rule::Text),
     ("log_date_format", Rule::Text),
     ("merge_logs", Rule::Bool),
@@ -267,6 +286,13 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
     for (key, rule) in REQUIRED {
         let value = map.get(*key).ok_or(InvalidMessage::Missing(key))?;
         check_value(key, value, *rule)?;
+        // An app may well be named `null`, but a merge would take its name away.
+        if removes && means_null(value) {
+            return Err(InvalidMessage::Unfit {
+                key: (*key).to_owned(),
+                expected: "something else than the text `null`, which removes it",
+            });
+        }
     }
     for (key, rule) in OPTIONAL {
         match map.get(*key) {
@@ -308,6 +334,19 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
         }
     }
     Ok(())
+}
+
+/// What PM2 takes for the text `null` when it merges: it compares loosely, and a list of one such text equals it.
+fn means_null(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.len() == 1 && means_null(&items[0]),
+        value => value == "null",
+    }
+}
+
+/// PM2 writes a number under this name over what its record has there, and then takes that for what it was.
+fn is_free_name(name: &str) -> bool {
+    !name.is_empty() && !daemon_model::attribute::is_record_key(name) && !FATAL_KEYS.contains(&name)
 }
 
 fn check_value(key: &str, value: &Value, rule: Rule) -> Result<(), InvalidMessage> {
@@ -409,7 +448,14 @@ mod tests {
             ("kill_timeout", json!("soon")),
             ("max_restarts", json!(-1)),
             ("uid", json!("root")),
+            ("cron_restart", json!("0 9,12-15 * * *")),
             ("watch_options", json!("x")),
+            ("watch_options", json!({ "cwd": 5 })),
+            ("watch_options", json!({ "ignored": "" })),
+            ("watch_options", json!({ "awaitWriteFinish": 5 })),
+            ("ignore_watch", json!(["x".repeat(4097)])),
+            ("instance_var", json!("pm_pid_path")),
+            ("increment_var", json!("pm_pid_path")),
             ("pm_id", json!(0)),
             ("name", json!("")),
         ] {
@@ -418,7 +464,13 @@ mod tests {
                 "{key}: {value}"
             );
         }
-        assert!(CurrentConf::new(with("env", json!({}))).is_err());
+        for (key, value) in [
+            ("env", json!({})),
+            ("name", json!("null")),
+            ("node_args", json!(["null"])),
+        ] {
+            assert!(CurrentConf::new(with(key, value)).is_err(), "{key}");
+        }
         let stays = CurrentConf::new(with("autostart", json!(false))).unwrap();
         assert_eq!(
             stays.check_reload(),
