@@ -62,7 +62,7 @@ impl Kind {
             }
             Self::Instances => "an integer or \"max\"",
             Self::ExecMode => "\"fork\" or \"cluster\"",
-            Self::Cron => "a cron pattern as a string, or 0",
+            Self::Cron => "a cron pattern as a string (in each field, values or one range), or 0",
             Self::ExitCodes => "an exit code or a vector of exit codes",
             Self::Account => "a name or a numeric id",
             Self::Env => "a map of environment variables",
