@@ -260,6 +260,13 @@ impl Launch {
                 conf.insert(key.clone(), json!("null"));
             }
         }
+        // What PM2 found below the process when it last ended it. Where it does not look anew (`treekill` off), it would
+        // wait for these, not for the process, and kill whatever has their numbers by then.
+        //
+        // Source: PM2 7.0.4, `lib/God/Methods.js` (`killProcess`, `processIsDead`); measured.
+        if current.pm2_env.contains_key("_tree_pids") {
+            conf.insert("_tree_pids".into(), json!("null"));
+        }
         conf.insert("env".into(), Value::Object(env));
         Ok(CurrentConf::new(conf)?)
     }

@@ -449,6 +449,30 @@ fn try_hostile(bench: &mut Bench, mut base: Map<String, Value>, changes: &[(&str
     assert_eq!(daemon, after, "{changes:?}: PM2 died");
 }
 
+/// PM2 keeps the pids that it found when it last ended the process with all below it.
+#[test]
+fn a_process_has_ended_when_a_restart_is_done_also_after_treekill_was_switched_off() {
+    let bench = &mut Bench::real();
+    let app = |tree: bool| {
+        let script = "trap 'sleep 0.5; exit 0' INT; : > ready; while :; do sleep 0.05; done";
+        json!({ "name": "s", "script": "/bin/sh", "args": ["-c", script],
+            "kill_timeout": 20_000, "kill_retry_time": 10, "treekill": tree })
+    };
+    let ready = bench.world.root.join("ready");
+    let id = bench.start(&app(true), 1)[0];
+    for tree in [true, false, false] {
+        pm2_testbed::wait_for(|| ready.exists());
+        std::fs::remove_file(&ready).unwrap();
+        let old = bench.get(id).pid.unwrap();
+        bench.restart(id, &app(tree)).unwrap();
+        assert!(!pm2_testbed::is_alive(old), "treekill {tree}");
+    }
+    pm2_testbed::wait_for(|| ready.exists());
+    let last = bench.get(id).pid.unwrap();
+    bench.world.adapter.delete(id).unwrap();
+    assert!(!pm2_testbed::is_alive(last));
+}
+
 #[test]
 fn a_pm2_that_does_not_run_is_told_apart_from_one_that_does_not_answer() {
     let bed = Testbed::home_only();
