@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use daemon_model::{DaemonId, HeldRemoval, removal_code};
+use daemon_model::{DaemonId, HeldRemoval, is_mass_removal, removal_code};
 use edn_render::artifact::{self, ArtifactError, Outcome};
 
 use crate::config::Config;
@@ -105,8 +105,7 @@ pub fn guard(
     confirmed: Option<&str>,
 ) -> Result<Option<HeldRemoval>, ArtifactError> {
     let all = artifact::list(&config.layout)?.len();
-    let too_much = (orphaned.len() > 1 && orphaned.len() * 4 > all)
-        || (!orphaned.is_empty() && definitions.daemons.is_empty());
+    let too_much = is_mass_removal(orphaned.len(), all, definitions.daemons.len());
     let code = removal_code(config.root(), orphaned);
     Ok((too_much && confirmed != Some(&code)).then(|| HeldRemoval {
         daemons: orphaned.to_vec(),

@@ -69,8 +69,8 @@ pub use id::{DaemonId, InvalidId};
 pub use label::{Label, SpecDigest};
 pub use layout::{DEFINITION_FILE, DefinitionPath, Layout};
 pub use plan::{
-    Action, AppState, Condition, HeldRemoval, OnRemove, Plan, Policy, Reason, Step, Target, plan,
-    removal_code, workspace_code,
+    Action, AppState, Condition, HeldRemoval, OnRemove, Plan, Policy, Reason, Step, Target,
+    is_mass_removal, plan, removal_code, workspace_code,
 };
 pub use process::{Observed, ObservedProcess, Orphan, ProcessStatus};
 pub use report::{ApplyReport, Outcome, StepReport};

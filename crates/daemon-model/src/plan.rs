@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::diff::{Change, Surroundings};
 use crate::{AppPolicy, AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess, Orphan};
 
-pub use removal::{removal_code, workspace_code};
+pub use removal::{is_mass_removal, removal_code, workspace_code};
 
 /// What to do with what has lost its definition.
 #[derive(

@@ -218,20 +218,23 @@ fn keep_last_good(
 ) {
     let want = app.instances().on(world.policy.cpus);
     let have = count(processes);
-    if have < want && strangers.is_empty() {
-        let reason = if have == 0 {
-            Reason::New
-        } else {
-            Reason::TooFew { have, want }
-        };
-        steps.push((
-            Action::Start {
-                spec: Box::new(app.clone()),
-                count: want - have,
-            },
-            vec![Reason::LastGood, reason],
-        ));
+    if strangers.is_empty()
+        && let Some((action, reason)) = start_missing(app, have, want)
+    {
+        steps.push((action, vec![Reason::LastGood, reason]));
     }
+}
+
+/// The start of the processes that an app lacks.
+fn start_missing(app: &AppSpec, have: u32, want: u32) -> Option<(Action, Reason)> {
+    let count = want.checked_sub(have).filter(|count| *count > 0)?;
+    let reason = if have == 0 {
+        Reason::New
+    } else {
+        Reason::TooFew { have, want }
+    };
+    let spec = Box::new(app.clone());
+    Some((Action::Start { spec, count }, reason))
 }
 
 fn plan_app(
@@ -282,19 +285,8 @@ fn plan_app(
             reasons,
         ));
     }
-    if have < want {
-        let reason = if have == 0 {
-            Reason::New
-        } else {
-            Reason::TooFew { have, want }
-        };
-        steps.push((
-            Action::Start {
-                spec: Box::new(app.clone()),
-                count: want - have,
-            },
-            vec![reason],
-        ));
+    if let Some((action, reason)) = start_missing(app, have, want) {
+        steps.push((action, vec![reason]));
     }
     if !steps.is_empty() {
         Condition::Pending

@@ -64,7 +64,8 @@ pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
         .filter(|one| one.protected && one.action.is_some())
         .map(|one| one.daemon)
         .collect();
-    if is_too_much(losing.len(), world) {
+    let defined = world.desired.daemons.len();
+    if is_mass_removal(losing.len(), world.managed.len(), defined) {
         held.extend(losing);
     }
     let code = removal_code(&world.policy.workspace, held.iter().copied());
@@ -138,10 +139,11 @@ fn unwanted<'a>(world: &World<'a>) -> Vec<Unwanted<'a>> {
         .collect()
 }
 
-/// More than max(1, 25 %) of the managed daemons, or anything when there is no definition at all.
-fn is_too_much(losing: usize, world: &World<'_>) -> bool {
-    let many = losing > 1 && losing * 4 > world.managed.len();
-    many || (losing > 0 && world.desired.daemons.is_empty())
+/// Whether the removal of `losing` out of `managed` daemons is too much at once, where `defined` have a definition:
+/// more than max(1, 25 %) of them, or anything when there is no definition at all.
+#[must_use]
+pub fn is_mass_removal(losing: usize, managed: usize, defined: usize) -> bool {
+    (losing > 1 && losing * 4 > managed) || (losing > 0 && defined == 0)
 }
 
 fn removal(
