@@ -177,11 +177,7 @@ fn two_apps_of_one_daemon_change_apart() {
 #[test]
 fn a_stranger_is_left_alone() {
     let env = Env::new();
-    let started = env
-        .bed
-        .cli(&["start", "/bin/sleep", "--name", "stranger", "--", "5000"]);
-    assert!(started.status.success());
-    let stranger = env.pid("stranger");
+    let stranger = env.start_by_hand("stranger", 5000);
     for n in 0..4 {
         env.define(&format!("d{n}"), &sleeper(&format!("mine{n}"), 1000));
     }
@@ -196,11 +192,7 @@ fn a_stranger_is_left_alone() {
 #[test]
 fn a_process_of_a_declared_name_is_taken_over_and_never_duplicated() {
     let env = Env::new();
-    let started = env
-        .bed
-        .cli(&["start", "/bin/sleep", "--name", "app", "--", "5000"]);
-    assert!(started.status.success());
-    let by_hand = env.pid("app");
+    let by_hand = env.start_by_hand("app", 5000);
     env.define("a", &sleeper("app", 1000));
     let refused = env.expect(3, &["sync", "--adopt", "never"]);
     assert!(
@@ -674,11 +666,7 @@ fn what_lives_on_when_pm2_is_killed_is_ended_before_it_starts_again() {
     }
     assert_eq!(env.list().len(), 2);
     // One that is not fully ours is left alone.
-    let stranger = env
-        .bed
-        .cli(&["start", "/bin/sleep", "--name", "theirs", "--", "3000"]);
-    assert!(stranger.status.success());
-    let theirs = env.pid("theirs");
+    let theirs = env.start_by_hand("theirs", 3000);
     env.bed.kill_daemon();
     env.sync();
     assert!(is_alive(theirs));
@@ -1245,11 +1233,7 @@ fn watch_tells_strays_and_keeps_strings_to_itself() {
 #[test]
 fn a_watch_killed_at_any_moment_leaves_nothing_behind() {
     let env = Env::new();
-    let stranger = env
-        .bed
-        .cli(&["start", "/bin/sleep", "--name", "stranger", "--", "5000"]);
-    assert!(stranger.status.success());
-    let stranger = env.pid("stranger");
+    let stranger = env.start_by_hand("stranger", 5000);
     for n in 0..6 {
         env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
     }

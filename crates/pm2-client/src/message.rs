@@ -198,7 +198,7 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 /// Pids that PM2 kills, whatever they are by now. Only that it forgets them may be asked for.
-const TREE: &str = "_tree_pids";
+pub(crate) const TREE_PIDS: &str = "_tree_pids";
 
 impl Prepare {
     /// Checks a whole app.
@@ -306,7 +306,7 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
     }
     for (key, value) in map {
         let is_removal = removes && value == "null";
-        if FORBIDDEN.contains(&key.as_str()) || key == TREE && !is_removal {
+        if FORBIDDEN.contains(&key.as_str()) || key == TREE_PIDS && !is_removal {
             return Err(InvalidMessage::Unfit {
                 key: key.clone(),
                 expected: "left to PM2",
@@ -472,12 +472,12 @@ mod tests {
             ("env", json!({})),
             ("name", json!("null")),
             ("node_args", json!(["null"])),
-            (TREE, json!([1])),
+            (TREE_PIDS, json!([1])),
         ] {
             assert!(CurrentConf::new(with(key, value)).is_err(), "{key}");
         }
-        assert!(CurrentConf::new(with(TREE, json!("null"))).is_ok());
-        assert!(Prepare::new(with(TREE, json!("null"))).is_err());
+        assert!(CurrentConf::new(with(TREE_PIDS, json!("null"))).is_ok());
+        assert!(Prepare::new(with(TREE_PIDS, json!("null"))).is_err());
         let stays = CurrentConf::new(with("autostart", json!(false))).unwrap();
         assert_eq!(
             stays.check_reload(),

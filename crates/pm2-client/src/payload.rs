@@ -12,7 +12,7 @@ use daemon_model::{AppSpec, ExecMode, attribute, default_interpreters, env_text,
 use serde_json::{Map, Value, json};
 
 use crate::host::{FileKind, Host};
-use crate::message::{CurrentConf, InvalidMessage, Prepare};
+use crate::message::{CurrentConf, InvalidMessage, Prepare, TREE_PIDS};
 use crate::record::ProcessRecord;
 
 /// The key of PM2's record that holds the label.
@@ -264,8 +264,8 @@ impl Launch {
         // wait for these, not for the process, and kill whatever has their numbers by then.
         //
         // Source: PM2 7.0.4, `lib/God/Methods.js` (`killProcess`, `processIsDead`); measured.
-        if current.pm2_env.contains_key("_tree_pids") {
-            conf.insert("_tree_pids".into(), json!("null"));
+        if current.pm2_env.contains_key(TREE_PIDS) {
+            conf.insert(TREE_PIDS.into(), json!("null"));
         }
         conf.insert("env".into(), Value::Object(env));
         Ok(CurrentConf::new(conf)?)

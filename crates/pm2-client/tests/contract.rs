@@ -12,8 +12,8 @@ use camino::Utf8PathBuf;
 use common::{Machine, World};
 use daemon_model::{AppSpec, env_text};
 use pm2_client::{
-    AdapterError, CurrentConf, Deadlines, Launch, MemoryAdapter, PmId, Prepare, ProcessRecord,
-    SocketAdapter, Status,
+    AdapterError, CurrentConf, Deadlines, Launch, LiveProcess, MemoryAdapter, PmId, Prepare,
+    ProcessRecord, SocketAdapter, Status,
 };
 use pm2_testbed::{Testbed, wait_for};
 use serde_json::{Map, Value, json};
@@ -84,6 +84,11 @@ impl Bench {
     fn get(&mut self, id: PmId) -> ProcessRecord {
         let list = self.world.list();
         list.into_iter().find(|record| record.pm_id == id).unwrap()
+    }
+
+    fn live(&mut self, record: &ProcessRecord) -> LiveProcess {
+        let pid = record.pid.unwrap();
+        self.world.adapter.inspect(pid).unwrap().unwrap()
     }
 
     fn restart(&mut self, id: PmId, app: &Value) -> Result<(), AdapterError> {
@@ -196,12 +201,7 @@ fn an_environment_is_replaced_as_a_whole(bench: &mut Bench) {
     bench.restart(id, &sleeper()).unwrap();
     let after = bench.get(id);
     assert!(after.pm2_env["env"].get("A").is_none() && !after.pm2_env.contains_key("A"));
-    let live = bench
-        .world
-        .adapter
-        .inspect(after.pid.unwrap())
-        .unwrap()
-        .unwrap();
+    let live = bench.live(&after);
     assert!(!live.environ.unwrap().contains_key("A"));
 }
 
@@ -268,12 +268,7 @@ fn variables_go_over_the_record(bench: &mut Bench) {
     let record = bench.get(id);
     assert_eq!(record.pm2_env["NUMBER"], 1);
     assert_eq!(record.pm2_env["MAP"], "{\"a\":1}");
-    let live = bench
-        .world
-        .adapter
-        .inspect(record.pid.unwrap())
-        .unwrap()
-        .unwrap();
+    let live = bench.live(&record);
     let environ = live.environ.unwrap();
     assert_eq!((&environ["NUMBER"][..], &environ["YES"][..]), ("1", "true"));
     assert!(
@@ -312,12 +307,7 @@ fn the_live_process_is_what_was_asked_for(bench: &mut Bench) {
     std::fs::create_dir_all(&dir).unwrap();
     let id = bench.start(&with(json!({ "cwd": "sub", "env": { "A": "1" } })), 1)[0];
     let record = bench.get(id);
-    let live = bench
-        .world
-        .adapter
-        .inspect(record.pid.unwrap())
-        .unwrap()
-        .unwrap();
+    let live = bench.live(&record);
     assert_eq!(live.cwd.unwrap(), dir);
     assert_eq!(live.command_line, ["/bin/sleep", "1000"]);
     assert_eq!(live.environ.unwrap()["A"], "1");
@@ -333,12 +323,7 @@ fn a_cluster_worker_carries_its_record(bench: &mut Bench) {
     let ids = bench.start(&app, 2);
     assert_eq!(ids.len(), 2);
     let record = bench.get(ids[0]);
-    let live = bench
-        .world
-        .adapter
-        .inspect(record.pid.unwrap())
-        .unwrap()
-        .unwrap();
+    let live = bench.live(&record);
     let worker: Map<String, Value> =
         serde_json::from_str(&live.environ.unwrap()["pm2_env"]).unwrap();
     assert_eq!(env_text(&worker["A"]), "1");

@@ -14,6 +14,7 @@
 mod apps;
 #[path = "differential/cases.rs"]
 mod cases;
+mod common;
 #[path = "differential/refused.rs"]
 mod refused;
 #[path = "differential/shell.rs"]

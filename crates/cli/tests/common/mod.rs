@@ -136,6 +136,17 @@ impl Env {
         list
     }
 
+    /// Starts a sleep of these seconds with PM2's own command line; its pid.
+    #[track_caller]
+    pub fn start_by_hand(&self, name: &str, seconds: u32) -> u32 {
+        let seconds = seconds.to_string();
+        let started = self
+            .bed
+            .cli(&["start", "/bin/sleep", "--name", name, "--", &seconds]);
+        assert!(started.status.success(), "{started:?}");
+        self.pid(name)
+    }
+
     /// The pid of the only process of a name.
     #[track_caller]
     pub fn pid(&self, name: &str) -> u32 {

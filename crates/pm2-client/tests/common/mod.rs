@@ -27,14 +27,7 @@ pub struct Machine {
 
 impl Host for Machine {
     fn file_kind(&self, path: &Utf8Path) -> FileKind {
-        match std::fs::metadata(path) {
-            Err(_) => FileKind::Missing,
-            Ok(metadata) if metadata.is_dir() => FileKind::Directory,
-            Ok(_) => match std::fs::read(path) {
-                Ok(bytes) if bytes.iter().take(512).any(|byte| *byte == 0) => FileKind::Binary,
-                _ => FileKind::Text,
-            },
-        }
+        file_kind(path)
     }
 
     fn find_command(&self, name: &str) -> Option<Utf8PathBuf> {
@@ -77,6 +70,18 @@ impl Host for Machine {
 
     fn make_log_dir(&self, dir: &Utf8Path) -> std::io::Result<()> {
         std::fs::create_dir_all(dir)
+    }
+}
+
+/// What really lies at `path`.
+pub fn file_kind(path: &Utf8Path) -> FileKind {
+    match std::fs::metadata(path) {
+        Err(_) => FileKind::Missing,
+        Ok(metadata) if metadata.is_dir() => FileKind::Directory,
+        Ok(_) => match std::fs::read(path) {
+            Ok(bytes) if bytes.iter().take(512).any(|byte| *byte == 0) => FileKind::Binary,
+            _ => FileKind::Text,
+        },
     }
 }
 

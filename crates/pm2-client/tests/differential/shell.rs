@@ -175,14 +175,7 @@ struct Machine<'a> {
 
 impl Host for Machine<'_> {
     fn file_kind(&self, path: &Utf8Path) -> FileKind {
-        match std::fs::metadata(path) {
-            Err(_) => FileKind::Missing,
-            Ok(metadata) if metadata.is_dir() => FileKind::Directory,
-            Ok(_) => match std::fs::read(path) {
-                Ok(bytes) if bytes.iter().take(512).any(|byte| *byte == 0) => FileKind::Binary,
-                _ => FileKind::Text,
-            },
-        }
+        crate::common::file_kind(path)
     }
 
     fn find_command(&self, name: &str) -> Option<Utf8PathBuf> {
