@@ -351,7 +351,7 @@ impl<'a> Engine<'a> {
     ) -> Result<SyncReport, PassError> {
         let flag = self.stop.clone();
         let stop = move || flag.is_set();
-        let lock = Lock::take(
+        let mut lock = Lock::take(
             &self.config.pm2_home,
             "pm2-sync watch",
             self.options.lock_timeout,
@@ -368,6 +368,8 @@ impl<'a> Engine<'a> {
             stale: known.map(|_| self.changed.clone()),
             defer_removal: !self.schedule.removal_is_due(Instant::now()),
             removal_delay: Duration::ZERO,
+            // It looks again all the time.
+            settle: false,
             ..self.options.clone()
         };
         self.connect()?;
@@ -375,7 +377,7 @@ impl<'a> Engine<'a> {
             self.config,
             &options,
             definitions,
-            &lock,
+            &mut lock,
             &mut self.adapter,
             &stop,
             &mut |event| observer(EngineEvent::Pass(event)),

@@ -18,12 +18,17 @@ pub struct Holder {
     pub command: String,
     /// Since when, as a local time of day with date.
     pub since: String,
+    /// Whether PM2 has been changed since its dump was last written. It outlives the holder: one that is killed leaves
+    /// it to the next.
+    #[serde(default)]
+    pub unsaved: bool,
 }
 
 /// The lock, until dropped. The kernel gives it back when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    holder: Holder,
 }
 
 /// Why the lock could not be had.
@@ -119,9 +124,29 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut lock = Self { file };
-        lock.describe(command);
+        let holder = Holder {
+            pid: std::process::id(),
+            command: command.to_owned(),
+            since: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            unsaved: read_holder(&mut file).is_some_and(|last| last.unsaved),
+        };
+        let mut lock = Self { file, holder };
+        lock.describe();
         Ok(lock)
+    }
+
+    /// Whether PM2 has been changed since its dump was last written.
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        self.holder.unsaved
+    }
+
+    /// Notes whether PM2's dump has yet to be written.
+    pub(crate) fn set_unsaved(&mut self, unsaved: bool) {
+        if self.holder.unsaved != unsaved {
+            self.holder.unsaved = unsaved;
+            self.describe();
+        }
     }
 
     /// Another handle of the same lock: whoever has it open holds the lock, too.
@@ -130,14 +155,10 @@ impl Lock {
         self.file.try_clone().ok().map(OwnedFd::from)
     }
 
-    /// Writes down who holds the lock. Only for messages, so a failure does not matter.
-    fn describe(&mut self, command: &str) {
-        let holder = Holder {
-            pid: std::process::id(),
-            command: command.to_owned(),
-            since: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        };
-        let _ = serde_json::to_vec(&holder).map(|text| {
+    /// Writes down who holds the lock. A failure does not matter: a message says less, or the dump is written once more
+    /// by the next change.
+    fn describe(&mut self) {
+        let _ = serde_json::to_vec(&self.holder).map(|text| {
             self.file.set_len(0)?;
             self.file.rewind()?;
             self.file.write_all(&text)

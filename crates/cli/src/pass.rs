@@ -1,28 +1,36 @@
 //! One pass: scan, render, observe, plan, apply, verify, save. `plan` is a pass minus apply, so a dry run
 //! cannot drift from the real thing.
 
+mod carry;
+mod choose;
+mod pm2;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use camino::Utf8PathBuf;
 use daemon_model::{
-    Action, AppPolicy, ApplyReport, DaemonId, Label, Observed, ObservedProcess, Plan, Policy,
-    Reason, Step, plan,
+    Action, AppPolicy, ApplyReport, DaemonId, Observed, ObservedProcess, Plan, Policy, Reason,
+    Step, plan,
 };
 use edn_render::artifact::{self, ArtifactError};
 use pm2_client::{
-    AdapterError, ApplyContext, Deadlines, DumpError, LaunchError, Pm2Command, ProcessAdapter,
-    ProcessRecord, Progress, SocketAdapter, StepError, apply, ensure_running, label_of, observe,
-    orphans, save,
+    AdapterError, DumpError, LaunchError, ProcessAdapter, Progress, StepError, orphans,
 };
 
 use crate::artifacts::{self, ArtifactReport};
 use crate::config::Config;
 use crate::definitions::{Definitions, DefinitionsError, last_good};
-use crate::environment::Machine;
 use crate::lock::{Holder, Lock, LockError};
+
+pub use choose::select;
+pub use pm2::connect;
+pub(crate) use pm2::{borrow, connect_or_start};
+
+use carry::{Carried, Carrier};
+use choose::resolve_ids;
+use pm2::{observe_all, start_pm2};
 
 /// Why a pass ended before it could do its work.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +102,9 @@ pub struct PassOptions {
     pub lock_timeout: Duration,
     /// How long after the first look a second one must agree before anything is removed.
     pub removal_delay: Duration,
+    /// Whether to wait for what PM2 is stopping at this moment, as it does after a sync that was killed, and then to
+    /// look again.
+    pub settle: bool,
 }
 
 impl Default for PassOptions {
@@ -111,6 +122,7 @@ impl Default for PassOptions {
             save: true,
             lock_timeout: Duration::from_secs(60),
             removal_delay: Duration::from_millis(100),
+            settle: true,
         }
     }
 }
@@ -127,6 +139,8 @@ pub enum PassEvent<'a> {
     Planned(&'a Plan, &'a Definitions),
     /// A step begins or ends.
     Step(Progress<'a>),
+    /// All else is done; what PM2 is stopping at this moment is waited for.
+    Settling(&'a Plan),
 }
 
 /// What was found: definitions, processes, and the plan between them.
@@ -161,18 +175,6 @@ pub struct SyncReport {
     pub save_error: Option<DumpError>,
     /// How long it took.
     pub took: Duration,
-}
-
-/// A connection to PM2, if it runs.
-///
-/// # Errors
-/// [`AdapterError`] when it runs but does not answer.
-pub fn connect(config: &Config) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
-    match SocketAdapter::connect(&config.pm2_home, Deadlines::default()) {
-        Ok(adapter) => Ok(Some(Box::new(adapter))),
-        Err(AdapterError::NotRunning { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Looks at definitions and PM2 and works out the plan. Touches nothing.
@@ -210,7 +212,7 @@ pub fn sync(
     should_stop: &(dyn Fn() -> bool + Sync),
     observer: &mut dyn FnMut(PassEvent<'_>),
 ) -> Result<SyncReport, PassError> {
-    let lock = Lock::take(
+    let mut lock = Lock::take(
         &config.pm2_home,
         "pm2-sync sync",
         options.lock_timeout,
@@ -222,7 +224,7 @@ pub fn sync(
         config,
         options,
         definitions,
-        &lock,
+        &mut lock,
         &mut connect(config)?,
         should_stop,
         observer,
@@ -237,7 +239,7 @@ pub fn sync_locked(
     config: &Config,
     options: &PassOptions,
     definitions: Arc<Definitions>,
-    lock: &Lock,
+    lock: &mut Lock,
     adapter: &mut Option<Box<dyn ProcessAdapter>>,
     should_stop: &(dyn Fn() -> bool + Sync),
     observer: &mut dyn FnMut(PassEvent<'_>),
@@ -269,56 +271,21 @@ pub fn sync_locked(
         observer(PassEvent::Pm2Started);
     }
     observer(PassEvent::Planned(&plan, &definitions));
-    let mut applied = ApplyReport { steps: Vec::new() };
-    let mut after = plan.clone();
-    let mut save_error = None;
-    if let Some(adapter) = borrow(adapter)
-        && !plan.steps.is_empty()
-    {
-        let around = config.surroundings();
-        let machine = Machine::new(config.environment.base_env(&around), config.pm2.as_deref());
-        let context = ApplyContext {
-            workspace: config.root(),
-            around: &around,
-            host: &machine,
-            jobs: options.jobs,
-            should_stop,
-        };
-        // What ends this very process comes when all else is done and saved.
-        let own = config.own_pm_id();
-        let (last, first): (Vec<Step>, Vec<Step>) =
-            plan.steps.iter().cloned().partition(|step| step.ends(own));
-        let mut run = |steps: Vec<Step>, adapter: &mut dyn ProcessAdapter| {
-            let part = Plan {
-                steps,
-                ..Plan::default()
-            };
-            apply(&part, adapter, &context, &mut |progress| {
-                observer(PassEvent::Step(progress));
-            })
-        };
-        applied = run(first, adapter);
-        let mut records = adapter.list()?;
-        if applied.changed_anything() && options.save {
-            save_error = save_dump(config, &definitions, &records).err();
-        }
-        if !last.is_empty() {
-            applied.steps.extend(run(last, adapter).steps);
-            records = adapter.list()?;
-        }
-        // The removal was confirmed for this pass only; the second look needs no confirmation.
-        let unconfirmed = PassOptions {
-            confirm: None,
-            ..options.clone()
-        };
-        after = make_plan(
-            config,
-            &unconfirmed,
-            &definitions,
-            &observe_records(&records),
-            only.clone(),
-        )?;
-    }
+    let carrier = Carrier {
+        config,
+        options,
+        definitions: &definitions,
+        only: only.as_ref(),
+        should_stop,
+    };
+    let Carried {
+        applied,
+        after,
+        save_error,
+    } = match borrow(adapter) {
+        Some(adapter) => carrier.carry_out(&plan, adapter, lock, observer)?,
+        None => Carried::nothing(&plan),
+    };
     remove_orphans(
         config,
         options,
@@ -337,16 +304,6 @@ pub fn sync_locked(
         save_error,
         took: began.elapsed(),
     })
-}
-
-/// A connection as a pass uses it.
-pub(crate) fn borrow(
-    adapter: &mut Option<Box<dyn ProcessAdapter>>,
-) -> Option<&mut dyn ProcessAdapter> {
-    match adapter {
-        Some(adapter) => Some(adapter.as_mut()),
-        None => None,
-    }
 }
 
 /// Artifacts go when nothing defines their daemon and none of its processes is left.
@@ -489,156 +446,4 @@ fn last_wishes(
         .flat_map(|id| last_good(id, config))
         .map(|app| ((app.daemon().clone(), app.name().to_owned()), app.policy()))
         .collect()
-}
-
-/// The daemons that were asked for; none: all of them.
-fn resolve_ids(
-    config: &Config,
-    options: &PassOptions,
-    definitions: &Definitions,
-    observed: &Observed,
-) -> Result<Option<BTreeSet<DaemonId>>, PassError> {
-    let mut known: BTreeSet<DaemonId> = definitions.daemons.keys().cloned().collect();
-    known.extend(
-        observed
-            .processes
-            .iter()
-            .filter_map(|process| process.label.as_ref())
-            .filter(|label| label.workspace == config.root())
-            .map(|label| label.daemon.clone()),
-    );
-    let chosen = select(config, &options.ids, known)?;
-    Ok(match (chosen, &options.only) {
-        (Some(chosen), Some(only)) => Some(chosen.intersection(only).cloned().collect()),
-        (chosen, only) => chosen.or_else(|| only.clone()),
-    })
-}
-
-/// The daemons named by `ids`, each of which must be known or have an artifact; none: all.
-///
-/// # Errors
-/// [`PassError::UnknownId`].
-pub fn select(
-    config: &Config,
-    ids: &[String],
-    mut known: BTreeSet<DaemonId>,
-) -> Result<Option<BTreeSet<DaemonId>>, PassError> {
-    if ids.is_empty() {
-        return Ok(None);
-    }
-    known.extend(artifact::list(&config.layout)?);
-    ids.iter()
-        .map(|given| {
-            DaemonId::new(given)
-                .ok()
-                .filter(|id| known.contains(id))
-                .ok_or_else(|| PassError::UnknownId {
-                    id: given.clone(),
-                    near: nearest(given, &known),
-                })
-        })
-        .collect::<Result<BTreeSet<_>, _>>()
-        .map(Some)
-}
-
-fn nearest(given: &str, known: &BTreeSet<DaemonId>) -> Option<DaemonId> {
-    known
-        .iter()
-        .find(|id| id.as_str().rsplit('/').next() == Some(given))
-        .or_else(|| {
-            known
-                .iter()
-                .map(|id| (strsim::damerau_levenshtein(id.as_str(), given), id))
-                .filter(|(distance, _)| *distance <= 2 + given.len() / 5)
-                .min_by_key(|(distance, _)| *distance)
-                .map(|(_, id)| id)
-        })
-        .cloned()
-}
-
-fn observe_all(adapter: Option<&mut dyn ProcessAdapter>) -> Result<Observed, AdapterError> {
-    Ok(match adapter {
-        Some(adapter) => observe_records(&adapter.list()?),
-        None => Observed::default(),
-    })
-}
-
-fn observe_records(records: &[ProcessRecord]) -> Observed {
-    let processes: Vec<_> = records.iter().map(observe).collect();
-    let workspaces: BTreeSet<&Utf8PathBuf> = processes
-        .iter()
-        .filter_map(|process| process.label.as_ref())
-        .map(|label: &Label| &label.workspace)
-        .collect();
-    let missing_workspaces = workspaces
-        .into_iter()
-        .filter(|workspace| {
-            // Only a plain "it is not there" counts: what cannot be looked at may well exist.
-            std::fs::symlink_metadata(workspace)
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        })
-        .cloned()
-        .collect();
-    Observed {
-        processes,
-        missing_workspaces,
-        ..Observed::default()
-    }
-}
-
-/// A connection to PM2, which is started if it does not run.
-///
-/// # Errors
-/// [`PassError`].
-pub(crate) fn connect_or_start(config: &Config) -> Result<Box<dyn ProcessAdapter>, PassError> {
-    if let Some(adapter) = connect(config)? {
-        return Ok(adapter);
-    }
-    let lock = Lock::take(
-        &config.pm2_home,
-        "pm2-sync up",
-        PassOptions::default().lock_timeout,
-        &|| false,
-        &mut |_| {},
-    )?;
-    match connect(config)? {
-        Some(adapter) => Ok(adapter),
-        None => start_pm2(config, &lock),
-    }
-}
-
-fn start_pm2(config: &Config, lock: &Lock) -> Result<Box<dyn ProcessAdapter>, PassError> {
-    let pm2 = config.pm2.as_ref().ok_or(PassError::NoPm2Command)?;
-    let env = config.environment.base_env(&config.surroundings());
-    ensure_running(&Pm2Command::new(pm2), &config.pm2_home, &env, lock.share())?;
-    connect(config)?.ok_or_else(|| {
-        PassError::Pm2(AdapterError::NotRunning {
-            path: config.pm2_home.join("rpc.sock"),
-        })
-    })
-}
-
-fn save_dump(
-    config: &Config,
-    definitions: &Definitions,
-    records: &[ProcessRecord],
-) -> Result<(), DumpError> {
-    let ours = |label: Option<Label>| label.is_some_and(|label| label.workspace == config.root());
-    let managed: Vec<ProcessRecord> = records
-        .iter()
-        .filter(|record| ours(label_of(&record.pm2_env)))
-        .cloned()
-        .collect();
-    let names: BTreeSet<&str> = definitions
-        .daemons
-        .values()
-        .flat_map(|definition| definition.apps())
-        .map(|(_, app)| app.name())
-        .collect();
-    save(&config.pm2_home, &managed, |pm2_env| {
-        // What was adopted stands in an old dump without a label, under its name.
-        let name = pm2_env.get("name").and_then(serde_json::Value::as_str);
-        ours(label_of(pm2_env)) || name.is_some_and(|name| names.contains(name))
-    })?;
-    Ok(())
 }

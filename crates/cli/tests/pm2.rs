@@ -1172,6 +1172,59 @@ fn what_is_being_stopped_is_not_in_sync() {
     env.sync();
 }
 
+/// A sync that is killed leaves PM2 in the middle of a restart: the next one does not take that for the end of it.
+#[test]
+fn what_a_killed_sync_left_under_way_is_waited_for() {
+    let env = Env::new();
+    env.write(
+        "slow.sh",
+        "#!/bin/bash\ntrap 'sleep 0.7; exit 0' INT\nwhile :; do sleep 0.05; done\n",
+    );
+    let slow = |argument: u32| {
+        format!(
+            "{{:apps [{{:name \"a\" :script \"./slow.sh\" :args \"{argument}\" :treekill false}}]}}"
+        )
+    };
+    env.define("a", &slow(1));
+    env.define("b", &sleeper("b", 1000));
+    env.sync();
+    env.define("a", &slow(2));
+    let mut killed = env.command(&["sync"]).spawn().unwrap();
+    wait_for(|| env.named("a")[0].status == pm2_client::Status::Stopping);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let plan = env.expect(2, &["plan"]);
+    assert!(
+        plan.err
+            .contains("not in sync: being stopped at this moment: `a`"),
+        "{}",
+        plan.err
+    );
+    env.define("b", &sleeper("b", 2000));
+    let done = env.expect(0, &["sync"]);
+    assert!(
+        done.err.contains("waiting for what is being stopped: `a`"),
+        "{}",
+        done.err
+    );
+    assert!(command_line(env.pid("a")).contains(&"2".to_owned()));
+    env.expect(0, &["plan"]);
+    let dump = std::fs::read_to_string(env.bed.home().join("dump.pm2")).unwrap();
+    let dump: serde_json::Value = serde_json::from_str(&dump).unwrap();
+    let saved = dump
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["name"] == "a")
+        .unwrap();
+    assert_eq!(
+        saved["args"],
+        serde_json::json!(["2"]),
+        "the dump is of before the kill"
+    );
+}
+
 #[test]
 fn the_command_that_confirms_works_as_it_is_printed() {
     let env = Env::new();

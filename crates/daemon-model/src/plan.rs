@@ -372,8 +372,14 @@ impl Plan {
     /// Whether there is nothing to do, and nothing that waits or is under way.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
-        let settled = |app: &AppState| app.condition != Condition::Stopping;
-        self.steps.is_empty() && self.held.is_none() && self.apps.iter().all(settled)
+        self.steps.is_empty() && self.held.is_none() && !self.has_stopping()
+    }
+
+    /// Whether an app has no step because somebody is stopping it at this moment.
+    #[must_use]
+    pub fn has_stopping(&self) -> bool {
+        let stopping = |app: &AppState| app.condition == Condition::Stopping;
+        self.apps.iter().any(stopping)
     }
 }
 

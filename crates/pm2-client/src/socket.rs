@@ -212,14 +212,16 @@ impl SocketAdapter {
 
     fn change(&mut self, method: Method, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
         // The new settings already count while the old process ends.
-        let wait = self.patience(id) + patience_of(conf.as_map());
+        let wait = self.patience(id) + patience_for(conf.as_map());
         let opts = json!({ "id": id.0, "env": { "current_conf": conf.as_map() } });
         self.call(method, &[opts], wait).map(drop)
     }
 }
 
-/// The time that a process's own settings allow for its end and its start.
-fn patience_of(settings: &Map<String, Value>) -> Duration {
+/// The time that a process's own settings (`kill_timeout`, `listen_timeout`; PM2's defaults where there are none) allow
+/// for its end and its start.
+#[must_use]
+pub fn patience_for(settings: &Map<String, Value>) -> Duration {
     let millis = |key: &str, default: Duration| {
         settings
             .get(key)
@@ -249,14 +251,14 @@ impl ProcessAdapter for SocketAdapter {
         records.sort_by_key(|record| record.pm_id);
         self.patience = records
             .iter()
-            .map(|record| (record.pm_id, patience_of(&record.pm2_env)))
+            .map(|record| (record.pm_id, patience_for(&record.pm2_env)))
             .collect();
         Ok(records)
     }
 
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {
         let method = Method::Prepare;
-        let each = patience_of(payload.as_map());
+        let each = patience_for(payload.as_map());
         let instances = u32::try_from(payload.instances()).unwrap_or(u32::MAX);
         let wait = self.deadlines.change + each.saturating_mul(instances);
         let answer = self.call(method, &[Value::Object(payload.as_map().clone())], wait)?;

@@ -69,7 +69,12 @@ fn print(survey: &Survey, printer: &Printer, show_values: bool) {
     }
     say_conditions(printer, plan);
     if plan.steps.is_empty() {
-        if plan.held.is_none() {
+        if plan.has_stopping() {
+            printer.note(&format!(
+                "not in sync: being stopped at this moment: {}",
+                words::stopping(plan)
+            ));
+        } else if plan.held.is_none() {
             printer.note(&in_sync(plan));
         }
     } else {

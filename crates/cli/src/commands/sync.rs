@@ -103,6 +103,12 @@ fn run_pass(
                 printer.diagnostics(definitions, false);
             }
             PassEvent::Step(progress) => steps.show(&progress),
+            PassEvent::Settling(plan) => {
+                printer.note(&format!(
+                    "waiting for what is being stopped: {}",
+                    words::stopping(plan)
+                ));
+            }
             _ => {}
         },
     )?;
@@ -170,7 +176,9 @@ pub fn summary(report: &SyncReport) -> String {
             words::counted(broken, "definition", "definitions")
         ));
     }
-    let state = if report.after.is_in_sync() && failed > 0 {
+    let state = if report.after.has_stopping() {
+        format!("still being stopped: {}", words::stopping(&report.after))
+    } else if report.after.is_in_sync() && failed > 0 {
         format!("now {}", in_sync(&report.after))
     } else if report.after.is_in_sync() && broken > 0 {
         format!("the rest is {}", in_sync(&report.after))
@@ -200,7 +208,8 @@ pub fn summary(report: &SyncReport) -> String {
 /// The exit status of a sync.
 #[must_use]
 pub fn status(report: &SyncReport) -> u8 {
-    let incomplete = !report.applied.is_complete() || report.save_error.is_some();
+    let incomplete =
+        !report.applied.is_complete() || report.save_error.is_some() || report.after.has_stopping();
     if incomplete || partial(&report.definitions, &report.after) {
         exit::PARTIAL
     } else {

@@ -218,6 +218,24 @@ pub fn plan_counts(plan: &Plan) -> String {
         .join(", ")
 }
 
+/// The apps that somebody is stopping at this moment.
+#[must_use]
+pub fn stopping(plan: &Plan) -> String {
+    let stopping = |app: &&AppState| app.condition == Condition::Stopping;
+    let names: Vec<String> = plan
+        .apps
+        .iter()
+        .filter(stopping)
+        .map(|app| format!("`{}`", app.app))
+        .collect();
+    match names.as_slice() {
+        [first, second, third, _, rest @ ..] => {
+            format!("{first}, {second}, {third} and {} more", rest.len() + 1)
+        }
+        names => names.join(", "),
+    }
+}
+
 /// What a held removal is and how to confirm it.
 pub fn say_held(printer: &Printer, held: &HeldRemoval) {
     let names: Vec<String> = held.daemons.iter().map(|id| format!("`{id}`")).collect();

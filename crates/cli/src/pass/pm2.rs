@@ -1,0 +1,129 @@
+//! What a pass does with PM2 but for its steps: connect, start, look, save.
+
+use std::collections::BTreeSet;
+
+use camino::Utf8PathBuf;
+use daemon_model::{Label, Observed};
+use pm2_client::{
+    AdapterError, Deadlines, DumpError, Pm2Command, ProcessAdapter, ProcessRecord, SocketAdapter,
+    ensure_running, label_of, observe, save,
+};
+
+use super::{PassError, PassOptions};
+use crate::config::Config;
+use crate::definitions::Definitions;
+use crate::lock::Lock;
+
+/// A connection to PM2, if it runs.
+///
+/// # Errors
+/// [`AdapterError`] when it runs but does not answer.
+pub fn connect(config: &Config) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
+    match SocketAdapter::connect(&config.pm2_home, Deadlines::default()) {
+        Ok(adapter) => Ok(Some(Box::new(adapter))),
+        Err(AdapterError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A connection as a pass uses it.
+pub(crate) fn borrow(
+    adapter: &mut Option<Box<dyn ProcessAdapter>>,
+) -> Option<&mut dyn ProcessAdapter> {
+    match adapter {
+        Some(adapter) => Some(adapter.as_mut()),
+        None => None,
+    }
+}
+
+pub(super) fn observe_all(
+    adapter: Option<&mut dyn ProcessAdapter>,
+) -> Result<Observed, AdapterError> {
+    Ok(match adapter {
+        Some(adapter) => observe_records(&adapter.list()?),
+        None => Observed::default(),
+    })
+}
+
+pub(super) fn observe_records(records: &[ProcessRecord]) -> Observed {
+    let processes: Vec<_> = records.iter().map(observe).collect();
+    let workspaces: BTreeSet<&Utf8PathBuf> = processes
+        .iter()
+        .filter_map(|process| process.label.as_ref())
+        .map(|label: &Label| &label.workspace)
+        .collect();
+    let missing_workspaces = workspaces
+        .into_iter()
+        .filter(|workspace| {
+            // Only a plain "it is not there" counts: what cannot be looked at may well exist.
+            std::fs::symlink_metadata(workspace)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        })
+        .cloned()
+        .collect();
+    Observed {
+        processes,
+        missing_workspaces,
+        ..Observed::default()
+    }
+}
+
+/// A connection to PM2, which is started if it does not run.
+///
+/// # Errors
+/// [`PassError`].
+pub(crate) fn connect_or_start(config: &Config) -> Result<Box<dyn ProcessAdapter>, PassError> {
+    if let Some(adapter) = connect(config)? {
+        return Ok(adapter);
+    }
+    let lock = Lock::take(
+        &config.pm2_home,
+        "pm2-sync up",
+        PassOptions::default().lock_timeout,
+        &|| false,
+        &mut |_| {},
+    )?;
+    match connect(config)? {
+        Some(adapter) => Ok(adapter),
+        None => start_pm2(config, &lock),
+    }
+}
+
+pub(super) fn start_pm2(
+    config: &Config,
+    lock: &Lock,
+) -> Result<Box<dyn ProcessAdapter>, PassError> {
+    let pm2 = config.pm2.as_ref().ok_or(PassError::NoPm2Command)?;
+    let env = config.environment.base_env(&config.surroundings());
+    ensure_running(&Pm2Command::new(pm2), &config.pm2_home, &env, lock.share())?;
+    connect(config)?.ok_or_else(|| {
+        PassError::Pm2(AdapterError::NotRunning {
+            path: config.pm2_home.join("rpc.sock"),
+        })
+    })
+}
+
+pub(super) fn save_dump(
+    config: &Config,
+    definitions: &Definitions,
+    records: &[ProcessRecord],
+) -> Result<(), DumpError> {
+    let ours = |label: Option<Label>| label.is_some_and(|label| label.workspace == config.root());
+    let managed: Vec<ProcessRecord> = records
+        .iter()
+        .filter(|record| ours(label_of(&record.pm2_env)))
+        .cloned()
+        .collect();
+    let names: BTreeSet<&str> = definitions
+        .daemons
+        .values()
+        .flat_map(|definition| definition.apps())
+        .map(|(_, app)| app.name())
+        .collect();
+    save(&config.pm2_home, &managed, |pm2_env| {
+        // What was adopted stands in an old dump without a label, under its name.
+        let name = pm2_env.get("name").and_then(serde_json::Value::as_str);
+        ours(label_of(pm2_env)) || name.is_some_and(|name| names.contains(name))
+    })?;
+    Ok(())
+}
