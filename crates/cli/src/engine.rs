@@ -303,7 +303,7 @@ impl<'a> Engine<'a> {
     /// Makes sure of a connection and of PM2's events, if PM2 runs.
     fn connect(&mut self) -> Result<(), AdapterError> {
         if self.adapter.is_none() {
-            self.adapter = pass::connect(self.config)?;
+            self.adapter = pass::connect_until(self.config, &self.stop)?;
         }
         if self.heal && self.adapter.is_some() && !self.bus.as_ref().is_some_and(Bus::is_alive) {
             let sender = self.sender.clone();
@@ -349,13 +349,12 @@ impl<'a> Engine<'a> {
         except: &BTreeSet<DaemonId>,
         observer: &mut Observer<'_>,
     ) -> Result<SyncReport, PassError> {
-        let flag = self.stop.clone();
-        let stop = move || flag.is_set();
+        let stop = self.stop.clone();
         let mut lock = Lock::take(
             &self.config.pm2_home,
             "pm2-sync watch",
             self.options.lock_timeout,
-            &stop,
+            &|| stop.is_set(),
             &mut |holder| observer(EngineEvent::Pass(PassEvent::Waiting(holder))),
         )?;
         let tree = Arc::clone(self.scanner.tree());
@@ -390,6 +389,10 @@ impl<'a> Engine<'a> {
     }
 
     fn fail(&mut self, error: &PassError, observer: &mut Observer<'_>) {
+        if self.stop.is_set() {
+            // Nothing is tried again, and whatever it was waiting for is nobody's fault.
+            return;
+        }
         let delay = self.schedule.pass_failed(Instant::now());
         let words = crate::report::chain(error);
         if self.failure.as_ref() != Some(&words) {

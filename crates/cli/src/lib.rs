@@ -1,10 +1,10 @@
 //! pm2-sync as a library: one pass over a workspace, the engine that keeps it so, and the command line.
 //!
 //! ```no_run
-//! use pm2_sync::{Config, Environment, PassOptions, sync};
+//! use pm2_sync::{Config, Environment, PassOptions, StopFlag, sync};
 //!
 //! let config = Config::for_workspace("/srv/app".into(), Environment::read())?;
-//! let report = sync(&config, &PassOptions::default(), &|| false, &mut |_event| {})?;
+//! let report = sync(&config, &PassOptions::default(), &StopFlag::default(), &mut |_event| {})?;
 //! for app in &report.after.apps {
 //!     println!("{} {}: {}", app.daemon, app.app, app.condition);
 //! }

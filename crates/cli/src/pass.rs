@@ -23,10 +23,11 @@ use crate::artifacts::{self, ArtifactReport};
 use crate::config::Config;
 use crate::definitions::{Definitions, DefinitionsError, last_good};
 use crate::lock::{Holder, Lock, LockError};
+use crate::signals::StopFlag;
 
 pub use choose::select;
 pub use pm2::connect;
-pub(crate) use pm2::{borrow, connect_or_start};
+pub(crate) use pm2::{borrow, connect_or_start, connect_until};
 
 use carry::{Carried, Carrier};
 use choose::resolve_ids;
@@ -209,14 +210,14 @@ pub fn survey(
 pub fn sync(
     config: &Config,
     options: &PassOptions,
-    should_stop: &(dyn Fn() -> bool + Sync),
+    stop: &StopFlag,
     observer: &mut dyn FnMut(PassEvent<'_>),
 ) -> Result<SyncReport, PassError> {
     let mut lock = Lock::take(
         &config.pm2_home,
         "pm2-sync sync",
         options.lock_timeout,
-        &|| should_stop(),
+        &|| stop.is_set(),
         &mut |holder| observer(PassEvent::Waiting(holder)),
     )?;
     let definitions = Arc::new(Definitions::load(config)?);
@@ -225,8 +226,8 @@ pub fn sync(
         options,
         definitions,
         &mut lock,
-        &mut connect(config)?,
-        should_stop,
+        &mut connect_until(config, stop)?,
+        stop,
         observer,
     )
 }
@@ -241,7 +242,7 @@ pub fn sync_locked(
     definitions: Arc<Definitions>,
     lock: &mut Lock,
     adapter: &mut Option<Box<dyn ProcessAdapter>>,
-    should_stop: &(dyn Fn() -> bool + Sync),
+    stop: &StopFlag,
     observer: &mut dyn FnMut(PassEvent<'_>),
 ) -> Result<SyncReport, PassError> {
     let began = Instant::now();
@@ -267,7 +268,7 @@ pub fn sync_locked(
         .any(|step| matches!(step.action, Action::Start { .. }));
     let pm2_started = adapter.is_none() && starts;
     if pm2_started {
-        *adapter = Some(start_pm2(config, lock)?);
+        *adapter = Some(start_pm2(config, lock, stop)?);
         observer(PassEvent::Pm2Started);
     }
     observer(PassEvent::Planned(&plan, &definitions));
@@ -276,7 +277,7 @@ pub fn sync_locked(
         options,
         definitions: &definitions,
         only: only.as_ref(),
-        should_stop,
+        should_stop: &|| stop.is_set(),
     };
     let Carried {
         applied,

@@ -1282,6 +1282,26 @@ fn watch_tells_strays_and_keeps_strings_to_itself() {
     assert_eq!(watch.stop(), 0);
 }
 
+#[test]
+fn a_watch_ends_soon_though_pm2_hangs() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    let watch = env.watch(&[]);
+    watch.wait_for_line("in sync");
+    let god = env.bed.daemon_pid().unwrap();
+    let daemon = rustix::process::Pid::from_raw(i32::try_from(god).unwrap()).unwrap();
+    rustix::process::kill_process(daemon, rustix::process::Signal::STOP).unwrap();
+    env.define("a", &sleeper("a", 2000));
+    // Whether it stands in the middle of a question or waits for the next: it ends long before PM2's 10 s are over.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let began = std::time::Instant::now();
+    let status = watch.stop();
+    let took = began.elapsed();
+    rustix::process::kill_process(daemon, rustix::process::Signal::CONT).unwrap();
+    assert_eq!(status, 0);
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+}
+
 /// Killed at random moments of busy work, the watch leaves nothing that one sync does not put right.
 #[test]
 fn a_watch_killed_at_any_moment_leaves_nothing_behind() {

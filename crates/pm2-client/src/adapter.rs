@@ -168,6 +168,12 @@ pub enum AdapterError {
         /// The deadline.
         after: Duration,
     },
+    /// The caller was told to stop while it waited for the answer to a question; nothing was to change.
+    #[error("stopped while PM2 had not answered `{method}` yet")]
+    Stopped {
+        /// The call.
+        method: Method,
+    },
     /// The daemon went away before it answered. The call may have taken effect.
     #[error("PM2 closed the connection before it answered `{method}`")]
     Closed {

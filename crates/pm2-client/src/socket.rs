@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -43,6 +45,9 @@ const LISTEN_TIMEOUT: Duration = Duration::from_millis(3000);
 const CLOSED_ATTEMPTS: u32 = 50;
 const CLOSED_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether to stop while an answer is waited for.
+const STOP_STEP: Duration = Duration::from_millis(100);
+
 /// A connection to PM2's `rpc.sock`.
 #[derive(Debug)]
 pub struct SocketAdapter {
@@ -50,6 +55,7 @@ pub struct SocketAdapter {
     stream: UnixStream,
     decoder: Decoder,
     deadlines: Deadlines,
+    stop: Arc<AtomicBool>,
     calls: u64,
     version: String,
     /// How long each process may take to end and to start, as the last list said.
@@ -65,8 +71,21 @@ impl SocketAdapter {
     /// # Errors
     /// [`AdapterError::NotRunning`] when there is none; otherwise why it cannot be talked to.
     pub fn connect(pm2_home: &Utf8Path, deadlines: Deadlines) -> Result<Self, AdapterError> {
+        Self::connect_until(pm2_home, deadlines, Arc::default())
+    }
+
+    /// As [`connect`](Self::connect); a question to a PM2 that hangs is given up soon after `stop` is set. A call
+    /// that changes something is not: it is over when PM2 says so, or at its deadline.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and [`AdapterError::Stopped`].
+    pub fn connect_until(
+        pm2_home: &Utf8Path,
+        deadlines: Deadlines,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, AdapterError> {
         let path = pm2_home.join("rpc.sock");
-        let mut adapter = Self::greet(&path, deadlines);
+        let mut adapter = Self::greet(&path, deadlines, &stop);
         // A daemon that is just dying still takes connections, and closes them. A moment later it is gone, or another
         // one has taken its place.
         for _ in 0..CLOSED_ATTEMPTS {
@@ -74,7 +93,7 @@ impl SocketAdapter {
                 break;
             }
             std::thread::sleep(CLOSED_PAUSE);
-            adapter = Self::greet(&path, deadlines);
+            adapter = Self::greet(&path, deadlines, &stop);
         }
         let adapter = adapter?;
         match adapter.version.split('.').next() {
@@ -85,13 +104,21 @@ impl SocketAdapter {
         }
     }
 
-    fn greet(path: &Utf8Path, deadlines: Deadlines) -> Result<Self, AdapterError> {
-        let mut adapter = Self::open(path.to_owned(), deadlines)?;
+    fn greet(
+        path: &Utf8Path,
+        deadlines: Deadlines,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, AdapterError> {
+        let mut adapter = Self::open(path.to_owned(), deadlines, Arc::clone(stop))?;
         adapter.version = adapter.ask_version()?;
         Ok(adapter)
     }
 
-    fn open(path: Utf8PathBuf, deadlines: Deadlines) -> Result<Self, AdapterError> {
+    fn open(
+        path: Utf8PathBuf,
+        deadlines: Deadlines,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, AdapterError> {
         if path.as_str().len() > MAX_SOCKET_PATH {
             return Err(AdapterError::PathTooLong {
                 path,
@@ -112,6 +139,7 @@ impl SocketAdapter {
             stream,
             decoder: Decoder::default(),
             deadlines,
+            stop,
             calls: 0,
             version: String::new(),
             patience: BTreeMap::new(),
@@ -139,7 +167,7 @@ impl SocketAdapter {
         timeout: Duration,
     ) -> Result<Value, AdapterError> {
         if self.broken {
-            let fresh = Self::open(self.path.clone(), self.deadlines)?;
+            let fresh = Self::open(self.path.clone(), self.deadlines, Arc::clone(&self.stop))?;
             self.stream = fresh.stream;
             self.decoder = fresh.decoder;
             self.broken = false;
@@ -195,11 +223,21 @@ impl SocketAdapter {
                     after: timeout,
                 });
             }
-            self.stream.set_read_timeout(Some(left)).map_err(io)?;
+            let is_question = matches!(method, Method::Version | Method::List);
+            if is_question && self.stop.load(Ordering::Relaxed) {
+                return Err(AdapterError::Stopped { method });
+            }
+            let step = left.min(STOP_STEP);
+            self.stream.set_read_timeout(Some(step)).map_err(io)?;
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(AdapterError::Closed { method }),
                 Ok(n) => self.decoder.feed(&chunk[..n]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Some of the time is over, not all of it.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
+                    ) => {}
                 Err(error) => return Err(io(error)),
             }
         }
@@ -307,7 +345,7 @@ impl ProcessAdapter for SocketAdapter {
     }
 
     fn another(&self) -> Result<Box<dyn ProcessAdapter>, AdapterError> {
-        let mut other = Self::open(self.path.clone(), self.deadlines)?;
+        let mut other = Self::open(self.path.clone(), self.deadlines, Arc::clone(&self.stop))?;
         other.version.clone_from(&self.version);
         Ok(Box::new(other))
     }

@@ -86,32 +86,27 @@ fn run_pass(
     stop: &signals::StopFlag,
 ) -> Result<SyncReport, PassError> {
     let mut steps = printer.steps(show_values);
-    let report = pass::sync(
-        config,
-        options,
-        &|| stop.is_set(),
-        &mut |event| match event {
-            PassEvent::Waiting(holder) => printer.note(&match holder {
-                Some(holder) => format!(
-                    "waiting for `{}` (pid {}) since {}",
-                    holder.command, holder.pid, holder.since
-                ),
-                None => "waiting for another pm2-sync".to_owned(),
-            }),
-            PassEvent::Pm2Started => printer.note("PM2 was not running: started it"),
-            PassEvent::Planned(_, definitions) if !printer.is_json() => {
-                printer.diagnostics(definitions, false);
-            }
-            PassEvent::Step(progress) => steps.show(&progress),
-            PassEvent::Settling(plan) => {
-                printer.note(&format!(
-                    "waiting for what is being stopped: {}",
-                    words::stopping(plan)
-                ));
-            }
-            _ => {}
-        },
-    )?;
+    let report = pass::sync(config, options, stop, &mut |event| match event {
+        PassEvent::Waiting(holder) => printer.note(&match holder {
+            Some(holder) => format!(
+                "waiting for `{}` (pid {}) since {}",
+                holder.command, holder.pid, holder.since
+            ),
+            None => "waiting for another pm2-sync".to_owned(),
+        }),
+        PassEvent::Pm2Started => printer.note("PM2 was not running: started it"),
+        PassEvent::Planned(_, definitions) if !printer.is_json() => {
+            printer.diagnostics(definitions, false);
+        }
+        PassEvent::Step(progress) => steps.show(&progress),
+        PassEvent::Settling(plan) => {
+            printer.note(&format!(
+                "waiting for what is being stopped: {}",
+                words::stopping(plan)
+            ));
+        }
+        _ => {}
+    })?;
     print(&report, printer, show_values);
     Ok(report)
 }

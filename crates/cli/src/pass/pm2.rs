@@ -13,13 +13,22 @@ use super::{PassError, PassOptions};
 use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::lock::Lock;
+use crate::signals::StopFlag;
 
 /// A connection to PM2, if it runs.
 ///
 /// # Errors
 /// [`AdapterError`] when it runs but does not answer.
 pub fn connect(config: &Config) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
-    match SocketAdapter::connect(&config.pm2_home, Deadlines::default()) {
+    connect_until(config, &StopFlag::default())
+}
+
+/// The same, for a caller that may be told to stop while PM2 does not answer.
+pub(crate) fn connect_until(
+    config: &Config,
+    stop: &StopFlag,
+) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
+    match SocketAdapter::connect_until(&config.pm2_home, Deadlines::default(), stop.share()) {
         Ok(adapter) => Ok(Some(Box::new(adapter))),
         Err(AdapterError::NotRunning { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -85,18 +94,19 @@ pub(crate) fn connect_or_start(config: &Config) -> Result<Box<dyn ProcessAdapter
     )?;
     match connect(config)? {
         Some(adapter) => Ok(adapter),
-        None => start_pm2(config, &lock),
+        None => start_pm2(config, &lock, &StopFlag::default()),
     }
 }
 
 pub(super) fn start_pm2(
     config: &Config,
     lock: &Lock,
+    stop: &StopFlag,
 ) -> Result<Box<dyn ProcessAdapter>, PassError> {
     let pm2 = config.pm2.as_ref().ok_or(PassError::NoPm2Command)?;
     let env = config.environment.base_env(&config.surroundings());
     ensure_running(&Pm2Command::new(pm2), &config.pm2_home, &env, lock.share())?;
-    connect(config)?.ok_or_else(|| {
+    connect_until(config, stop)?.ok_or_else(|| {
         PassError::Pm2(AdapterError::NotRunning {
             path: config.pm2_home.join("rpc.sock"),
         })
