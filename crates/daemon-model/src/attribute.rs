@@ -172,6 +172,19 @@ impl Attribute {
         })
     }
 
+    /// Whether its value becomes a timer of Node (PM2 7.0.4, `lib/God.js`, `lib/God/*.js`, `lib/Watcher.js`).
+    pub(crate) fn is_timer(&self) -> bool {
+        matches!(
+            self.name,
+            "restart_delay"
+                | "exp_backoff_restart_delay"
+                | "kill_timeout"
+                | "listen_timeout"
+                | "kill_retry_time"
+                | "watch_delay"
+        )
+    }
+
     /// All names it goes by, its own first.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let camel = camel_case(self.name);

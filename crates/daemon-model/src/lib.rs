@@ -55,6 +55,7 @@ mod process;
 pub mod reference;
 mod report;
 mod spec;
+pub mod survival;
 
 pub use check::{PlanViolation, check_plan};
 pub use coerce::{env_text, is_cron_pattern, js_number};

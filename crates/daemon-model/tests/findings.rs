@@ -68,6 +68,42 @@ fn what_pm2_ignores_or_loses_is_told() {
 }
 
 #[test]
+fn what_ends_pm2_is_told_before_anything_is_sent() {
+    insta::assert_snapshot!(
+        findings(json!({
+            "watch": ["src", "{1..5000}"],
+            "ignore_watch": "x".repeat(5000),
+            "watch_options": { "cwd": 5 },
+            "instance_var": "status",
+            "increment_var": "toString",
+        })),
+        @"
+        error: watch: PM2 would die of this; expected paths or patterns of at most 4096 bytes, whose braces stand for at most 1000 paths
+        error: ignore_watch: PM2 would die of this; expected paths or patterns of at most 4096 bytes, whose braces stand for at most 1000 paths
+        error: watch_options: PM2 would die of this; expected a map whose `cwd` is a string, whose `ignored` holds patterns, and whose `awaitWriteFinish` is true, false or a map
+        error: instance_var: PM2 would die of this; expected a name that is not one of PM2's own settings
+        error: increment_var: PM2 would die of this; expected a name that is not one of PM2's own settings
+        "
+    );
+    let fine = json!({
+        "watch": ["src/**/*.{js,ts}"],
+        "ignore_watch": "node_modules tmp",
+        "watch_options": { "followSymlinks": false, "ignored": ["a"] },
+        "instance_var": "NODE_APP_INSTANCE",
+        "increment_var": "PORT",
+    });
+    assert_eq!(findings(fine), "");
+}
+
+#[test]
+fn a_time_that_no_timer_holds_is_told() {
+    insta::assert_snapshot!(
+        findings(json!({ "kill_timeout": 2_147_483_648_u64, "restart_delay": 2_147_483_647 })),
+        @"warning: kill_timeout: PM2 waits 1 ms instead: its timers hold at most 2147483647 ms, which is 24 days"
+    );
+}
+
+#[test]
 fn cluster_mode_runs_nothing_but_pm2s_own_node() {
     for app in [
         json!({ "exec_mode": "cluster", "interpreter": "python3" }),

@@ -5,9 +5,8 @@
 //! Source: PM2 7.0.4, `lib/God.js`, `lib/God/ForkMode.js`, `lib/God/Methods.js`, `lib/Utility.js`,
 //! `lib/Worker.js`, `lib/Watcher.js`; measured where `lib` leaves it open.
 
-mod watch;
-
 use daemon_model::attribute::FATAL_KEYS;
+use daemon_model::survival;
 use serde_json::{Map, Value};
 
 /// The most instances that one message may ask for.
@@ -89,13 +88,9 @@ impl Rule {
             Self::Cron => {
                 "a cron pattern of five or six fields, each a list of plain values or one range"
             }
-            Self::Variable => "a name that is not one of PM2's own",
-            Self::Watched => "true, false, or paths of at most 4096 bytes",
-            Self::Patterns => "patterns of at most 4096 bytes",
-            Self::WatchOptions => {
-                "an object whose `cwd` is a string, whose `ignored` holds patterns and whose `awaitWriteFinish` is \
-                 true, false or an object"
-            }
+            Self::Variable => survival::FREE_VARIABLE,
+            Self::Watched | Self::Patterns => survival::WATCH_PATTERNS,
+            Self::WatchOptions => survival::WATCH_OPTIONS,
         }
     }
 
@@ -125,10 +120,12 @@ impl Rule {
             Self::BoolOrText => value.is_boolean() || value.is_string(),
             Self::BoolTextOrTexts => value.is_boolean() || value.is_string() || texts(value),
             Self::Cron => value.as_str().is_some_and(daemon_model::is_cron_pattern),
-            Self::Variable => value.as_str().is_some_and(is_free_name),
-            Self::Watched => value.is_boolean() || watch::are_patterns(value),
-            Self::Patterns => watch::are_patterns(value),
-            Self::WatchOptions => value.as_object().is_some_and(watch::options_survive),
+            Self::Variable => value.as_str().is_some_and(survival::is_free_variable),
+            Self::Watched => value.is_boolean() || survival::are_watch_patterns(value),
+            Self::Patterns => survival::are_watch_patterns(value),
+            Self::WatchOptions => value
+                .as_object()
+                .is_some_and(survival::watch_options_survive),
         }
     }
 }
@@ -346,11 +343,6 @@ fn means_null(value: &Value) -> bool {
         Value::Array(items) => items.len() == 1 && means_null(&items[0]),
         value => value == "null",
     }
-}
-
-/// PM2 writes a number under this name over what its record has there, and then takes that for what it was.
-fn is_free_name(name: &str) -> bool {
-    !name.is_empty() && !daemon_model::attribute::is_record_key(name) && !FATAL_KEYS.contains(&name)
 }
 
 fn check_value(key: &str, value: &Value, rule: Rule) -> Result<(), InvalidMessage> {

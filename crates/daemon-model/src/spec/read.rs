@@ -9,6 +9,7 @@ use crate::attribute::{self, Attribute, Kind};
 use crate::coerce::{coerce, show};
 use crate::finding::{DocumentPath, Finding, Place};
 use crate::names;
+use crate::survival;
 use crate::{Level, OnRemove, Severity};
 
 #[derive(Default)]
@@ -95,6 +96,13 @@ pub(super) fn read_attributes(
                 {
                     findings.error(&fatal, Place::Key, "PM2 would die of a key of this name");
                 }
+                if let Some(requirement) = survival::requirement(attribute.name, &read) {
+                    findings.error(
+                        &place,
+                        Place::Value,
+                        format!("PM2 would die of this; expected {requirement}"),
+                    );
+                }
                 warn_ineffective(attribute, key, &read, &place, findings);
                 values.insert(attribute.name, read);
             }
@@ -141,8 +149,18 @@ fn warn_ineffective(
         && (attribute.name != "max_restarts" || key == attribute.name)
     {
         findings.warning(path, Place::Value, note, None);
+    } else if attribute.is_timer() && value.as_f64().is_some_and(|ms| ms > LONGEST_TIMER_MS) {
+        findings.warning(
+            path,
+            Place::Value,
+            "PM2 waits 1 ms instead: its timers hold at most 2147483647 ms, which is 24 days",
+            None,
+        );
     }
 }
+
+/// The longest time of a timer of Node, in milliseconds; a longer one is taken for 1 (Node 20, `lib/internal/timers.js`).
+const LONGEST_TIMER_MS: f64 = 2_147_483_647.0;
 
 /// PM2's daemon runs the workers of cluster mode itself, whatever the interpreter.
 pub(super) fn warn_interpreter_of_cluster(

@@ -1,0 +1,122 @@
+//! Values of the right type that PM2 does not survive all the same: what its daemon throws at them, at once or when a
+//! file changes, ends it and every app with it.
+//!
+//! Source: PM2 7.0.4, `lib/God.js`, `lib/Watcher.js`; chokidar 3.6.0, `index.js`; picomatch 2.3.2, `lib/parse.js`;
+//! measured.
+
+use serde_json::{Map, Value};
+
+use crate::attribute::{FATAL_KEYS, is_record_key};
+
+/// The longest pattern, in bytes: as long as a path can be (Linux, `PATH_MAX`). The matcher throws at 65536
+/// characters, and the regular expression it makes is too large for the engine well before.
+const LONGEST: usize = 4096;
+
+/// The most paths that a pattern with braces may stand for: the watcher writes all of them down first, and throws at a
+/// range of more.
+const MOST_PATHS: u64 = 1000;
+
+/// What a value of an attribute must be for PM2 to survive it, if it is not that. The value is in canonical form, and of
+/// the attribute's kind.
+pub(crate) fn requirement(attribute: &str, value: &Value) -> Option<&'static str> {
+    let (survives, requirement) = match attribute {
+        "watch" => (
+            value.is_boolean() || are_watch_patterns(value),
+            WATCH_PATTERNS,
+        ),
+        "ignore_watch" => (are_watch_patterns(value), WATCH_PATTERNS),
+        "watch_options" => (
+            value.as_object().is_some_and(watch_options_survive),
+            WATCH_OPTIONS,
+        ),
+        // An empty name is as good as none.
+        "instance_var" | "increment_var" if value != "" => {
+            (value.as_str().is_some_and(is_free_variable), FREE_VARIABLE)
+        }
+        _ => return None,
+    };
+    (!survives).then_some(requirement)
+}
+
+/// What paths and patterns for PM2's file watcher must be.
+pub const WATCH_PATTERNS: &str =
+    "paths or patterns of at most 4096 bytes, whose braces stand for at most 1000 paths";
+/// What the options of PM2's file watcher must be.
+pub const WATCH_OPTIONS: &str = "a map whose `cwd` is a string, whose `ignored` holds patterns, and whose \
+                                 `awaitWriteFinish` is true, false or a map";
+/// What a variable that PM2 numbers instances with must be.
+pub const FREE_VARIABLE: &str = "a name that is not one of PM2's own settings";
+
+/// Whether PM2 can write an instance's number under this name: it goes over what its record has there, and PM2 then takes
+/// that for what it was.
+#[must_use]
+pub fn is_free_variable(name: &str) -> bool {
+    !name.is_empty() && !is_record_key(name) && !FATAL_KEYS.contains(&name)
+}
+
+/// Whether this can be watched, or left out of a watch: a text or texts that do not ask for too much.
+#[must_use]
+pub fn are_watch_patterns(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_pattern(text),
+        Value::Array(items) => items
+            .iter()
+            .all(|item| item.as_str().is_some_and(is_pattern)),
+        _ => false,
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.len() <= LONGEST && most_paths(text) <= MOST_PATHS
+}
+
+/// At least as many paths as the braces of a pattern stand for.
+fn most_paths(text: &str) -> u64 {
+    text.split('{').skip(1).fold(1, |paths: u64, group| {
+        let choices = 1 + group.matches(',').count() as u64;
+        let range = match group.split_once("..") {
+            None => 1,
+            Some(_) if longest_number(group) > 3 => u64::MAX,
+            Some(_) => MOST_PATHS,
+        };
+        paths.saturating_mul(choices).saturating_mul(range)
+    })
+}
+
+fn longest_number(text: &str) -> usize {
+    text.split(|c: char| !c.is_ascii_digit())
+        .map(str::len)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Whether a watcher survives these options. Of the many others none was found that hurts.
+#[must_use]
+pub fn watch_options_survive(options: &Map<String, Value>) -> bool {
+    options.iter().all(|(key, value)| match key.as_str() {
+        "cwd" => value.is_string() || value.is_null(),
+        // An empty text is taken for a pattern here, and is none.
+        "ignored" => value.is_null() || value.as_str() != Some("") && are_watch_patterns(value),
+        // It fills in what is left out, which only a map takes.
+        "awaitWriteFinish" => value.is_boolean() || value.is_object() || value.is_null(),
+        _ => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn braces_may_stand_for_a_thousand_paths() {
+        for text in ["src", "src/**/*.{js,ts}", "{a,{b,c}}/{x,y}", "log-{1..999}"] {
+            assert!(are_watch_patterns(&json!([text])), "{text}");
+        }
+        let explosion = "{a,b}".repeat(30);
+        for text in [&explosion[..], "{1..5000}", "{0..9}{0..9}"] {
+            assert!(!are_watch_patterns(&json!(text)), "{text}");
+        }
+    }
+}
