@@ -76,6 +76,7 @@
 mod debounce;
 mod file_system;
 mod keeper;
+mod key;
 mod listing;
 mod notify_source;
 mod read;

@@ -1,43 +1,69 @@
 //! Lists one directory: the one place that decides what of it concerns the tree of definitions.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use daemon_model::{DEFINITION_FILE, Layout};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::read::Stamp;
 
 /// What a directory holds, as far as it concerns the tree; names sorted, so that walks are deterministic.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Listing {
     /// Whether something is named like a definition.
     pub(crate) definition: bool,
     /// Whether that is a symbolic link.
     pub(crate) definition_link: bool,
+    /// Whether that is a regular file.
+    pub(crate) definition_file: bool,
     /// Directories to search.
     pub(crate) dirs: Vec<OsString>,
     /// Symbolic links that may lead to a directory to search.
     pub(crate) links: Vec<OsString>,
 }
 
-/// Lists `dir`, or fails as a whole: half a listing would make the other half look absent.
-pub(crate) fn list(layout: &Layout, dir: &Path) -> io::Result<Listing> {
+/// Opens `dir` for [`list`]. The stamp is of what is listed, whatever becomes of the path.
+pub(crate) fn open(dir: &Path) -> io::Result<(OwnedFd, Stamp)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(dir, flags, Mode::empty())?;
+    let stamp = Stamp::of_stat(&rustix::fs::fstat(&fd)?);
+    Ok((fd, stamp))
+}
+
+/// Lists a directory, or fails as a whole: half a listing would make the other half look absent.
+pub(crate) fn list(layout: &Layout, fd: OwnedFd) -> io::Result<Listing> {
     let mut listing = Listing::default();
-    for entry in fs::read_dir(dir)? {
+    let mut dir = Dir::new(fd)?;
+    while let Some(entry) = dir.read() {
         let entry = entry?;
-        let name = entry.file_name();
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
         let is_definition = name == DEFINITION_FILE;
         listing.definition |= is_definition;
         let kind = match entry.file_type() {
-            Ok(kind) => kind,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            // Some file systems do not say.
+            FileType::Unknown => {
+                match rustix::fs::statat(dir.fd()?, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            kind => kind,
         };
         listing.definition_link |= is_definition && kind.is_symlink();
-        if kind.is_dir() && !skips(layout, &name) {
-            listing.dirs.push(name);
-        } else if kind.is_symlink() && !is_definition && !skips(layout, &name) {
-            listing.links.push(name);
+        listing.definition_file |= is_definition && kind.is_file();
+        if kind.is_dir() && !skips(layout, name) {
+            listing.dirs.push(name.to_owned());
+        } else if kind.is_symlink() && !is_definition && !skips(layout, name) {
+            listing.links.push(name.to_owned());
         }
     }
     listing.dirs.sort_unstable();

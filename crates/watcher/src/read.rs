@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
 
 use crate::tree::Source;
 
@@ -28,17 +28,17 @@ pub(crate) fn ident(metadata: &Metadata) -> Ident {
     (metadata.dev(), metadata.ino())
 }
 
-/// What changes when a file's bytes do, as far as `stat` can tell.
+/// What changes when a file's bytes or a directory's entries do, as far as `stat` can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Key {
-    ident: Ident,
+pub(crate) struct Stamp {
+    pub(crate) ident: Ident,
     size: u64,
     mtime: (i64, i64),
     ctime: (i64, i64),
 }
 
-impl Key {
-    fn of(metadata: &Metadata) -> Self {
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             ident: ident(metadata),
             size: metadata.size(),
@@ -47,8 +47,19 @@ impl Key {
         }
     }
 
-    /// Whether a file read at `read_at` may have been written once more without a trace in this key.
-    fn is_racy(&self, read_at: SystemTime) -> bool {
+    pub(crate) fn of_stat(stat: &Stat) -> Self {
+        // The types of these fields differ between architectures.
+        #[allow(clippy::useless_conversion, clippy::cast_possible_wrap)]
+        Self {
+            ident: (stat.st_dev.into(), stat.st_ino.into()),
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: (stat.st_mtime.into(), stat.st_mtime_nsec as i64),
+            ctime: (stat.st_ctime.into(), stat.st_ctime_nsec as i64),
+        }
+    }
+
+    /// Whether what was read at `read_at` may have changed once more without a trace in this stamp.
+    pub(crate) fn is_racy(&self, read_at: SystemTime) -> bool {
         let (Ok(seconds), Ok(nanos)) = (u64::try_from(self.ctime.0), u32::try_from(self.ctime.1))
         else {
             return true;
@@ -63,28 +74,28 @@ impl Key {
 pub(crate) struct Definition {
     pub(crate) source: Source,
     /// None when the bytes are not known, so that it is read again each time.
-    key: Option<Key>,
+    stamp: Option<Stamp>,
     read_at: SystemTime,
 }
 
 /// Reads the definition at `path`; `None` when there is none. With `known`, what was read before is taken
-/// when the file cannot have changed since.
-pub(crate) fn read(path: &Path, known: Option<&Definition>) -> Option<Definition> {
+/// when the file cannot have changed since. `regular`: it was just seen to be a regular file.
+pub(crate) fn read(path: &Path, known: Option<&Definition>, regular: bool) -> Option<Definition> {
     if let Some(known) = known
-        && let Some(key) = known.key
-        && !key.is_racy(known.read_at)
-        && fs::metadata(path).is_ok_and(|metadata| Key::of(&metadata) == key)
+        && let Some(stamp) = known.stamp
+        && !stamp.is_racy(known.read_at)
+        && fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp)
     {
         return Some(known.clone());
     }
     let mut pause = Duration::from_millis(1);
     for attempt in 1..=ATTEMPTS {
         let read_at = SystemTime::now();
-        match attempt_read(path) {
-            Ok(Some((key, bytes))) => {
+        match attempt_read(path, regular) {
+            Ok(Some((stamp, bytes))) => {
                 return Some(Definition {
                     source: Source::Present(bytes.into()),
-                    key: Some(key),
+                    stamp: Some(stamp),
                     read_at,
                 });
             }
@@ -115,25 +126,32 @@ pub(crate) fn read(path: &Path, known: Option<&Definition>) -> Option<Definition
 pub(crate) fn unreadable(error: io::Error) -> Definition {
     Definition {
         source: Source::Unreadable(Arc::new(error)),
-        key: None,
+        stamp: None,
         read_at: SystemTime::now(),
     }
 }
 
 /// One attempt; `None` when the file changed meanwhile.
-fn attempt_read(path: &Path) -> io::Result<Option<(Key, Vec<u8>)>> {
-    // The type is looked at before the file is opened, because opening a device can have effects; and again
-    // afterwards, because it may have been replaced. Non-blocking, for a FIFO would wait for its writer.
-    check_type(&fs::metadata(path)?)?;
+fn attempt_read(path: &Path, regular: bool) -> io::Result<Option<(Stamp, Vec<u8>)>> {
+    // Unless the type is known it is looked at before the file is opened, because opening a device can have effects; and
+    // in any case afterwards, because it may have been replaced. Non-blocking, for a FIFO would wait for its writer.
+    if !regular {
+        check_type(&fs::metadata(path)?)?;
+    }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let before = file.metadata()?;
     check_type(&before)?;
-    let key = Key::of(&before);
-    let mut bytes = Vec::with_capacity(usize::try_from(key.size.min(MAX_BYTES)).unwrap_or(0) + 1);
-    (&mut file).take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    let unchanged = Key::of(&file.metadata()?) == key && bytes.len() as u64 == key.size;
-    Ok(unchanged.then_some((key, bytes)))
+    let stamp = Stamp::of(&before);
+    let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(0)];
+    match file.read_exact(&mut bytes) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    // The same size, too: there is nothing behind what was read.
+    let unchanged = Stamp::of(&file.metadata()?) == stamp;
+    Ok(unchanged.then_some((stamp, bytes)))
 }
 
 fn check_type(metadata: &Metadata) -> io::Result<()> {

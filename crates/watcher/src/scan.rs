@@ -11,6 +11,8 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use daemon_model::{DEFINITION_FILE, DaemonId, Layout};
 
+use crate::file_system::remote_file_system;
+use crate::key::{Bytes, Key, clean};
 use crate::listing;
 use crate::read::{self, Ident, ident};
 use crate::tree::{ProblemKind, Source, Tree};
@@ -64,6 +66,24 @@ pub struct Scan {
     pub changed: BTreeSet<DaemonId>,
 }
 
+/// The directories that two walks found different. What the first found counts only if it is `trusted`, which means
+/// published.
+fn differences(old: &Dirs, new: &Dirs, trusted: bool) -> BTreeSet<PathBuf> {
+    let mut touched = BTreeSet::new();
+    let mut before = old.iter().peekable();
+    for (key, dir) in new {
+        while let Some((gone, _)) = before.next_if(|(other, _)| *other < key) {
+            touched.insert(gone.path().to_owned());
+        }
+        let same = before.next_if(|(other, _)| *other == key);
+        if !(trusted && same.is_some_and(|(_, old)| old.says_the_same(dir))) {
+            touched.insert(key.path().to_owned());
+        }
+    }
+    touched.extend(before.map(|(gone, _)| gone.path().to_owned()));
+    touched
+}
+
 /// Reads all definitions once.
 ///
 /// # Errors
@@ -82,6 +102,8 @@ pub struct Scanner {
     /// Which directory the root was; None when `dirs` may not be trusted.
     identity: Option<Ident>,
     dirs: Dirs,
+    /// Whether the root lies on a file system of this machine, whose directories' times tell of their entries.
+    local: bool,
     /// Those of `dirs` that are a problem: few, where `dirs` may be many.
     faulty: BTreeSet<PathBuf>,
     tree: Arc<Tree>,
@@ -92,10 +114,11 @@ impl Scanner {
     #[must_use]
     pub fn new(layout: Layout) -> Self {
         Self {
-            root: layout.daemons_dir().as_std_path().to_owned(),
+            root: clean(layout.daemons_dir().as_std_path()),
             layout,
             identity: None,
             dirs: Dirs::new(),
+            local: false,
             faulty: BTreeSet::new(),
             tree: Arc::default(),
         }
@@ -141,18 +164,18 @@ impl Scanner {
         self.identity = None;
         let mut touched = BTreeSet::new();
         let mut relink = false;
-        let mut done: Option<&Path> = None;
+        let mut done: Option<PathBuf> = None;
         for scope in scopes.iter().collect::<BTreeSet<_>>() {
-            let scope = scope.as_std_path();
-            if done.is_some_and(|done| scope.starts_with(done)) {
+            let scope = clean(scope.as_std_path());
+            if done.as_ref().is_some_and(|done| scope.starts_with(done)) {
                 continue;
             }
-            if self.file_only(scope, &mut touched) {
+            if self.file_only(&scope, &mut touched) {
                 continue;
             }
-            done = Some(scope);
             relink = true;
-            self.subtree(scope, &mut touched);
+            self.subtree(&scope, &mut touched);
+            done = Some(scope);
         }
         if relink {
             self.relink(&mut touched);
@@ -167,10 +190,14 @@ impl Scanner {
     fn walk(&mut self, reuse: bool) -> Result<Scan, ScanError> {
         for _ in 0..ATTEMPTS {
             let identity = self.look_at_root()?;
+            if self.identity != Some(identity) {
+                self.local = remote_file_system(&self.root).is_none();
+            }
             let mut dirs = Dirs::new();
             let mut walk = Walk {
                 layout: &self.layout,
                 known: reuse.then_some(&self.dirs),
+                timely: self.local.then_some(identity.0),
                 dirs: &mut dirs,
             };
             walk.real(self.root.clone());
@@ -178,9 +205,9 @@ impl Scanner {
             if self.look_at_root()? != identity {
                 continue;
             }
-            self.identity = Some(identity);
-            let mut touched: BTreeSet<PathBuf> = dirs.keys().cloned().collect();
-            touched.extend(std::mem::replace(&mut self.dirs, dirs).into_keys());
+            let trusted = self.identity.replace(identity).is_some();
+            let old = std::mem::replace(&mut self.dirs, dirs);
+            let touched = differences(&old, &self.dirs, trusted);
             return Ok(self.publish(&touched));
         }
         Err(ScanError::Unstable {
@@ -206,7 +233,9 @@ impl Scanner {
 
     /// Reads one definition again, if that is all the scope is.
     fn file_only(&mut self, scope: &Path, touched: &mut BTreeSet<PathBuf>) -> bool {
-        if scope.file_name() != Some(OsStr::new(DEFINITION_FILE)) || self.dirs.contains_key(scope) {
+        if scope.file_name() != Some(OsStr::new(DEFINITION_FILE))
+            || self.dirs.contains_key(&scope as &dyn Bytes)
+        {
             return false;
         }
         // A path through something that is no directory any more is for `subtree` to sort out.
@@ -218,12 +247,12 @@ impl Scanner {
         };
         let Some((parent, dir)) = scope
             .parent()
-            .and_then(|parent| Some((parent, self.dirs.get_mut(parent)?)))
+            .and_then(|parent| Some((parent, self.dirs.get_mut(&parent as &dyn Bytes)?)))
             .filter(|(_, dir)| plain && dir.fault.is_none())
         else {
             return false;
         };
-        dir.definition = read::read(scope, None);
+        dir.definition = read::read(scope, None, false);
         touched.insert(parent.to_owned());
         true
     }
@@ -236,32 +265,34 @@ impl Scanner {
             let Some(parent) = entry.parent().filter(|_| entry != self.root) else {
                 break None;
             };
-            let known = self.dirs.get(parent);
+            let known = self.dirs.get(&parent as &dyn Bytes);
             if known.is_some_and(|dir| dir.fault.is_none()) && walk::is_dir(parent) {
                 break Some(parent);
             }
             entry = parent;
         };
         let old = self.take(entry);
-        touched.extend(old.keys().cloned());
+        touched.extend(old.keys().map(|key| key.path().to_owned()));
         let mut dirs = Dirs::new();
         let mut walk = Walk {
             layout: &self.layout,
             known: Some(&old),
+            // An event has told of a change here: look closely.
+            timely: None,
             dirs: &mut dirs,
         };
         if let (Some(parent), Some(name)) = (parent, entry.file_name()) {
             let kind = fs::symlink_metadata(entry).map(|metadata| metadata.file_type());
             let skipped = listing::skips(&self.layout, name);
             let is_definition = name == DEFINITION_FILE;
-            if let Some(dir) = self.dirs.get_mut(parent) {
+            if let Some(dir) = self.dirs.get_mut(&parent as &dyn Bytes) {
                 if is_definition {
-                    dir.definition = read::read(entry, None);
+                    dir.definition = read::read(entry, None, false);
                     touched.insert(parent.to_owned());
                 }
-                dir.links.retain(|link| link != name);
+                dir.listing.links.retain(|link| link != name);
                 if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && !skipped && !is_definition {
-                    dir.links.push(name.to_owned());
+                    dir.listing.links.push(name.to_owned());
                 }
                 // What a link leads to is walked by `relink`.
                 let through_link = dir.linked;
@@ -277,23 +308,22 @@ impl Scanner {
         } else {
             walk.real(self.root.clone());
         }
-        touched.extend(dirs.keys().cloned());
+        touched.extend(dirs.keys().map(|key| key.path().to_owned()));
         self.dirs.extend(dirs);
     }
 
     /// Takes out the real directories at and below `path`.
     fn take(&mut self, path: &Path) -> Dirs {
-        let below = (Bound::Included(path), Bound::Unbounded);
-        let paths: Vec<PathBuf> = self
+        let below = (Bound::Included(&path as &dyn Bytes), Bound::Unbounded);
+        let keys: Vec<Key> = self
             .dirs
-            .range::<Path, _>(below)
-            .take_while(|(key, _)| key.starts_with(path))
+            .range::<dyn Bytes, _>(below)
+            .take_while(|(key, _)| key.path().starts_with(path))
             .filter(|(_, dir)| !dir.linked)
             .map(|(key, _)| key.clone())
             .collect();
-        paths
-            .into_iter()
-            .filter_map(|path| self.dirs.remove_entry(&path))
+        keys.into_iter()
+            .filter_map(|key| self.dirs.remove_entry(&key))
             .collect()
     }
 
@@ -302,7 +332,7 @@ impl Scanner {
         if !self
             .dirs
             .values()
-            .any(|dir| dir.linked || !dir.links.is_empty())
+            .any(|dir| dir.linked || !dir.listing.links.is_empty())
         {
             return;
         }
@@ -310,19 +340,20 @@ impl Scanner {
         Walk {
             layout: &self.layout,
             known: Some(&old),
+            timely: None,
             dirs: &mut self.dirs,
         }
         .links();
-        touched.extend(old.into_keys());
+        touched.extend(old.keys().map(|key| key.path().to_owned()));
         let linked = self.dirs.iter().filter(|(_, dir)| dir.linked);
-        touched.extend(linked.map(|(path, _)| path.clone()));
+        touched.extend(linked.map(|(key, _)| key.path().to_owned()));
     }
 
     /// Brings the tree up to date with the directories, of which only `touched` may differ.
     fn publish(&mut self, touched: &BTreeSet<PathBuf>) -> Scan {
         let mut updates: BTreeMap<DaemonId, Option<Source>> = BTreeMap::new();
         for path in touched {
-            let dir = self.dirs.get(path);
+            let dir = self.dirs.get(&path.as_path() as &dyn Bytes);
             if dir.is_some_and(|dir| walk::problem(&self.layout, path, dir).is_some()) {
                 self.faulty.insert(path.clone());
             } else {
@@ -348,7 +379,7 @@ impl Scanner {
         for path in &self.faulty {
             let found = self
                 .dirs
-                .get(path)
+                .get(&path.as_path() as &dyn Bytes)
                 .and_then(|dir| Some((dir, walk::problem(&self.layout, path, dir)?)));
             let Some((dir, problem)) = found else {
                 continue;

@@ -206,7 +206,9 @@ impl Table {
             let mut next = Vec::new();
             for (place, real) in level {
                 // What cannot be listed is the scan's to report.
-                let Ok(listing) = listing::list(&self.layout, &real) else {
+                let listed =
+                    listing::open(&real).and_then(|(fd, _)| listing::list(&self.layout, fd));
+                let Ok(listing) = listed else {
                     continue;
                 };
                 let definition = listing.definition_link.then(|| DEFINITION_FILE.into());

@@ -4,18 +4,19 @@
 //! waves of sorted paths, so that two walks of one tree agree on which of several links is followed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DEFINITION_FILE, DaemonId, Layout};
 use rustix::io::Errno;
 
+use crate::key::{Bytes, Key};
 use crate::listing::{self, Listing};
-use crate::read::{self, Definition, Ident, ident};
+use crate::read::{self, Definition, Ident, Stamp, ident};
 use crate::tree::{Problem, ProblemKind};
 
 /// One directory as it was walked. The key of its map is its path as it is reached, links included, so that
@@ -23,12 +24,14 @@ use crate::tree::{Problem, ProblemKind};
 #[derive(Debug, Clone)]
 pub(crate) struct Dir {
     /// None when it could not be looked at.
-    pub(crate) ident: Option<Ident>,
+    pub(crate) stamp: Option<Stamp>,
+    /// When it was listed.
+    listed_at: SystemTime,
     /// Whether it is reached through a symbolic link.
     pub(crate) linked: bool,
     pub(crate) definition: Option<Definition>,
-    /// The names of links in it that may lead to directories.
-    pub(crate) links: Vec<OsString>,
+    /// What it holds.
+    pub(crate) listing: Listing,
     /// Why it could not be listed.
     pub(crate) fault: Option<Fault>,
 }
@@ -39,15 +42,32 @@ pub(crate) enum Fault {
     Dangling(Arc<io::Error>),
 }
 
-pub(crate) type Dirs = BTreeMap<PathBuf, Dir>;
+pub(crate) type Dirs = BTreeMap<Key, Dir>;
 
 impl Dir {
+    /// Which directory it is.
+    pub(crate) fn ident(&self) -> Option<Ident> {
+        self.stamp.map(|stamp| stamp.ident)
+    }
+
+    /// Whether its definition and what it holds are those of `other`, as far as they matter to a tree.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let sources = |dir: &Self| dir.definition.as_ref().map(|found| found.source.clone());
+        self.fault.is_none()
+            && other.fault.is_none()
+            && match (sources(self), sources(other)) {
+                (Some(a), Some(b)) => a.same_as(&b),
+                (a, b) => a.is_none() && b.is_none(),
+            }
+    }
+
     fn faulty(linked: bool, fault: Fault) -> Self {
         Self {
-            ident: None,
+            stamp: None,
+            listed_at: SystemTime::now(),
             linked,
             definition: None,
-            links: Vec::new(),
+            listing: Listing::default(),
             fault: Some(fault),
         }
     }
@@ -102,8 +122,10 @@ pub(crate) fn problem(layout: &Layout, path: &Path, dir: &Dir) -> Option<Problem
 /// A walk; what it finds is put into `dirs`.
 pub(crate) struct Walk<'a> {
     pub(crate) layout: &'a Layout,
-    /// What an earlier walk read; files that cannot have changed since are not read again.
+    /// What an earlier walk found; what cannot have changed since is not read again.
     pub(crate) known: Option<&'a Dirs>,
+    /// The device on which a directory's times tell of its entries; none: on no device.
+    pub(crate) timely: Option<u64>,
     pub(crate) dirs: &'a mut Dirs,
 }
 
@@ -120,10 +142,13 @@ impl Walk<'_> {
 
     /// Follows every link of the directories walked so far, each directory once.
     pub(crate) fn links(&mut self) {
-        let mut seen: HashSet<Ident> = self.dirs.values().filter_map(|dir| dir.ident).collect();
+        let mut wave: BTreeSet<PathBuf> = self.dirs.iter().flat_map(links_of).collect();
+        if wave.is_empty() {
+            return;
+        }
+        let mut seen: HashSet<Ident> = self.dirs.values().filter_map(Dir::ident).collect();
         // A link to a directory that contains the tree leads back into it: a loop, not more daemons.
         seen.extend(above(self.layout));
-        let mut wave: BTreeSet<PathBuf> = self.dirs.iter().flat_map(links_of).collect();
         while !wave.is_empty() {
             let mut next = BTreeSet::new();
             for link in wave {
@@ -139,7 +164,7 @@ impl Walk<'_> {
                         } else {
                             Fault::Unlistable(error)
                         };
-                        self.dirs.insert(link, Dir::faulty(true, fault));
+                        self.dirs.insert(Key::new(link), Dir::faulty(true, fault));
                     }
                     Err(_) => {}
                 }
@@ -166,51 +191,66 @@ impl Walk<'_> {
         linked: bool,
         wanted: &mut dyn FnMut(Ident) -> bool,
     ) -> Option<Listing> {
-        let found = fs::metadata(path).and_then(|metadata| {
-            if metadata.is_dir() && !wanted(ident(&metadata)) {
-                return Ok(None);
-            }
-            let listing = listing::list(self.layout, path)?;
-            Ok(Some((ident(&metadata), listing)))
-        });
-        let (ident, listing) = match found {
+        let known = self.known.and_then(|known| known.get(&path as &dyn Bytes));
+        let (stamp, listed_at, listing) = match self.look(path, known, wanted) {
             Ok(found) => found?,
             // It went away, or became something else, between the listing of its parent and now.
             Err(error) if is_gone(&error) && !is_dir(path) => return None,
             Err(error) => {
                 let fault = Fault::Unlistable(Arc::new(error));
                 self.dirs
-                    .insert(path.to_owned(), Dir::faulty(linked, fault));
+                    .insert(Key::new(path.to_owned()), Dir::faulty(linked, fault));
                 return None;
             }
         };
         let definition = if listing.definition {
-            self.definition(path)
+            let known = known.and_then(|known| known.definition.as_ref());
+            read::read(&path.join(DEFINITION_FILE), known, listing.definition_file)
         } else {
             None
         };
         let dir = Dir {
-            ident: Some(ident),
+            stamp: Some(stamp),
+            listed_at,
             linked,
             definition,
-            links: listing.links.clone(),
+            listing: listing.clone(),
             fault: None,
         };
-        self.dirs.insert(path.to_owned(), dir);
+        self.dirs.insert(Key::new(path.to_owned()), dir);
         Some(listing)
     }
 
-    fn definition(&self, dir: &Path) -> Option<Definition> {
-        let known = self.known.and_then(|known| known.get(dir));
-        read::read(
-            &dir.join(DEFINITION_FILE),
-            known.and_then(|known| known.definition.as_ref()),
-        )
+    /// What a directory holds, and since when that is known. An entry that comes or goes leaves a trace in the times of
+    /// its directory: while they are as they were, it need not be listed again.
+    fn look(
+        &self,
+        path: &Path,
+        known: Option<&Dir>,
+        wanted: &mut dyn FnMut(Ident) -> bool,
+    ) -> io::Result<Option<(Stamp, SystemTime, Listing)>> {
+        if let Some(known) = known
+            && let Some(stamp) = known.stamp
+            && self.timely == Some(stamp.ident.0)
+            && !stamp.is_racy(known.listed_at)
+            && Stamp::of(&fs::metadata(path)?) == stamp
+        {
+            let found = (stamp, known.listed_at, known.listing.clone());
+            return Ok(wanted(stamp.ident).then_some(found));
+        }
+        let listed_at = SystemTime::now();
+        let (fd, stamp) = listing::open(path)?;
+        if !wanted(stamp.ident) {
+            return Ok(None);
+        }
+        let listing = listing::list(self.layout, fd)?;
+        Ok(Some((stamp, listed_at, listing)))
     }
 }
 
-pub(crate) fn links_of((path, dir): (&PathBuf, &Dir)) -> impl Iterator<Item = PathBuf> {
-    dir.links.iter().map(|name| path.join(name))
+pub(crate) fn links_of((key, dir): (&Key, &Dir)) -> impl Iterator<Item = PathBuf> {
+    let links = dir.listing.links.iter();
+    links.map(|name| key.path().join(name))
 }
 
 pub(crate) fn is_gone(error: &io::Error) -> bool {

@@ -300,3 +300,30 @@ fn one_dirty_directory_among_thousands_is_cheap() {
     }
     assert!(best * 4 < whole, "{best:?} of {whole:?}");
 }
+
+/// While a directory's times are as they were it is not listed again; that its modification time was set back to what it
+/// was, as archivers do, still shows in the time of the change.
+#[test]
+fn a_daemon_is_found_though_the_times_of_its_directory_were_set_back() {
+    let world = World::new();
+    world.define("group/a", "1");
+    let group = world.tree("group");
+    let mut scanner = Scanner::new(world.layout.clone());
+    scanner.full().unwrap();
+    // Long enough ago that the next scan need not fear a change within the same instant.
+    std::thread::sleep(Duration::from_millis(50));
+    scanner.stat_only().unwrap();
+    let before = fs::metadata(&group).unwrap().modified().unwrap();
+    world.define("group/b", "2");
+    fs::File::open(&group)
+        .unwrap()
+        .set_modified(before)
+        .unwrap();
+    assert_eq!(fs::metadata(&group).unwrap().modified().unwrap(), before);
+    let scan = scanner.stat_only().unwrap();
+    assert_eq!(scan.changed, [id("group/b")].into());
+    fs::remove_dir_all(world.tree("group/a")).unwrap();
+    let scan = scanner.stat_only().unwrap();
+    assert_eq!(scan.changed, [id("group/a")].into());
+    assert_eq!(model(&scan.tree), entries(&[("group/b", "2")]));
+}
