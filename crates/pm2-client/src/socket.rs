@@ -84,8 +84,15 @@ impl SocketAdapter {
         deadlines: Deadlines,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, AdapterError> {
-        let path = pm2_home.join("rpc.sock");
-        let mut adapter = Self::greet(&path, deadlines, &stop);
+        Self::connect_to(&pm2_home.join("rpc.sock"), deadlines, &stop)
+    }
+
+    fn connect_to(
+        path: &Utf8Path,
+        deadlines: Deadlines,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, AdapterError> {
+        let mut adapter = Self::greet(path, deadlines, stop);
         // A daemon that is just dying still takes connections, and closes them. A moment later it is gone, or another
         // one has taken its place.
         for _ in 0..CLOSED_ATTEMPTS {
@@ -93,7 +100,7 @@ impl SocketAdapter {
                 break;
             }
             std::thread::sleep(CLOSED_PAUSE);
-            adapter = Self::greet(&path, deadlines, &stop);
+            adapter = Self::greet(path, deadlines, stop);
         }
         let adapter = adapter?;
         match adapter.version.split('.').next() {
@@ -167,9 +174,12 @@ impl SocketAdapter {
         timeout: Duration,
     ) -> Result<Value, AdapterError> {
         if self.broken {
-            let fresh = Self::open(self.path.clone(), self.deadlines, Arc::clone(&self.stop))?;
+            // Another PM2 may have taken the place of the one that failed.
+            let fresh = Self::connect_to(&self.path, self.deadlines, &self.stop)?;
             self.stream = fresh.stream;
             self.decoder = fresh.decoder;
+            self.calls = fresh.calls;
+            self.version = fresh.version;
             self.broken = false;
         }
         let answer = self.exchange(method, args, timeout);
