@@ -235,7 +235,7 @@ use Role::{Derived, Inert, Stored};
 /// Every attribute, in the order of PM2's schema.
 #[rustfmt::skip]
 pub const ATTRIBUTES: &[Attribute] = &[
-    attribute("script", &["exec", "cmd", "command"], Kind::Text, Derived, Restart, "the program: a path, or a command found in PATH"),
+    attribute("script", &["exec", "command", "cmd"], Kind::Text, Derived, Restart, "the program: a path, or a command found in PATH"),
     attribute("name", &[], Kind::Text, Derived, Restart, "the name in PM2"),
     attribute("name_prefix", &[], Kind::Text, Stored, Restart, "stored by PM2; does nothing from a config file"),
     attribute("filter_env", &[], Kind::BoolTextOrList, Stored, Restart, "inherited variables that the app does not get"),

@@ -118,7 +118,8 @@ pub(super) fn read_attributes(
 /// Which of several spellings counts: the lowest. PM2 looks for the attribute's own name, then for its aliases from
 /// the last to the first, then for the camel case form.
 ///
-/// Source: PM2 7.0.4, `lib/tools/Config.js` (`schema`).
+/// Source: PM2 7.0.4, `lib/tools/Config.js` (`schema`); for the script `lib/Common.js` (`verifyConfs`), too, which looks
+/// for `cmd` and `command` first.
 fn rank(attribute: &Attribute, key: &str) -> usize {
     let aliases = attribute.aliases;
     match aliases.iter().position(|alias| *alias == key) {

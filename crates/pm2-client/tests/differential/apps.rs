@@ -61,6 +61,9 @@ pub fn scripts(cases: &mut Cases) {
         cases.add(app);
     }
     cases.add(json!({ "script": "server.js", "command": "other.js" }));
+    cases.add(json!({ "command": "server.js", "cmd": "other.js" }));
+    cases.add(json!({ "exec": "server.js", "command": "other.js" }));
+    cases.add(json!({ "exec": "server.js", "cmd": "other.js" }));
     cases.add(json!({ "script": "tool.py", "interpreter": "node" }));
     cases.add(json!({ "script": "tool.py", "env": { "PYTHONUNBUFFERED": "0" } }));
     cases.add(json!({ "script": "tool.py", "node_args": "-u -O" }));
