@@ -35,6 +35,8 @@ struct Unit {
     diagnostics: Vec<Diagnostic>,
     modes: BTreeSet<String>,
     has_mode: bool,
+    /// The names that `--env` may choose here.
+    envs: BTreeSet<String>,
     /// Another renderer gave no answer, and may give one to the same bytes.
     may_pass: bool,
 }
@@ -90,6 +92,7 @@ impl Unit {
         if let Some(document) = &rendered.document {
             let (apps, findings) = read_apps(id, document.value(), config);
             unit.apps = apps;
+            unit.envs = envs(document.value());
             diagnose(&mut unit.diagnostics, document, &findings);
             if !unit.diagnostics.iter().any(Diagnostic::is_error) {
                 let header = edn_render::header(name);
@@ -135,20 +138,28 @@ pub enum DefinitionsError {
     #[error("the definitions cannot be read, so nothing was changed")]
     Scan(#[from] ScanError),
     /// No definition has the mode.
-    #[error("no definition has the mode `{mode}`{}", known_modes(.known))]
+    #[error("no definition has the mode `{mode}`{}", known_names(.known, "any `:profiles`"))]
     UnknownMode {
         /// The mode.
         mode: String,
         /// The modes there are.
         known: BTreeSet<String>,
     },
+    /// No app has the environment.
+    #[error("no app has an `:env_{env}`{}", known_names(.known, "any `:env_NAME`"))]
+    UnknownEnv {
+        /// The environment's name.
+        env: String,
+        /// The names there are.
+        known: BTreeSet<String>,
+    },
 }
 
-fn known_modes(known: &BTreeSet<String>) -> String {
+fn known_names(known: &BTreeSet<String>, kind: &str) -> String {
     if known.is_empty() {
-        return "; none has any `:profiles`".to_owned();
+        return format!("; none has {kind}");
     }
-    let names: Vec<String> = known.iter().map(|mode| format!("`{mode}`")).collect();
+    let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     format!("; there are {}", names.join(", "))
 }
 
@@ -156,7 +167,7 @@ impl Definitions {
     /// Reads and renders all of them.
     ///
     /// # Errors
-    /// [`DefinitionsError`] when the tree cannot be read, or the mode is in none of them. A definition that
+    /// [`DefinitionsError`] when the tree cannot be read, or the mode or environment is in none of them. A definition that
     /// cannot be used is no error: it is in the result, with its findings.
     pub fn load(config: &Config) -> Result<Self, DefinitionsError> {
         let tree = watcher::scan(&config.layout)?;
@@ -166,7 +177,7 @@ impl Definitions {
     /// Renders what a scan found; what has the same bytes as in `previous` is taken from there.
     ///
     /// # Errors
-    /// [`DefinitionsError::UnknownMode`].
+    /// [`DefinitionsError::UnknownMode`], [`DefinitionsError::UnknownEnv`].
     pub fn of_tree(
         tree: Arc<Tree>,
         config: &Config,
@@ -202,7 +213,10 @@ impl Definitions {
             };
             daemons.insert(id.clone(), definition);
         }
-        check_mode(&daemons, config)?;
+        if previous.is_none() {
+            // Later, when the last definition that has it goes, the others must not suffer for it.
+            check_variant(&daemons, config)?;
+        }
         let together = check_together(
             daemons
                 .iter()
@@ -290,32 +304,56 @@ impl Definitions {
     }
 }
 
-/// A mode has to be in one definition at least: in none, it is a slip of the pen.
-fn check_mode(
+/// A mode or an environment has to be in one definition at least: in none, it is a slip of the pen.
+fn check_variant(
     daemons: &BTreeMap<DaemonId, Definition>,
     config: &Config,
 ) -> Result<(), DefinitionsError> {
-    let Some(mode) = &config.mode else {
-        return Ok(());
-    };
     let is_unread = |definition: &Definition| {
         let at_render = |found: &Diagnostic| found.is_error() && found.level == Level::Render;
         definition.diagnostics.iter().any(at_render)
     };
     // The one that has it may be the one that cannot be read right now.
-    if daemons.values().any(is_unread)
-        || daemons.is_empty()
-        || daemons.values().any(|definition| definition.unit.has_mode)
-    {
+    if daemons.is_empty() || daemons.values().any(is_unread) {
         return Ok(());
     }
-    Err(DefinitionsError::UnknownMode {
-        mode: mode.clone(),
-        known: daemons
-            .values()
-            .flat_map(|definition| definition.unit.modes.iter().cloned())
-            .collect(),
-    })
+    let units = || daemons.values().map(|definition| &definition.unit);
+    if let Some(mode) = &config.mode
+        && !units().any(|unit| unit.has_mode)
+    {
+        return Err(DefinitionsError::UnknownMode {
+            mode: mode.clone(),
+            known: units().flat_map(|unit| unit.modes.clone()).collect(),
+        });
+    }
+    if let Some(env) = &config.env_name
+        && !units().any(|unit| unit.envs.contains(env))
+    {
+        return Err(DefinitionsError::UnknownEnv {
+            env: env.clone(),
+            known: units().flat_map(|unit| unit.envs.clone()).collect(),
+        });
+    }
+    Ok(())
+}
+
+/// The names that `--env` may choose: those of `env_NAME` maps, and of deployments with an `env`.
+fn envs(document: &Map<String, Value>) -> BTreeSet<String> {
+    let apps = document.get("apps").and_then(Value::as_array);
+    let of_app = apps
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .flatten()
+        .filter(|(_, value)| value.is_object())
+        .filter_map(|(key, _)| key.strip_prefix("env_"));
+    let deploy = document.get("deploy").and_then(Value::as_object);
+    let of_deploy = deploy
+        .into_iter()
+        .flatten()
+        .filter(|(_, target)| target.get("env").is_some_and(Value::is_object))
+        .map(|(name, _)| name.as_str());
+    of_app.chain(of_deploy).map(ToOwned::to_owned).collect()
 }
 
 /// Adds findings with their places: errors first, and no more than anybody reads.

@@ -69,7 +69,9 @@ impl CommandError {
             | Self::Pass(
                 PassError::UnknownId { .. }
                 | PassError::WrongConfirmation { .. }
-                | PassError::Definitions(DefinitionsError::UnknownMode { .. }),
+                | PassError::Definitions(
+                    DefinitionsError::UnknownMode { .. } | DefinitionsError::UnknownEnv { .. },
+                ),
             ) => exit::USAGE,
             Self::Pass(PassError::Pm2(_) | PassError::Launch(_) | PassError::NoPm2Command) => {
                 exit::NO_PM2

@@ -218,6 +218,23 @@ fn a_file_outside_of_any_workspace_renders_as_the_reference_renders_it() {
 }
 
 #[test]
+fn an_environment_that_no_app_has_is_a_slip_of_the_pen() {
+    let env = Env::new();
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"/bin/sleep\" :args \"9\" :env_staging {:A \"1\"}}]}",
+    );
+    let done = env.expect(64, &["check", "--env", "stagign"]);
+    assert!(
+        done.err
+            .contains("no app has an `:env_stagign`; there are `staging`"),
+        "{}",
+        done.err
+    );
+    env.expect(0, &["check", "--env", "staging"]);
+}
+
+#[test]
 fn a_mode_of_the_whole_workspace_needs_to_be_in_one_definition_only() {
     let env = Env::new();
     env.define("a", "{:apps [{:name \"a\" :script \"s\"}] :profiles {:dev {:apps [{:name \"a\" :watch true}]}}}");
