@@ -134,6 +134,13 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Uses this connection to PM2, such as one to a PM2 in memory. Only when it fails is another made.
+    #[must_use]
+    pub fn with_adapter(mut self, adapter: Box<dyn ProcessAdapter>) -> Self {
+        self.adapter = Some(adapter);
+        self
+    }
+
     /// Syncs, then keeps it so until it is told to stop.
     ///
     /// # Errors
