@@ -51,7 +51,10 @@ fn crates_know_only_whom_they_may_know() {
             "pm2-sync",
             vec!["daemon-model", "edn-render", "pm2-client", "watcher"],
         ),
-        ("pm2-bench", vec!["pm2-client", "pm2-testbed"]),
+        (
+            "pm2-bench",
+            vec!["daemon-model", "pm2-client", "pm2-sync", "pm2-testbed"],
+        ),
         ("pm2-testbed", vec![]),
         ("xtask", vec![]),
     ]

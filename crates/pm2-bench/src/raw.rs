@@ -6,19 +6,20 @@ use std::os::unix::net::UnixStream;
 use camino::Utf8Path;
 use serde_json::{Value, json};
 
+/// A connection.
 pub struct Raw {
     stream: UnixStream,
 }
 
-impl Raw {
-    pub fn connect(pm2_home: &Utf8Path) -> Self {
-        Self {
-            stream: UnixStream::connect(pm2_home.join("rpc.sock")).unwrap(),
-        }
-    }
+/// Calls as PM2 gets them, prepared.
+pub struct Calls {
+    bytes: Vec<u8>,
+    count: usize,
+}
 
-    /// Sends a call for each argument at once, and waits for all answers.
-    pub fn pipelined(&mut self, method: &str, arguments: Vec<Value>) {
+impl Calls {
+    /// A call for each argument.
+    pub fn new(method: &str, arguments: Vec<Value>) -> Self {
         let count = arguments.len();
         let mut bytes = Vec::new();
         for (n, argument) in arguments.into_iter().enumerate() {
@@ -29,13 +30,33 @@ impl Raw {
                 bytes.extend(part.as_bytes());
             }
         }
-        let mut writer = self.stream.try_clone().unwrap();
-        // PM2 answers while it still reads.
-        let writing = std::thread::spawn(move || writer.write_all(&bytes).unwrap());
-        for _ in 0..count {
-            self.skip_message();
+        Self { bytes, count }
+    }
+}
+
+impl Raw {
+    /// Connects to the PM2 of this home.
+    pub fn connect(pm2_home: &Utf8Path) -> Self {
+        Self {
+            stream: UnixStream::connect(pm2_home.join("rpc.sock")).unwrap(),
         }
-        writing.join().unwrap();
+    }
+
+    /// Sends all calls at once, and waits for all answers.
+    pub fn send(&mut self, calls: &Calls) {
+        let mut writer = self.stream.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            // PM2 answers while it still reads.
+            scope.spawn(move || writer.write_all(&calls.bytes).unwrap());
+            for _ in 0..calls.count {
+                self.skip_message();
+            }
+        });
+    }
+
+    /// Sends a call for each argument at once, and waits for all answers.
+    pub fn pipelined(&mut self, method: &str, arguments: Vec<Value>) {
+        self.send(&Calls::new(method, arguments));
     }
 
     fn skip_message(&mut self) {

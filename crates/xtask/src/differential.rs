@@ -1,12 +1,7 @@
 //! Definitions drawn at random, rendered by edn-render and by the reader that the reference renderer is built on.
 
-use std::process::Command;
-
 use crate::command::{Error, cargo, root, run, show};
-
-/// ClojureScript on Node, with that reader. A fixed version: the answers of a seed stay the same.
-const NBB: &str = "nbb@1.6.214";
-const PREFIX: &str = "target/nbb";
+use crate::install;
 
 /// How much is drawn.
 pub(crate) struct Draw<'a> {
@@ -34,25 +29,7 @@ impl<'a> Draw<'a> {
     /// Installs the reader beside the build where it is missing, and compares.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let root = root()?;
-        let dir = root.join(PREFIX);
-        let nbb = dir.join("node_modules/.bin/nbb");
-        if !nbb.exists() {
-            std::fs::create_dir_all(&dir)
-                .map_err(|source| Error::MakeDirectory { path: dir, source })?;
-            let line = format!("npm install --prefix {PREFIX} {NBB}");
-            show(&line);
-            let mut npm = Command::new("npm");
-            npm.args([
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--prefix",
-                PREFIX,
-                NBB,
-            ])
-            .current_dir(root);
-            run(&line, &mut npm, &[0])?;
-        }
+        let nbb = install::nbb()?.join("node_modules/.bin/nbb");
         let line = "cargo test --package edn-render --test differential -- --ignored";
         show(&format!(
             "export DIFFERENTIAL_COUNT={} DIFFERENTIAL_SEED={}",

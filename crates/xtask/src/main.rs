@@ -11,6 +11,7 @@ mod bench;
 mod command;
 mod demo;
 mod differential;
+mod install;
 mod matrix;
 
 use std::process::ExitCode;
@@ -22,7 +23,10 @@ const USAGE: &str = "\
 usage:
   cargo xtask demo          run pm2-sync on fixtures/workspace, with a PM2 of its own
   cargo xtask demo --stop   end that PM2 and what runs in it
-  cargo xtask bench         measure pm2-sync against PM2's own command line and against the floor
+  cargo xtask bench [PART...] [--runs N] [--write]
+                            measure pm2-sync against PM2's own command line, the reference way, supervisord and the
+                            floor; parts: edit, nothing, first, render, check, idle, latency, checkout, growth,
+                            instructions; --write puts the tables into docs/benchmarks.md
   cargo xtask bench --smoke only show that the measuring still runs
   cargo xtask matrix --pm2 5|6|7
                             install the latest PM2 of that major in target/ and try every change of every attribute
@@ -37,8 +41,7 @@ fn main() -> ExitCode {
     let done = match args[..] {
         ["demo"] => Demo::new().and_then(|demo| demo.run()),
         ["demo", "--stop"] => Demo::new().and_then(|demo| demo.stop()),
-        ["bench"] => bench::run_with(false),
-        ["bench", "--smoke"] => bench::run_with(true),
+        ["bench", ref rest @ ..] => bench::run_with(rest),
         ["matrix", "--pm2", major @ ("5" | "6" | "7")] => matrix::run_on(major),
         ["differential", ref rest @ ..] => match Draw::from_arguments(rest) {
             Some(draw) => draw.run(),

@@ -1,0 +1,5 @@
+//! What pm2-sync is compared with, besides PM2's own command line and the floor.
+
+pub mod chokidar;
+pub mod nbb;
+pub mod supervisord;

@@ -1,0 +1,60 @@
+//! Nothing that was started here stays behind, also when the measuring is interrupted.
+//!
+//! Everything ends with the value that stands for it. A signal ends this program without that, so all that it has
+//! started, daemons among it, is made its own children and killed then.
+
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::processes::children;
+
+/// Makes this program the parent of every process that it starts and whose own parent ends.
+pub fn begin() {
+    set_child_subreaper(Some(getpid())).unwrap();
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).unwrap();
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            end();
+            std::process::exit(128 + signal);
+        }
+    });
+}
+
+/// Kills what is left.
+pub fn end() {
+    for _ in 0..100 {
+        let left = descendants();
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            // It may have ended just now.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// All that lives below this program.
+fn descendants() -> Vec<Pid> {
+    let own = std::process::id();
+    let mut found = Vec::new();
+    let threads = std::fs::read_dir("/proc/self/task");
+    let mut from: Vec<u32> = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| thread.file_name().to_str()?.parse().ok())
+        .flat_map(|thread: u32| crate::processes::children_of_thread(own, thread))
+        .collect();
+    while let Some(pid) = from.pop() {
+        from.extend(children(pid));
+        found.push(pid);
+    }
+    found
+        .into_iter()
+        .filter(|pid| pm2_testbed::is_alive(*pid))
+        .filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+        .collect()
+}

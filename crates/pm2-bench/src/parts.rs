@@ -1,0 +1,35 @@
+//! The parts of the benchmark, each with its tables and goals.
+
+mod check;
+mod checkout;
+mod edit;
+mod first;
+mod growth;
+mod idle;
+mod instructions;
+mod latency;
+mod nothing;
+mod render;
+
+use crate::context::Context;
+use crate::section::Section;
+
+pub use idle::watch_in_memory;
+pub use instructions::child as instructions_child;
+
+/// A part: it measures, and says what it found.
+pub type Run = fn(&Context) -> Section;
+
+/// All parts with their names, in the order in which they run.
+pub const PARTS: [(&str, Run); 10] = [
+    ("edit", edit::run),
+    ("nothing", nothing::run),
+    ("first", first::run),
+    ("render", render::run),
+    ("check", check::run),
+    ("idle", idle::run),
+    ("latency", latency::run),
+    ("checkout", checkout::run),
+    ("growth", growth::run),
+    ("instructions", instructions::run),
+];

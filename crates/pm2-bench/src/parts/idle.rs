@@ -1,0 +1,195 @@
+//! A watcher that has nothing to do.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use pm2_client::MemoryAdapter;
+
+use crate::baselines::chokidar::Chokidar;
+use crate::bed::Bed;
+use crate::context::Context;
+use crate::engine::{Driven, config_of};
+use crate::processes::{Running, cpu, resident};
+use crate::section::Section;
+
+/// Up to this many processes run on real PM2.
+const MOST_PROCESSES: usize = 1000;
+
+/// What an idle process costs.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// MiB resident.
+    memory: f64,
+    /// Percent of a core.
+    cpu: f64,
+}
+
+/// Measures it.
+pub fn run(context: &Context) -> Section {
+    let mut section = context.section("idle", "A watcher with nothing to do");
+    let window = context.pick(Duration::from_secs(65), Duration::from_secs(1));
+    section.say(&format!(
+        "One look of {} s at each size, in which both watchers run: long enough for each timer that looks at the tree. \
+         Of chokidar only the watching is measured, for it never looks at PM2. PM2's own share is how much more of a \
+         core it takes while pm2-sync watches. Where PM2 is in memory, it is part of the watcher's process.",
+        window.as_secs()
+    ));
+    let mut rows = Vec::new();
+    let mut goals = Vec::new();
+    for &count in context.pick(&[10, 100, 1000, 10_000][..], &[3, 2000]) {
+        context.progress(&format!("idle: {count} definitions"));
+        let found = idle(context, count, window);
+        let cell = |cost: Option<Cost>| {
+            cost.map_or(["-".to_owned(), "-".to_owned()], |cost| {
+                [
+                    format!("{:.1} MiB", cost.memory),
+                    format!("{:.3} %", cost.cpu),
+                ]
+            })
+        };
+        let [memory, cpu] = cell(Some(found.ours));
+        let [their_memory, their_cpu] = cell(found.chokidar);
+        let pm2 = found.pm2.map_or("in memory".to_owned(), |more| {
+            format!("{:.3} %", more.max(0.0))
+        });
+        rows.push(vec![
+            count.to_string(),
+            memory,
+            cpu,
+            pm2,
+            their_memory,
+            their_cpu,
+        ]);
+        goals.push((count, found));
+    }
+    section.table(
+        &[
+            "definitions",
+            "pm2-sync memory",
+            "CPU",
+            "PM2's share of CPU",
+            "chokidar memory",
+            "CPU",
+        ],
+        &rows,
+    );
+    for (_, found) in goals.iter().filter(|(count, _)| *count == 1000) {
+        let ours = found.ours;
+        section.goal(
+            "1,000 definitions: at most 20 MiB",
+            format!("{:.1} MiB", ours.memory),
+            ours.memory <= 20.0,
+        );
+        section.goal(
+            "1,000 definitions: at most 0.5 % of a core",
+            format!("{:.3} %", ours.cpu),
+            ours.cpu <= 0.5,
+        );
+        if let Some(theirs) = found.chokidar {
+            section.at_most(
+                "1,000 definitions: at most 1/4 of chokidar's memory",
+                0.25,
+                Some(ours.memory),
+                Some(theirs.memory),
+            );
+            section.at_most(
+                "1,000 definitions: no more CPU than chokidar",
+                1.0,
+                Some(ours.cpu),
+                Some(theirs.cpu),
+            );
+        }
+    }
+    if context.tools.chokidar().is_none() {
+        context.left_out(&mut section, "chokidar");
+    }
+    section
+}
+
+struct Found {
+    ours: Cost,
+    chokidar: Option<Cost>,
+    /// Percent of a core that PM2 takes more; none when it is in memory.
+    pm2: Option<f64>,
+}
+
+fn idle(context: &Context, count: usize, window: Duration) -> Found {
+    let bed = Bed::new(&context.tools);
+    bed.workspace.define_sleepers(count);
+    let real = count <= MOST_PROCESSES;
+    let settle = || std::thread::sleep(context.pick(Duration::from_secs(5), Duration::ZERO));
+    let mut alone = 0.0;
+    if real {
+        bed.sync();
+        bed.expect_running(count);
+        settle();
+        alone = shares(&[bed.daemon()], window / 2)[0];
+    }
+    let ours = if real {
+        Running(bed.pm2_sync(&["watch"]).spawn().unwrap())
+    } else {
+        in_memory(context, &bed)
+    };
+    let chokidar = Chokidar::start(&context.tools, &bed);
+    settle();
+    let mut pids = vec![ours.pid(), bed.daemon()];
+    pids.extend(chokidar.as_ref().map(Chokidar::pid));
+    let shares = shares(&pids, window);
+    let cost = |at: usize| Cost {
+        memory: resident(pids[at]),
+        cpu: shares[at],
+    };
+    if real {
+        bed.expect_running(count);
+    }
+    Found {
+        ours: cost(0),
+        chokidar: chokidar.is_some().then(|| cost(2)),
+        pm2: real.then(|| shares[1] - alone),
+    }
+}
+
+/// How much of a core each process takes within this time, in percent.
+fn shares(pids: &[u32], window: Duration) -> Vec<f64> {
+    let before: Vec<Duration> = pids.iter().map(|pid| cpu(*pid)).collect();
+    let began = Instant::now();
+    std::thread::sleep(window);
+    let took = began.elapsed().as_secs_f64();
+    pids.iter()
+        .zip(before)
+        .map(|(pid, before)| cpu(*pid).saturating_sub(before).as_secs_f64() / took * 100.0)
+        .collect()
+}
+
+/// This program once more, as a watch of the workspace with PM2 in memory.
+fn in_memory(context: &Context, bed: &Bed) -> Running {
+    let mut child = bed
+        .run_in(&context.tools.own)
+        .args([
+            crate::WATCH_IN_MEMORY,
+            bed.workspace.root().as_str(),
+            bed.file("memory").as_str(),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let output = child.stdout.take().unwrap();
+    let running = Running(child);
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    running
+}
+
+/// Watches until standard input ends.
+pub fn watch_in_memory(root: &Utf8Path, home: &Utf8Path) {
+    let pm2 = MemoryAdapter::new();
+    let driven = Driven::start(config_of(root, home), Box::new(pm2));
+    println!("ready");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    drop(driven);
+}

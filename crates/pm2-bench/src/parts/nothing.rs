@@ -1,0 +1,71 @@
+//! A sync with nothing to do.
+
+use serde_json::json;
+
+use crate::baselines::supervisord::Supervisord;
+use crate::bed::Bed;
+use crate::context::Context;
+use crate::measure::Way;
+use crate::plain::{definitions_and_artifacts, stat_all};
+use crate::raw::{Calls, Raw};
+use crate::section::Section;
+
+/// Measures it.
+pub fn run(context: &Context) -> Section {
+    let mut section = context.section("nothing", "`sync` with nothing to do");
+    section.say(
+        "The floor is one raw list from PM2 and a `stat` of each definition and each generated config, in a process that \
+         runs already. `pm2-sync sync` includes its own start.",
+    );
+    for count in context.pick(&[12, 100, 1000][..], &[3]) {
+        nothing(context, &mut section, *count);
+    }
+    if context.tools.supervisor("supervisord").is_none() {
+        context.left_out(&mut section, "supervisor");
+    }
+    section
+}
+
+fn nothing(context: &Context, section: &mut Section, count: usize) {
+    context.progress(&format!("nothing: {count} processes"));
+    let bed = Bed::new(&context.tools);
+    bed.workspace.define_sleepers(count);
+    bed.sync();
+    bed.expect_running(count);
+    let before = bed.pids();
+    // It takes seconds with many programs, and is only for comparison.
+    let supervisord = Supervisord::start(&context.tools).filter(|_| count <= 100);
+    if let Some(supervisord) = &supervisord {
+        supervisord.define(count);
+        supervisord.update(count);
+    }
+    let files = definitions_and_artifacts(&bed.workspace, count);
+    let list = Calls::new("getMonitorData", vec![json!({})]);
+    let mut ways = [
+        Way::new("`pm2-sync sync`"),
+        Way::new("floor: one raw list, a stat of each file"),
+        Way::new("`pm2 jlist`"),
+        Way::new("`supervisorctl reread` and `update`"),
+        Way::new("(`pm2-sync --version`: only the start of the program)"),
+    ];
+    for _ in 0..context.runs {
+        ways[0].run(|| bed.sync());
+        ways[1].run(|| {
+            Raw::connect(bed.home()).send(&list);
+            stat_all(&files);
+        });
+        ways[2].run(|| bed.pm2(&["jlist"]));
+        if let Some(supervisord) = &supervisord {
+            ways[3].run(|| supervisord.update(count));
+        }
+        ways[4].run(|| assert!(bed.pm2_sync(&["--version"]).status().unwrap().success()));
+    }
+    assert_eq!(bed.pids(), before, "nothing was to be done");
+    section.ways(
+        &format!("{count} processes, nothing to do"),
+        &ways.iter().collect::<Vec<_>>(),
+    );
+    let times = ways.each_ref().map(Way::median);
+    section.at_most("at most 1.5 x the floor", 1.5, times[0], times[1]);
+    section.at_most("faster than one `pm2 jlist`", 1.0, times[0], times[2]);
+}

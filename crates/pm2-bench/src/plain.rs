@@ -1,0 +1,69 @@
+//! Plain files: what reading and writing cost without anything around it.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::workspace::Workspace;
+
+/// Reads each file; the length of all of them.
+pub fn read_all(files: &[Utf8PathBuf]) -> usize {
+    let lengths = files.iter().map(|file| std::fs::read(file).unwrap().len());
+    lengths.sum()
+}
+
+/// Looks at each file without opening it.
+pub fn stat_all(files: &[Utf8PathBuf]) {
+    for file in files {
+        std::fs::metadata(file).unwrap();
+    }
+}
+
+/// Definitions and artifacts of the first `count` daemons.
+pub fn definitions_and_artifacts(workspace: &Workspace, count: usize) -> Vec<Utf8PathBuf> {
+    let definitions = (0..count).map(|n| workspace.definition(n));
+    let artifacts = (0..count).map(|n| workspace.artifact(n));
+    definitions.chain(artifacts).collect()
+}
+
+/// Files to be written: below directories that exist.
+pub struct Copies {
+    dir: Utf8PathBuf,
+    files: Vec<(Utf8PathBuf, Vec<u8>)>,
+}
+
+impl Copies {
+    /// The same bytes as the artifacts of the first `count` daemons, at the same depth below `dir`.
+    pub fn of(workspace: &Workspace, count: usize, dir: &Utf8Path) -> Self {
+        let files = (0..count).map(|n| {
+            let artifact = workspace.artifact(n);
+            let relative = artifact.strip_prefix(workspace.out()).unwrap();
+            (dir.join(relative), std::fs::read(&artifact).unwrap())
+        });
+        Self {
+            dir: dir.to_owned(),
+            files: files.collect(),
+        }
+    }
+
+    /// Removes what was written, and makes the directories.
+    pub fn clear(&self) {
+        // It is not there the first time.
+        let _ = std::fs::remove_dir_all(&self.dir);
+        for (file, _) in &self.files {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        }
+    }
+
+    /// Writes all of them.
+    pub fn write(&self) {
+        for (file, bytes) in &self.files {
+            std::fs::write(file, bytes).unwrap();
+        }
+    }
+
+    /// Makes sure that they were written.
+    pub fn expect_written(&self) {
+        for (file, bytes) in &self.files {
+            assert_eq!(std::fs::read(file).unwrap(), *bytes);
+        }
+    }
+}
