@@ -4,6 +4,9 @@
 //! Source of names, aliases, types and defaults: PM2 7.0.4, `lib/API/schema.json` and
 //! `lib/tools/Config.js`; of the costs: measurements against PM2 7.0.4.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 /// What a value may be, and what it is read as.
@@ -304,16 +307,21 @@ pub const ATTRIBUTES: &[Attribute] = &[
 /// The attribute that goes by `name`, which may be an alias.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Attribute> {
-    // The order of names matters to nobody here: no alias is an attribute's name or another's alias.
-    ATTRIBUTES
-        .iter()
-        .find(|attribute| attribute.names().any(|known| known == name))
+    BY_NAME.get(name).copied()
 }
+
+/// All names of all attributes: every key of every definition and of every record of PM2 is looked up here. No alias
+/// is an attribute's name or another's alias.
+static BY_NAME: LazyLock<HashMap<String, &'static Attribute>> = LazyLock::new(|| {
+    let names =
+        |attribute: &'static Attribute| attribute.names().map(move |name| (name, attribute));
+    ATTRIBUTES.iter().flat_map(names).collect()
+});
 
 /// The attribute with exactly PM2's own `name`.
 #[must_use]
 pub fn by_own_name(name: &str) -> Option<&'static Attribute> {
-    ATTRIBUTES.iter().find(|attribute| attribute.name == name)
+    find(name).filter(|attribute| attribute.name == name)
 }
 
 /// The known name nearest to a misspelt one.
