@@ -127,8 +127,10 @@ impl Lock {
         let holder = Holder {
             pid: std::process::id(),
             command: command.to_owned(),
-            since: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            unsaved: read_holder(&mut file).is_some_and(|last| last.unsaved),
+            // What local time is, only whoever waits needs to know: to find it out is to read the list of all time
+            // zones, which takes longer than many a sync.
+            since: jiff::Timestamp::now().to_string(),
+            unsaved: read(&mut file).is_some_and(|last| last.unsaved),
         };
         let mut lock = Self { file, holder };
         lock.describe();
@@ -166,9 +168,46 @@ impl Lock {
     }
 }
 
-fn read_holder(file: &mut File) -> Option<Holder> {
+/// What the file says; the time is a universal one.
+fn read(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// Who holds the lock, in local time.
+fn read_holder(file: &mut File) -> Option<Holder> {
+    let mut holder = read(file)?;
+    if let Ok(since) = holder.since.parse::<jiff::Timestamp>() {
+        let local = since.to_zoned(jiff::tz::TimeZone::system());
+        holder.since = local.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    }
+    Some(holder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_is_told_who_holds_it_and_since_when_in_local_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(dir.path()).unwrap();
+        let take =
+            |command: &str| Lock::take(home, command, Duration::ZERO, &|| false, &mut |_| {});
+        let _lock = take("first").unwrap();
+        let Err(LockError::Held { holder }) = take("second") else {
+            panic!("it is held");
+        };
+        let holder = holder.unwrap();
+        assert_eq!(
+            (holder.pid, holder.command.as_str()),
+            (std::process::id(), "first")
+        );
+        let now = jiff::Zoned::now();
+        let since = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", &holder.since).unwrap();
+        let ago = now.datetime().duration_since(since);
+        assert!((0..60).contains(&ago.as_secs()), "{}", holder.since);
+    }
 }
