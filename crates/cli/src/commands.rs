@@ -12,6 +12,7 @@ pub mod up;
 pub mod watch;
 
 use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use daemon_model::{ObservedProcess, Plan};
 
@@ -77,7 +78,7 @@ const LAST_LINES: usize = 5;
 const LAST_BYTES: u64 = 4096;
 
 /// The last lines that a process wrote to its error log.
-fn last_words(processes: &[ObservedProcess]) -> Vec<String> {
+fn last_words(processes: &[Arc<ObservedProcess>]) -> Vec<String> {
     let Some(path) = processes
         .iter()
         .rev()

@@ -152,7 +152,7 @@ pub struct Survey {
     /// Whether PM2 runs.
     pub pm2_running: bool,
     /// The watcher that PM2 runs for this workspace.
-    pub watcher: Option<ObservedProcess>,
+    pub watcher: Option<Arc<ObservedProcess>>,
     /// The plan.
     pub plan: Plan,
 }
@@ -193,7 +193,7 @@ pub fn survey(
     let only = resolve_ids(config, options, &definitions, &observed)?;
     let plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
     let name = crate::supervised::process_name(config.root());
-    let is_watcher = |process: &ObservedProcess| process.is_module && process.name == name;
+    let is_watcher = |process: &Arc<ObservedProcess>| process.is_module && process.name == name;
     let watcher = observed.processes.into_iter().find(is_watcher);
     Ok(Survey {
         definitions,

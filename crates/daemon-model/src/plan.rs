@@ -5,6 +5,7 @@ mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -339,7 +340,7 @@ pub struct AppState {
     /// How many processes it wants; none when it has no definition.
     pub wanted: Option<u32>,
     /// Its processes.
-    pub processes: Vec<ObservedProcess>,
+    pub processes: Vec<Arc<ObservedProcess>>,
     /// How it stands.
     pub condition: Condition,
 }

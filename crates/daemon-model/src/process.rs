@@ -1,6 +1,7 @@
 //! What PM2 runs, in the words of this crate.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
@@ -97,8 +98,9 @@ pub struct Orphan {
 /// What PM2 runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// Every process PM2 knows, by `pm_id`.
-    pub processes: Vec<ObservedProcess>,
+    /// Every process PM2 knows, by `pm_id`. Shared, for a plan holds them too, and most of them are the same at the next
+    /// look.
+    pub processes: Vec<Arc<ObservedProcess>>,
     /// Processes that lived on when their PM2 was killed.
     pub orphans: Vec<Orphan>,
     /// Workspaces named by labels whose directory does not exist any more.

@@ -125,6 +125,7 @@ fn world(case: &Value) -> (Desired, Observed, Policy) {
             .unwrap()
             .iter()
             .map(process)
+            .map(std::sync::Arc::new)
             .collect(),
         missing_workspaces: ["/gone".into()].into(),
         orphans: vec![],

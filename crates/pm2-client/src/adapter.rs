@@ -1,10 +1,13 @@
 //! The port to PM2: what any connection to a PM2 daemon can be asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use daemon_model::ObservedProcess;
 
 use crate::message::{CurrentConf, InvalidMessage, Prepare};
+use crate::observe::observe;
 use crate::record::{LiveProcess, PmId, ProcessRecord};
 
 /// A connection to one PM2. Small, synchronous and object-safe.
@@ -28,6 +31,16 @@ pub trait ProcessAdapter: Send {
     /// # Errors
     /// [`AdapterError`] when the daemon does not answer.
     fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError>;
+
+    /// As [`list`](Self::list), in the model's words. Cheaper for whoever looks again and again: what has not changed may be
+    /// shared with the last answer.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when the daemon does not answer.
+    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+        let records = self.list()?;
+        Ok(records.iter().map(observe).map(Arc::new).collect())
+    }
 
     /// Starts a new app; gives PM2's record of each instance, in order. After a refusal some instances
     /// may run.

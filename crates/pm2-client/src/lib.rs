@@ -17,6 +17,7 @@ mod observe;
 mod payload;
 mod proc;
 mod record;
+mod seen;
 mod socket;
 mod verify;
 mod wire;

@@ -151,3 +151,34 @@ impl fmt::Debug for LiveProcess {
             .finish_non_exhaustive()
     }
 }
+
+/// One entry of PM2's list, or one of the processes that it answers a start with; none for what is not a process of
+/// it (a leftover of a reload has a text for a number).
+pub(crate) fn record(entry: Value) -> Option<ProcessRecord> {
+    let Value::Object(mut entry) = entry else {
+        return None;
+    };
+    let Some(Value::Object(pm2_env)) = entry.remove("pm2_env") else {
+        return None;
+    };
+    let pm_id = pm2_env.get("pm_id").and_then(Value::as_u64);
+    let pm_id = u32::try_from(pm_id?).ok()?;
+    // A list has the pid on the entry itself, a process that was just started below it.
+    let pid = entry
+        .get("pid")
+        .or_else(|| entry.get("process")?.get("pid"))
+        .and_then(Value::as_u64)
+        .and_then(|pid| u32::try_from(pid).ok())
+        .filter(|pid| *pid != 0);
+    let monit = |key: &str| entry.get("monit").and_then(|monit| monit.get(key));
+    let text = |key: &str| pm2_env.get(key).and_then(Value::as_str).unwrap_or("");
+    Some(ProcessRecord {
+        pm_id: PmId(pm_id),
+        name: text("name").to_owned(),
+        pid,
+        status: Status::from_word(text("status")),
+        memory_bytes: monit("memory").and_then(Value::as_u64).unwrap_or(0),
+        cpu_percent: monit("cpu").and_then(Value::as_f64).unwrap_or(0.0),
+        pm2_env,
+    })
+}

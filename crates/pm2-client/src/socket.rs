@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use daemon_model::ObservedProcess;
 use serde_json::{Map, Value, json};
 
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
 use crate::message::{CurrentConf, Prepare};
-use crate::record::{LiveProcess, PmId, ProcessRecord, Status};
-use crate::wire::{Decoder, encode_call};
+use crate::record::{LiveProcess, PmId, ProcessRecord, record};
+use crate::seen::Seen;
+use crate::wire::{Decoder, WireError, encode_call};
 
 /// The longest path that fits into a socket address, in bytes (Linux, `unix(7)`, less the closing NUL).
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -58,6 +60,7 @@ pub struct SocketAdapter {
     stop: Arc<AtomicBool>,
     calls: u64,
     version: String,
+    seen: Seen,
     /// How long each process may take to end and to start, as the last list said.
     patience: BTreeMap<PmId, Duration>,
     /// After a lost answer replies could be taken for those of other calls only by a bug; the stream itself may
@@ -149,6 +152,7 @@ impl SocketAdapter {
             stop,
             calls: 0,
             version: String::new(),
+            seen: Seen::default(),
             patience: BTreeMap::new(),
             broken: false,
         })
@@ -166,13 +170,26 @@ impl SocketAdapter {
             })
     }
 
-    /// One call and its answer. After a failure of the connection, the next call makes a new one.
+    /// One call and its answer.
     fn call(
         &mut self,
         method: Method,
         args: &[Value],
         timeout: Duration,
     ) -> Result<Value, AdapterError> {
+        self.call_and(method, args, timeout, &mut |answer| {
+            serde_json::from_str(answer)
+        })
+    }
+
+    /// One call, and what `read` makes of its answer. After a failure of the connection, the next call makes a new one.
+    fn call_and<T>(
+        &mut self,
+        method: Method,
+        args: &[Value],
+        timeout: Duration,
+        read: &mut dyn FnMut(&str) -> serde_json::Result<T>,
+    ) -> Result<T, AdapterError> {
         if self.broken {
             // Another PM2 may have taken the place of the one that failed.
             let fresh = Self::connect_to(&self.path, self.deadlines, &self.stop)?;
@@ -182,19 +199,20 @@ impl SocketAdapter {
             self.version = fresh.version;
             self.broken = false;
         }
-        let answer = self.exchange(method, args, timeout);
+        let answer = self.exchange(method, args, timeout, read);
         if matches!(&answer, Err(error) if !matches!(error, AdapterError::Refused { .. })) {
             self.broken = true;
         }
         answer
     }
 
-    fn exchange(
+    fn exchange<T>(
         &mut self,
         method: Method,
         args: &[Value],
         timeout: Duration,
-    ) -> Result<Value, AdapterError> {
+        read: &mut dyn FnMut(&str) -> serde_json::Result<T>,
+    ) -> Result<T, AdapterError> {
         let deadline = Instant::now() + timeout;
         self.calls += 1;
         let id = self.calls.to_string();
@@ -214,16 +232,18 @@ impl SocketAdapter {
             .map_err(io)?;
         let mut chunk = vec![0; 64 * 1024];
         loop {
-            while let Some(reply) = self
-                .decoder
-                .next_reply()
-                .map_err(|source| AdapterError::Protocol { method, source })?
-            {
+            let protocol = |source| AdapterError::Protocol { method, source };
+            while let Some(reply) = self.decoder.next_reply().map_err(protocol)? {
                 // An answer to a call that was given up on is of no use any more.
-                if reply.id == id {
-                    return reply
-                        .result
-                        .map_err(|message| AdapterError::Refused { method, message });
+                if reply.id == id.as_bytes() {
+                    let answer = match reply.result().map_err(protocol)? {
+                        Ok(answer) => {
+                            read(answer).map_err(|error| protocol(WireError::Json(error)))
+                        }
+                        Err(message) => Err(AdapterError::Refused { method, message }),
+                    };
+                    self.decoder.shrink();
+                    return answer;
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -304,6 +324,19 @@ impl ProcessAdapter for SocketAdapter {
         Ok(records)
     }
 
+    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+        let mut seen = std::mem::take(&mut self.seen);
+        let timeout = self.deadlines.question;
+        let read = &mut |list: &str| seen.read(list);
+        let processes = self.call_and(Method::List, &[json!({})], timeout, read)?;
+        self.seen = seen;
+        self.patience = processes
+            .iter()
+            .map(|process| (PmId(process.pm_id), patience_for(&process.attributes)))
+            .collect();
+        Ok(processes)
+    }
+
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {
         let method = Method::Prepare;
         let each = patience_for(payload.as_map());
@@ -359,35 +392,4 @@ impl ProcessAdapter for SocketAdapter {
         other.version.clone_from(&self.version);
         Ok(Box::new(other))
     }
-}
-
-/// One entry of PM2's list, or one of the processes that it answers a start with; none for what is not a process of
-/// it (a leftover of a reload has a text for a number).
-fn record(entry: Value) -> Option<ProcessRecord> {
-    let Value::Object(mut entry) = entry else {
-        return None;
-    };
-    let Some(Value::Object(pm2_env)) = entry.remove("pm2_env") else {
-        return None;
-    };
-    let pm_id = pm2_env.get("pm_id").and_then(Value::as_u64);
-    let pm_id = u32::try_from(pm_id?).ok()?;
-    // A list has the pid on the entry itself, a process that was just started below it.
-    let pid = entry
-        .get("pid")
-        .or_else(|| entry.get("process")?.get("pid"))
-        .and_then(Value::as_u64)
-        .and_then(|pid| u32::try_from(pid).ok())
-        .filter(|pid| *pid != 0);
-    let monit = |key: &str| entry.get("monit").and_then(|monit| monit.get(key));
-    let text = |key: &str| pm2_env.get(key).and_then(Value::as_str).unwrap_or("");
-    Some(ProcessRecord {
-        pm_id: PmId(pm_id),
-        name: text("name").to_owned(),
-        pid,
-        status: Status::from_word(text("status")),
-        memory_bytes: monit("memory").and_then(Value::as_u64).unwrap_or(0),
-        cpu_percent: monit("cpu").and_then(Value::as_f64).unwrap_or(0.0),
-        pm2_env,
-    })
 }

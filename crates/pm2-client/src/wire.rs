@@ -3,6 +3,8 @@
 //!
 //! Source: measured against PM2 5.4.3, 6.0.14 and 7.0.4, whose daemons speak it alike.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// The longest argument that is believed; PM2's own lists are about 2 KB for each process.
@@ -27,13 +29,34 @@ pub enum WireError {
     Json(#[source] serde_json::Error),
 }
 
-/// A reply to one call.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Reply {
+/// A reply to one call, not read yet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Reply<'a> {
     /// The id that the call had.
-    pub(crate) id: String,
-    /// The result, or PM2's own error.
-    pub(crate) result: Result<Value, String>,
+    pub(crate) id: &'a [u8],
+    body: &'a [u8],
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow, default)]
+    args: Vec<&'a RawValue>,
+    error: Option<Value>,
+}
+
+impl<'a> Reply<'a> {
+    /// The result as JSON, or PM2's own error.
+    ///
+    /// # Errors
+    /// [`WireError::Json`] when it is neither.
+    pub(crate) fn result(self) -> Result<Result<&'a str, String>, WireError> {
+        let body: Body<'a> = serde_json::from_slice(self.body).map_err(WireError::Json)?;
+        Ok(match body.error {
+            Some(Value::String(error)) => Err(error),
+            Some(error) => Err(error.to_string()),
+            None => Ok(body.args.first().map_or("null", |arg| arg.get())),
+        })
+    }
 }
 
 /// A call as bytes.
@@ -77,13 +100,21 @@ impl Decoder {
     ///
     /// # Errors
     /// [`WireError`] when the bytes are no reply. The connection is of no use then.
-    pub(crate) fn next_reply(&mut self) -> Result<Option<Reply>, WireError> {
+    pub(crate) fn next_reply(&mut self) -> Result<Option<Reply<'_>>, WireError> {
         let Some((args, used)) = split(&self.buffer[self.read..])? else {
             return Ok(None);
         };
         let reply = read_reply(&args)?;
         self.read += used;
         Ok(Some(reply))
+    }
+
+    /// Gives back the memory of a large reply that has been read.
+    pub(crate) fn shrink(&mut self) {
+        if self.read == self.buffer.len() {
+            self.buffer = Vec::new();
+            self.read = 0;
+        }
     }
 }
 
@@ -132,25 +163,13 @@ fn split(bytes: &[u8]) -> Result<Split<'_>, WireError> {
     Ok(Some((args, at)))
 }
 
-fn read_reply(args: &[&[u8]]) -> Result<Reply, WireError> {
+fn read_reply<'a>(args: &[&'a [u8]]) -> Result<Reply<'a>, WireError> {
     let [body, id] = args else {
         return Err(WireError::Arguments(args.len()));
     };
     let body = body.strip_prefix(b"j:").ok_or(WireError::Prefix("j:"))?;
     let id = id.strip_prefix(b"s:").ok_or(WireError::Prefix("s:"))?;
-    let mut body: Value = serde_json::from_slice(body).map_err(WireError::Json)?;
-    let result = match body.get("error") {
-        Some(Value::String(error)) => Err(error.clone()),
-        Some(error) => Err(error.to_string()),
-        None => Ok(body
-            .get_mut("args")
-            .and_then(|args| args.get_mut(0))
-            .map_or(Value::Null, Value::take)),
-    };
-    Ok(Reply {
-        id: String::from_utf8_lossy(id).into_owned(),
-        result,
-    })
+    Ok(Reply { id, body })
 }
 
 #[cfg(test)]
@@ -195,12 +214,13 @@ mod tests {
             for part in bytes.chunks(chunk) {
                 decoder.feed(part);
                 while let Some(reply) = decoder.next_reply().unwrap() {
-                    got.push(reply);
+                    let result = reply.result().unwrap();
+                    got.push((reply.id.to_vec(), result.map(ToOwned::to_owned)));
                 }
             }
-            let want: Vec<Reply> = ids.iter().enumerate().map(|(n, id)| Reply {
-                id: id.clone(),
-                result: if n % 2 == 0 { Ok(json!(text)) } else { Err(text.clone()) },
+            let want: Vec<_> = ids.iter().enumerate().map(|(n, id)| {
+                let result = if n % 2 == 0 { Ok(json!(text).to_string()) } else { Err(text.clone()) };
+                (id.as_bytes().to_vec(), result)
             }).collect();
             prop_assert_eq!(got, want);
         }
@@ -209,7 +229,9 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut decoder = Decoder::default();
             decoder.feed(&bytes);
-            while let Ok(Some(_)) = decoder.next_reply() {}
+            while let Ok(Some(reply)) = decoder.next_reply() {
+                let _ = reply.result();
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ mod common;
 use camino::Utf8PathBuf;
 use common::{Machine, World};
 use daemon_model::{Observed, Outcome};
-use pm2_client::{Fault, Launch, MemoryAdapter, Method, ProcessRecord, label_of, observe};
+use pm2_client::{Fault, Launch, MemoryAdapter, Method, ProcessRecord, label_of};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -204,7 +204,7 @@ proptest! {
         prop_assert!(left.is_in_sync(), "{:#?}", left);
         prop_assert_eq!(strangers(&mut world), before);
         let observed = Observed {
-            processes: world.list().iter().map(observe).collect(),
+            processes: world.adapter.observe().unwrap(),
             ..Observed::default()
         };
         for (id, apps) in &second {

@@ -1,9 +1,10 @@
 //! What a pass does with PM2 but for its steps: connect, start, look, save.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
-use daemon_model::{Label, Observed};
+use daemon_model::{Label, Observed, ObservedProcess};
 use pm2_client::{
     AdapterError, Deadlines, DumpError, Pm2Command, ProcessAdapter, ProcessRecord, SocketAdapter,
     ensure_running, label_of, observe, save,
@@ -49,13 +50,16 @@ pub(super) fn observe_all(
     adapter: Option<&mut dyn ProcessAdapter>,
 ) -> Result<Observed, AdapterError> {
     Ok(match adapter {
-        Some(adapter) => observe_records(&adapter.list()?),
+        Some(adapter) => observed(adapter.observe()?),
         None => Observed::default(),
     })
 }
 
 pub(super) fn observe_records(records: &[ProcessRecord]) -> Observed {
-    let processes: Vec<_> = records.iter().map(observe).collect();
+    observed(records.iter().map(observe).map(Arc::new).collect())
+}
+
+fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
     let workspaces: BTreeSet<&Utf8PathBuf> = processes
         .iter()
         .filter_map(|process| process.label.as_ref())

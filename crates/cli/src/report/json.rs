@@ -102,7 +102,7 @@ fn app(app: &AppState) -> Value {
         "wanted": app.wanted,
         "running": app.running(),
         "condition": app.condition,
-        "processes": app.processes.iter().map(process).collect::<Vec<_>>(),
+        "processes": app.processes.iter().map(|one| process(one)).collect::<Vec<_>>(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Plans, reasons and states in words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon_model::{
@@ -332,7 +333,7 @@ pub fn state(app: &AppState, plan: &Plan, detail: Detail) -> (String, Tone) {
     (parts.join("; "), tone)
 }
 
-fn ended(processes: &[ObservedProcess]) -> String {
+fn ended(processes: &[Arc<ObservedProcess>]) -> String {
     match processes.iter().find_map(|process| process.exit_code) {
         Some(code) => format!("ended as defined (exit {code})"),
         None => "not started, as defined".to_owned(),
@@ -341,7 +342,7 @@ fn ended(processes: &[ObservedProcess]) -> String {
 
 /// Why an app is degraded.
 #[must_use]
-pub fn degraded(processes: &[ObservedProcess]) -> String {
+pub fn degraded(processes: &[Arc<ObservedProcess>]) -> String {
     let errored = processes
         .iter()
         .find(|process| process.status == ProcessStatus::Errored);

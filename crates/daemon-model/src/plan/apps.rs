@@ -1,6 +1,7 @@
 //! Which process belongs to which app, and the gentlest step that makes it right.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::attribute::Cost;
 use crate::diff::{Change, diff, is_orphan_of};
@@ -24,15 +25,15 @@ pub(super) struct World<'a> {
     pub(super) desired: &'a Desired,
     pub(super) policy: &'a Policy,
     /// Processes of each defined app.
-    assigned: BTreeMap<(&'a DaemonId, &'a str), Vec<&'a ObservedProcess>>,
+    assigned: BTreeMap<(&'a DaemonId, &'a str), Vec<&'a Arc<ObservedProcess>>>,
     /// Processes of somebody else under the name of a defined app.
-    in_the_way: BTreeMap<&'a str, Vec<&'a ObservedProcess>>,
+    in_the_way: BTreeMap<&'a str, Vec<&'a Arc<ObservedProcess>>>,
     /// Processes that lived on when their PM2 was killed.
     orphans: &'a [Orphan],
     /// Our processes that no app wants.
-    pub(super) unwanted: Vec<(&'a Label, &'a ObservedProcess)>,
+    pub(super) unwanted: Vec<(&'a Label, &'a Arc<ObservedProcess>)>,
     /// Our processes that a broken definition may want: nobody can say, so they stay.
-    undecided: Vec<(&'a Label, &'a ObservedProcess)>,
+    undecided: Vec<(&'a Label, &'a Arc<ObservedProcess>)>,
     /// Every daemon with at least one process of ours.
     pub(super) managed: std::collections::BTreeSet<&'a DaemonId>,
 }
@@ -131,13 +132,13 @@ fn owner<'a>(
 
 /// Plans every defined app.
 pub(super) fn plan_apps(world: &World<'_>, plan: &mut Plan) {
-    let mut undecided: BTreeMap<(&DaemonId, &str), Vec<ObservedProcess>> = BTreeMap::new();
+    let mut undecided: BTreeMap<(&DaemonId, &str), Vec<Arc<ObservedProcess>>> = BTreeMap::new();
     for (label, process) in &world.undecided {
         if world.policy.includes(&label.daemon) {
             undecided
                 .entry((&label.daemon, &label.app))
                 .or_default()
-                .push((*process).clone());
+                .push(Arc::clone(process));
         }
     }
     for ((daemon, app), processes) in undecided {
@@ -174,7 +175,10 @@ pub(super) fn plan_apps(world: &World<'_>, plan: &mut Plan) {
                 daemon: id.clone(),
                 app: app.name().to_owned(),
                 wanted: Some(app.instances().on(world.policy.cpus)),
-                processes: processes.iter().map(|process| (*process).clone()).collect(),
+                processes: processes
+                    .iter()
+                    .map(|process| Arc::clone(process))
+                    .collect(),
                 condition,
             });
             plan.steps
@@ -212,8 +216,8 @@ type Steps = Vec<(Action, Vec<Reason>)>;
 fn keep_last_good(
     world: &World<'_>,
     app: &AppSpec,
-    processes: &[&ObservedProcess],
-    strangers: &[&ObservedProcess],
+    processes: &[&Arc<ObservedProcess>],
+    strangers: &[&Arc<ObservedProcess>],
     steps: &mut Steps,
 ) {
     let want = app.instances().on(world.policy.cpus);
@@ -240,15 +244,15 @@ fn start_missing(app: &AppSpec, have: u32, want: u32) -> Option<(Action, Reason)
 fn plan_app(
     world: &World<'_>,
     app: &AppSpec,
-    processes: &[&ObservedProcess],
-    strangers: &[&ObservedProcess],
+    processes: &[&Arc<ObservedProcess>],
+    strangers: &[&Arc<ObservedProcess>],
     steps: &mut Steps,
 ) -> Condition {
     if let Some(blocked) = blocked(world, strangers) {
         steps.push(blocked);
         return Condition::Blocked;
     }
-    let mine: Vec<&ObservedProcess> = processes.iter().chain(strangers).copied().collect();
+    let mine: Vec<&Arc<ObservedProcess>> = processes.iter().chain(strangers).copied().collect();
     let want = app.instances().on(world.policy.cpus);
     let have = count(&mine);
     // The newest go first: the lowest numbers are what people know an app by.
@@ -307,7 +311,10 @@ fn plan_app(
 }
 
 /// Strangers under the app's name that may not be taken over.
-fn blocked(world: &World<'_>, strangers: &[&ObservedProcess]) -> Option<(Action, Vec<Reason>)> {
+fn blocked(
+    world: &World<'_>,
+    strangers: &[&Arc<ObservedProcess>],
+) -> Option<(Action, Vec<Reason>)> {
     let foreign: Vec<_> = strangers
         .iter()
         .filter_map(|process| process.label.as_ref())
@@ -359,7 +366,7 @@ impl AppChange {
     }
 }
 
-fn changes_of(world: &World<'_>, app: &AppSpec, kept: &[&ObservedProcess]) -> AppChange {
+fn changes_of(world: &World<'_>, app: &AppSpec, kept: &[&Arc<ObservedProcess>]) -> AppChange {
     let wanted = app.label(&world.policy.workspace);
     let mut change = AppChange {
         targets: Vec::new(),
@@ -431,9 +438,9 @@ fn identity_reason(wanted: &Label, has: Option<&Label>) -> Option<Reason> {
 /// Processes that stand in the list without running and should run, and whether one is past helping.
 fn resumable<'a>(
     app: &AppSpec,
-    kept: &[&'a ObservedProcess],
+    kept: &[&'a Arc<ObservedProcess>],
     steps: &Steps,
-) -> (Vec<&'a ObservedProcess>, Vec<Reason>, bool) {
+) -> (Vec<&'a Arc<ObservedProcess>>, Vec<Reason>, bool) {
     let changing = |process: &ObservedProcess| {
         steps
             .iter()
@@ -476,13 +483,13 @@ fn should_run(app: &AppSpec, process: &ObservedProcess) -> bool {
     app.starts_by_itself() && app.switch("autorestart") && !ended_as_told
 }
 
-pub(super) fn targets(processes: &[&ObservedProcess]) -> Vec<Target> {
+pub(super) fn targets(processes: &[&Arc<ObservedProcess>]) -> Vec<Target> {
     processes
         .iter()
         .map(|process| Target::of(process))
         .collect()
 }
 
-fn count(processes: &[&ObservedProcess]) -> u32 {
+fn count(processes: &[&Arc<ObservedProcess>]) -> u32 {
     u32::try_from(processes.len()).unwrap_or(u32::MAX)
 }

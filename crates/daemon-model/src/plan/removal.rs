@@ -1,6 +1,7 @@
 //! What nobody defines any more, and the guard against removing too much of it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use camino::Utf8Path;
 use sha2::{Digest, Sha256};
@@ -37,7 +38,7 @@ pub fn workspace_code(workspace: &Utf8Path) -> String {
 struct Unwanted<'a> {
     daemon: &'a DaemonId,
     app: &'a str,
-    processes: Vec<&'a ObservedProcess>,
+    processes: Vec<&'a Arc<ObservedProcess>>,
     /// Nothing, where they are to be kept or are stopped already.
     action: Option<Action>,
     protected: bool,
@@ -110,7 +111,8 @@ pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
 }
 
 fn unwanted<'a>(world: &World<'a>) -> Vec<Unwanted<'a>> {
-    let mut apps: BTreeMap<(&DaemonId, &str), (Vec<&ObservedProcess>, &Label)> = BTreeMap::new();
+    type Processes<'p> = Vec<&'p Arc<ObservedProcess>>;
+    let mut apps: BTreeMap<(&DaemonId, &str), (Processes<'_>, &Label)> = BTreeMap::new();
     for (label, process) in &world.unwanted {
         if world.policy.includes(&label.daemon) {
             apps.entry((&label.daemon, &label.app))
@@ -149,7 +151,7 @@ pub fn is_mass_removal(losing: usize, managed: usize, defined: usize) -> bool {
 fn removal(
     world: &World<'_>,
     on_remove: OnRemove,
-    processes: &[&ObservedProcess],
+    processes: &[&Arc<ObservedProcess>],
 ) -> Option<Action> {
     if !world.policy.prune {
         return None;
@@ -159,7 +161,7 @@ fn removal(
             targets: targets(processes),
         }),
         OnRemove::Stop => {
-            let running: Vec<&ObservedProcess> = processes
+            let running: Vec<&Arc<ObservedProcess>> = processes
                 .iter()
                 .copied()
                 .filter(|process| process.status != ProcessStatus::Stopped)

@@ -102,7 +102,11 @@ pub fn child(what: &str, count: usize, root: &Utf8Path) {
     let desired = definitions.desired(&config, []);
     let records = pm2.clone().list().unwrap();
     let observed = Observed {
-        processes: records.iter().map(observe).collect(),
+        processes: records
+            .iter()
+            .map(observe)
+            .map(std::sync::Arc::new)
+            .collect(),
         ..Observed::default()
     };
     let policy = config.policy();

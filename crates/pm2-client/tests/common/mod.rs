@@ -16,7 +16,7 @@ use daemon_model::{
     Outcome, Plan, Policy, SpecContext, Surroundings, plan,
 };
 use pm2_client::{
-    ApplyContext, FileKind, Host, ProcessAdapter, ProcessRecord, StepError, User, apply, observe,
+    ApplyContext, FileKind, Host, ProcessAdapter, ProcessRecord, StepError, User, apply,
 };
 use serde_json::Value;
 
@@ -149,7 +149,7 @@ impl World {
 
     pub fn plan_with(&mut self, daemons: &[(&str, &[Value])], policy: &Policy) -> Plan {
         let observed = Observed {
-            processes: self.list().iter().map(observe).collect(),
+            processes: self.adapter.observe().unwrap(),
             ..Observed::default()
         };
         plan(&self.desired(daemons), &observed, policy)

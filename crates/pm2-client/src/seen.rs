@@ -1,0 +1,103 @@
+//! PM2's list, asked for again and again: what it says unchanged of a process is not read again.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use daemon_model::ObservedProcess;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::observe::observe;
+use crate::record::record;
+
+/// What PM2 said of each process at the last look, and what that meant.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Two hashers with keys of their own: of 128 bits, two texts never agree by accident.
+    hashers: [RandomState; 2],
+    known: HashMap<[u64; 2], Arc<ObservedProcess>>,
+}
+
+/// The parts of an entry of the list that a process is read from. The rest, memory and CPU, is never the same twice.
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    pm2_env: &'a RawValue,
+    #[serde(borrow)]
+    pid: Option<&'a RawValue>,
+}
+
+impl Seen {
+    /// Reads a list of PM2.
+    pub(crate) fn read(&mut self, list: &str) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
+        let entries: Vec<&RawValue> = serde_json::from_str(list)?;
+        let mut known = HashMap::with_capacity(entries.len());
+        let mut processes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            // What is no process has no record either.
+            let Ok(parts) = serde_json::from_str::<Entry<'_>>(entry.get()) else {
+                continue;
+            };
+            let text = (parts.pm2_env.get(), parts.pid.map(RawValue::get));
+            let key = [0, 1].map(|n: usize| self.hashers[n].hash_one(text));
+            let process = match self.known.remove(&key) {
+                Some(process) => process,
+                None => match record(serde_json::from_str::<Value>(entry.get())?) {
+                    Some(record) => Arc::new(observe(&record)),
+                    None => continue,
+                },
+            };
+            processes.push(Arc::clone(&process));
+            known.insert(key, process);
+        }
+        self.known = known;
+        processes.sort_by_key(|process| process.pm_id);
+        Ok(processes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(pm_id: u32, pid: u32, status: &str, memory: u32) -> Value {
+        json!({
+            "pid": pid,
+            "monit": { "memory": memory, "cpu": 0 },
+            "pm2_env": { "pm_id": pm_id, "name": "a", "status": status, "env": { "A": "1" } },
+        })
+    }
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let mut seen = Seen::default();
+        let leftover = json!({ "pid": 3, "pm2_env": { "pm_id": "_old_1" } });
+        let list = json!([
+            entry(1, 20, "online", 5),
+            entry(0, 10, "online", 5),
+            leftover,
+            5
+        ]);
+        let first = seen.read(&list.to_string()).unwrap();
+        let ids = |list: &[Arc<ObservedProcess>]| -> Vec<u32> {
+            list.iter().map(|process| process.pm_id).collect()
+        };
+        assert_eq!(ids(&first), [0, 1]);
+        let list = json!([entry(0, 10, "online", 9), entry(1, 21, "online", 5)]);
+        let second = seen.read(&list.to_string()).unwrap();
+        assert!(
+            Arc::ptr_eq(&first[0], &second[0]),
+            "only its memory is another"
+        );
+        assert_eq!((first[1].pid, second[1].pid), (Some(20), Some(21)));
+        let list = json!([entry(0, 10, "stopped", 9)]);
+        let third = seen.read(&list.to_string()).unwrap();
+        assert_eq!(ids(&third), [0]);
+        assert_ne!(third[0].status, second[0].status);
+        assert!(seen.read("{}").is_err());
+    }
+}
