@@ -77,11 +77,10 @@ pub fn orphaned(
     definitions: &Definitions,
     only: Option<&BTreeSet<DaemonId>>,
 ) -> Result<Vec<DaemonId>, ArtifactError> {
-    Ok(artifact::list(&config.layout)?
+    let defined = |id: &DaemonId| definitions.daemons.contains_key(id);
+    Ok(artifact::list_others(&config.layout, defined)?
         .into_iter()
-        .filter(|id| {
-            included(only, id) && !definitions.daemons.contains_key(id) && definitions.is_absent(id)
-        })
+        .filter(|id| included(only, id) && definitions.is_absent(id))
         .collect())
 }
 
@@ -104,6 +103,9 @@ pub fn guard(
     orphaned: &[DaemonId],
     confirmed: Option<&str>,
 ) -> Result<Option<HeldRemoval>, ArtifactError> {
+    if orphaned.is_empty() {
+        return Ok(None);
+    }
     let all = artifact::list(&config.layout)?.len();
     let too_much = is_mass_removal(orphaned.len(), all, definitions.daemons.len());
     let code = removal_code(config.root(), orphaned);

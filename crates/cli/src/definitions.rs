@@ -254,6 +254,12 @@ impl Definitions {
         })
     }
 
+    /// Whether all of the tree could be looked into, so that what was not found does not exist.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.tree.is_complete()
+    }
+
     /// Whether a daemon surely has no definition. What cannot be looked at is not absent.
     #[must_use]
     pub fn is_absent(&self, id: &DaemonId) -> bool {

@@ -391,15 +391,20 @@ fn make_plan(
     observed: &Observed,
     only: Option<BTreeSet<DaemonId>>,
 ) -> Result<Plan, PassError> {
-    let with_processes: Vec<&DaemonId> = observed
-        .processes
-        .iter()
-        .filter_map(|process| process.label.as_ref())
-        .filter(|label| label.workspace == config.root())
-        .map(|label| &label.daemon)
-        .collect();
-    let with_artifact = artifact::list(&config.layout)?;
-    let desired = definitions.desired(config, with_processes.into_iter().chain(&with_artifact));
+    let mut known = BTreeSet::new();
+    if !definitions.is_complete() {
+        // What is known to have run may have a definition where nobody can look right now.
+        let ours = observed
+            .processes
+            .iter()
+            .filter_map(|process| process.label.as_ref())
+            .filter(|label| label.workspace == config.root());
+        known.extend(ours.map(|label| label.daemon.clone()));
+        known.extend(artifact::list_others(&config.layout, |id| {
+            definitions.daemons.contains_key(id)
+        })?);
+    }
+    let desired = definitions.desired(config, &known);
     let policy = Policy {
         prune: options.prune,
         defer_removal: options.defer_removal,

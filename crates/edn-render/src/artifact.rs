@@ -239,11 +239,23 @@ pub fn remove(layout: &Layout, path: &Utf8Path) -> Result<(), ArtifactError> {
     Ok(())
 }
 
-/// The daemons that have an artifact, sorted. Files that a killed run left half-written are removed.
+/// The daemons that have an artifact, sorted.
 ///
 /// # Errors
 /// [`ArtifactError::List`].
 pub fn list(layout: &Layout) -> Result<Vec<DaemonId>, ArtifactError> {
+    list_others(layout, |_| false)
+}
+
+/// The daemons that have an artifact and are not `known`, sorted. Each of their files is looked into, for only what has
+/// our header is an artifact; where all are known this is cheap.
+///
+/// # Errors
+/// [`ArtifactError::List`].
+pub fn list_others(
+    layout: &Layout,
+    known: impl Fn(&DaemonId) -> bool,
+) -> Result<Vec<DaemonId>, ArtifactError> {
     let mut found = Vec::new();
     let mut dirs = vec![layout.out_dir().to_owned()];
     while let Some(dir) = dirs.pop() {
@@ -262,6 +274,7 @@ pub fn list(layout: &Layout) -> Result<Vec<DaemonId>, ArtifactError> {
             if kind.is_dir() {
                 dirs.push(entry.path().to_owned());
             } else if let Some(id) = layout.artifact_id(entry.path())
+                && !known(&id)
                 && is_ours(entry.path())
             {
                 found.push(id);

@@ -54,6 +54,12 @@ pub enum ProblemKind {
 }
 
 impl Tree {
+    /// Whether every directory could be looked into, so that what is not in the tree does not exist.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.blind.is_empty()
+    }
+
     /// Whether the daemon has, for certain, no definition. False when it has one, and also when it lies
     /// below a directory that could not be looked into: not seen is not absent.
     #[must_use]

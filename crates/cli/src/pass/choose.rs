@@ -44,7 +44,8 @@ pub fn select(
     if ids.is_empty() {
         return Ok(None);
     }
-    known.extend(artifact::list(&config.layout)?);
+    let others = artifact::list_others(&config.layout, |id| known.contains(id))?;
+    known.extend(others);
     ids.iter()
         .map(|given| {
             DaemonId::new(given)
