@@ -17,6 +17,8 @@ pub struct ArtifactReport {
     pub unchanged: Vec<DaemonId>,
     /// Removed, because nothing defines them.
     pub removed: Vec<DaemonId>,
+    /// Removed later, if nothing defines them then.
+    pub leaving: Vec<DaemonId>,
     /// What would be removed, but is too much at once.
     pub held: Option<HeldRemoval>,
 }

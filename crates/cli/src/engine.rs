@@ -338,8 +338,10 @@ impl<'a> Engine<'a> {
                 // A new PM2 launches its modules, a new watcher among them.
                 self.succeeded = report.pm2_started && self.config.own_pm_id().is_some();
                 let leaving = |app: &daemon_model::AppState| app.condition == Condition::Leaving;
-                self.schedule
-                    .found_leaving(report.after.apps.iter().any(leaving), now);
+                // A daemon without processes, or one that moved, leaves no more than a generated config.
+                let leaving =
+                    report.after.apps.iter().any(leaving) || !report.artifacts.leaving.is_empty();
+                self.schedule.found_leaving(leaving, now);
                 let failed: BTreeSet<DaemonId> = report.applied.failed_daemons().cloned().collect();
                 self.schedule.passed(&failed, &except, now);
                 if self.heal {

@@ -316,7 +316,7 @@ fn remove_orphans(
     after: &Plan,
     report: &mut ArtifactReport,
 ) -> Result<(), PassError> {
-    if !options.prune || options.defer_removal {
+    if !options.prune {
         return Ok(());
     }
     let left: BTreeSet<&DaemonId> = after.apps.iter().map(|app| &app.daemon).collect();
@@ -326,8 +326,12 @@ fn remove_orphans(
         .collect();
     // A removal that waits is the moment to keep everything.
     if after.held.is_none() && !definitions.daemons.is_empty() {
-        artifacts::remove(config, &gone)?;
-        report.removed = gone;
+        if options.defer_removal {
+            report.leaving = gone;
+        } else {
+            artifacts::remove(config, &gone)?;
+            report.removed = gone;
+        }
     }
     Ok(())
 }

@@ -613,6 +613,29 @@ fn an_app_that_moves_to_another_daemon_is_taken_along() {
 }
 
 #[test]
+fn watch_removes_the_artifact_of_a_daemon_that_moved_or_had_no_process() {
+    let env = Env::new();
+    for n in 0..4 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env.define(
+        "missing",
+        "{:apps [{:name \"m\" :script \"./missing.sh\"}]}",
+    );
+    let watch = env.watch(&[]);
+    watch.wait_for_line("script not found");
+    let root = env.root.join("system/daemons");
+    std::fs::rename(root.join("d0"), root.join("moved")).unwrap();
+    wait_for(|| env.artifact("moved").exists());
+    wait_for(|| !env.artifact("d0").exists());
+    assert!(env.artifact("missing").exists());
+    env.undefine("missing");
+    wait_for(|| !env.artifact("missing").exists());
+    assert_eq!(watch.stop(), 0);
+    env.sync();
+}
+
+#[test]
 fn two_workspaces_that_want_one_name_are_both_named() {
     let env = Env::new();
     env.define("a", &sleeper("same", 1000));
