@@ -10,6 +10,8 @@
     reason = "for tests only: what goes wrong here fails the test at once"
 )]
 
+mod random;
+
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+pub use random::Random;
 
 /// A private PM2.
 #[derive(Debug)]
@@ -97,16 +101,23 @@ impl Testbed {
     /// When it cannot be run.
     #[must_use]
     pub fn cli_in(&self, dir: &Utf8Path, args: &[&str]) -> Output {
-        Command::new(pm2_bin())
+        let mut command = self.command(args);
+        command.current_dir(dir).output().expect("pm2 can be run")
+    }
+
+    /// PM2's own command line against this home, not run yet.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(pm2_bin());
+        command
             .args(args)
-            .current_dir(dir)
+            .current_dir(self.dir())
             .env_clear()
             .envs(self.env())
             .env("PM2_HOME", &self.home)
             .env("_", pm2_bin())
-            .stdin(Stdio::null())
-            .output()
-            .expect("pm2 can be run")
+            .stdin(Stdio::null());
+        command
     }
 
     /// The pid of the daemon, if one has been started.
@@ -135,6 +146,17 @@ impl Testbed {
                     .any(|variable| variable == needle.as_bytes())
             })
             .collect()
+    }
+
+    /// The daemons of this home: more than one if two were started at the same moment.
+    #[must_use]
+    pub fn daemons(&self) -> Vec<u32> {
+        let mut pids = self.processes();
+        pids.retain(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with(b"PM2 v"))
+        });
+        pids
     }
 
     /// Kills the daemon without giving it a chance to clean up.
