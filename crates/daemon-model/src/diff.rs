@@ -312,20 +312,14 @@ const DEFAULT_INTERPRETERS: &[(&str, &[&str])] = &[
     ("tsx", &["bun"]),
 ];
 
-/// Whether an orphan is a process of `spec`, on full evidence: name, script, working directory and the end of the
-/// command line.
+/// Whether an orphan is a process of `spec`, on evidence that no edit changes: name, script and working directory. Its
+/// arguments are those of the definition that it was started with, which may have been edited since.
 #[must_use]
 pub fn is_orphan_of(spec: &AppSpec, orphan: &Orphan) -> bool {
-    let args: Vec<String> = spec
-        .attribute("args")
-        .and_then(Value::as_array)
-        .map(|args| args.iter().map(env_text).collect())
-        .unwrap_or_default();
     orphan.name == spec.name()
         && script_matches(spec, &orphan.script)
         && orphan.cwd == spec.cwd()
         && orphan.command_line.contains(&orphan.script)
-        && orphan.command_line.ends_with(&args)
 }
 
 /// The exec mode that a process of `spec` has once its interpreter is known.

@@ -9,8 +9,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::Orphan;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::adapter::AdapterError;
+use crate::adapter::{AdapterError, ProcessAdapter};
 use crate::record::LiveProcess;
+use crate::socket::{Deadlines, SocketAdapter};
 
 /// Looks at one process; none when there is none of this pid, or only its corpse.
 pub(crate) fn inspect(pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
@@ -51,8 +52,9 @@ pub(crate) fn inspect(pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
     }))
 }
 
-/// Processes that PM2 started once and that live on without it: their environment names this PM2 home and a number,
-/// PM2 does not list them (`known`), and their parent is not the living daemon (`daemon`, if there is one).
+/// Processes that PM2 started once and that live on without it: their environment names this PM2 home and a number, and
+/// PM2 does not list them (`known`). Either their PM2 has ended, or the living one (`daemon`) has lost sight of them: it
+/// does so when it is asked to delete and to start the same number at the same time.
 ///
 /// Elsewhere than on Linux none can be seen.
 #[must_use]
@@ -61,33 +63,58 @@ pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<O
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    // What a living PM2 started itself is none, wherever it has forked itself to.
     let daemon_start = daemon
         .and_then(|daemon| inspect(daemon).ok()?)
         .map(|daemon| daemon.start_time_ticks);
-    pids.filter(|pid| !known.contains(pid))
+    let mut lost = Vec::new();
+    let mut found: Vec<Orphan> = pids
+        .filter(|pid| !known.contains(pid))
         .filter_map(|pid| {
             let process = inspect(pid).ok()??;
             let environ = process.environ.as_ref()?;
             let text = |key: &str| environ.get(key).map(String::as_str);
             let of_this_home =
                 text("PM2_HOME") == Some(pm2_home.as_str()) && text("pm_id").is_some();
-            // What an app itself starts has the same environment, but another parent: the app.
-            let abandoned = Some(process.parent) != daemon && !is_below_another(&process, pm2_home);
+            // PM2 makes each process the leader of a group of its own. What that one starts has the same environment,
+            // but is none, wherever it has forked itself to.
+            let leads = group_of(pid) == Some(pid);
             let cwd = process.cwd.clone()?;
-            let older = daemon_start.is_none_or(|start| process.start_time_ticks < start);
-            (of_this_home && abandoned && older && text("pm_cwd") == Some(cwd.as_str())).then(
-                || Orphan {
-                    pid,
-                    start_time_ticks: process.start_time_ticks,
-                    name: text("name").unwrap_or("").to_owned(),
-                    script: text("pm_exec_path").unwrap_or("").to_owned(),
-                    cwd,
-                    command_line: process.command_line.clone(),
-                },
-            )
+            if !of_this_home || !leads || text("pm_cwd") != Some(cwd.as_str()) {
+                return None;
+            }
+            if Some(process.parent) == daemon {
+                // PM2 hides workers of a cluster that it is about to replace.
+                if text("exec_mode") != Some("fork_mode") {
+                    return None;
+                }
+                lost.push(pid);
+            } else {
+                let older = daemon_start.is_none_or(|start| process.start_time_ticks < start);
+                if !older || is_below_another(&process, pm2_home) {
+                    return None;
+                }
+            }
+            Some(Orphan {
+                pid,
+                start_time_ticks: process.start_time_ticks,
+                name: text("name").unwrap_or("").to_owned(),
+                script: text("pm_exec_path").unwrap_or("").to_owned(),
+                cwd,
+                command_line: process.command_line.clone(),
+            })
         })
-        .collect()
+        .collect();
+    if !lost.is_empty() {
+        // What PM2 has started since `known` was read is in a list that is read now.
+        let listed = SocketAdapter::connect(pm2_home, Deadlines::default())
+            .and_then(|mut adapter| adapter.list());
+        let listed: Option<Vec<u32>> = listed
+            .ok()
+            .map(|list| list.iter().filter_map(|record| record.pid).collect());
+        let unlisted = |pid: &u32| listed.as_ref().is_some_and(|listed| !listed.contains(pid));
+        found.retain(|orphan| !lost.contains(&orphan.pid) || unlisted(&orphan.pid));
+    }
+    found
 }
 
 /// Every PM2 daemon of this home, by the title that PM2 gives itself. More than one is a fault: two that were started at
@@ -110,6 +137,11 @@ pub fn god_daemons(pm2_home: &Utf8Path) -> Vec<u32> {
         .collect();
     found.sort_unstable();
     found
+}
+
+fn group_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Stat::read(&stat).map(|stat| stat.group)
 }
 
 /// Whether the parent of a process is itself one of this PM2 home's, so that it ends with that one.
@@ -163,6 +195,7 @@ fn is_same(orphan: &Orphan) -> bool {
 struct Stat {
     state: char,
     parent: u32,
+    group: u32,
     start_time: u64,
 }
 
@@ -173,6 +206,7 @@ impl Stat {
         Some(Self {
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             // Field 22 of `proc(5)`, counted from the first.
             start_time: fields.get(19)?.parse().ok()?,
         })
@@ -239,6 +273,7 @@ mod tests {
         let stat =
             Stat::read("7 (a) b (c)) S 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 2100 22")
                 .unwrap();
-        assert_eq!((stat.state, stat.parent, stat.start_time), ('S', 3, 2100));
+        assert_eq!((stat.state, stat.parent, stat.group), ('S', 3, 4));
+        assert_eq!(stat.start_time, 2100);
     }
 }

@@ -1,0 +1,67 @@
+//! What somebody else does to PM2 at the same moment, or was doing when he was killed: nothing runs twice, and nothing
+//! runs that PM2 does not know of.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Env, command_line, sleeper};
+use pm2_client::Status;
+use pm2_testbed::{is_alive, wait_for};
+
+/// Live processes of this PM2's home that PM2 does not list.
+fn unknown(env: &Env) -> Vec<(u32, Vec<String>)> {
+    // Looked for first: what PM2 starts meanwhile is in its list then.
+    let mut pids = env.bed.processes();
+    let known: BTreeSet<u32> = env
+        .list()
+        .into_iter()
+        .filter_map(|record| record.pid)
+        .chain(env.bed.daemons())
+        .collect();
+    pids.retain(|pid| !known.contains(pid) && is_alive(*pid));
+    pids.into_iter()
+        .map(|pid| (pid, command_line(pid)))
+        .collect()
+}
+
+/// PM2 looks only every now and then whether a process has ended that it stops. Whoever starts it in between starts one that
+/// PM2 loses sight of.
+#[test]
+fn what_pm2_has_lost_sight_of_is_ended_before_it_runs_twice() {
+    let env = Env::new();
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"/bin/sleep\" :args [\"1000\"] :kill_retry_time 3000}]}",
+    );
+    env.sync();
+    std::thread::scope(|scope| {
+        let deleting = scope.spawn(|| env.bed.cli(&["delete", "a"]));
+        wait_for(|| {
+            let list = env.named("a");
+            list[0].status == Status::Stopping && list[0].pid.is_none()
+        });
+        assert!(env.bed.cli(&["restart", "a"]).status.success());
+        assert!(deleting.join().unwrap().status.success());
+    });
+    assert_eq!(env.list(), []);
+    let lost = unknown(&env);
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    env.sync();
+    assert!(!is_alive(lost[0].0));
+    assert_eq!(command_line(env.pid("a")), ["/bin/sleep", "1000"]);
+    assert_eq!(unknown(&env), []);
+}
+
+#[test]
+fn what_lived_on_is_known_though_its_definition_was_edited_meanwhile() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    env.sync();
+    let orphan = env.pid("a");
+    env.bed.kill_daemon();
+    env.define("a", &sleeper("a", 2000));
+    env.sync();
+    assert!(!is_alive(orphan));
+    assert_eq!(command_line(env.pid("a")), ["/bin/sleep", "2000"]);
+}
