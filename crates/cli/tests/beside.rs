@@ -65,3 +65,24 @@ fn what_lived_on_is_known_though_its_definition_was_edited_meanwhile() {
     assert!(!is_alive(orphan));
     assert_eq!(command_line(env.pid("a")), ["/bin/sleep", "2000"]);
 }
+
+#[test]
+fn there_is_one_pm2_after_an_update_beside_a_watch() {
+    let env = Env::new();
+    for n in 0..4 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    let watch = env.watch(&[]);
+    for round in 1..=3 {
+        let done = env.bed.cli(&["update"]);
+        assert!(done.status.success(), "{done:?}");
+        env.define("d0", &sleeper("app0", 1000 + round));
+        env.wait_for_args("app0", &[&(1000 + round).to_string()]);
+        wait_for(|| env.run(&["plan"]).code == 0);
+        assert_eq!(env.bed.daemons().len(), 1, "{}", watch.lines().join("\n"));
+        assert_eq!(env.list().len(), 4);
+    }
+    assert_eq!(watch.stop(), 0);
+    assert_eq!(unknown(&env), []);
+    env.sync();
+}

@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::adapter::AdapterError;
+use crate::proc::is_pm2_command_at_work;
 use crate::socket::{Deadlines, SocketAdapter};
 
 /// How long PM2 may take to come up.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long somebody else's `pm2` command may take that may be about to start it.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The command that starts PM2.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +96,16 @@ pub fn ensure_running(
     lock: Option<OwnedFd>,
 ) -> Result<Started, LaunchError> {
     if SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
+        return Ok(Started::AlreadyRunning);
+    }
+    // `pm2 update` ends PM2 and starts it. Of two that are started at once, one would run what nobody sees.
+    let began = Instant::now();
+    let mut waited = false;
+    while began.elapsed() < COMMAND_DEADLINE && is_pm2_command_at_work(pm2_home) {
+        waited = true;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if waited && SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
         return Ok(Started::AlreadyRunning);
     }
     run_ping(pm2, pm2_home, env, lock)?;

@@ -139,6 +139,30 @@ pub fn god_daemons(pm2_home: &Utf8Path) -> Vec<u32> {
     found
 }
 
+/// Whether a `pm2` command of this home is at work that may start PM2: each does, where PM2 does not run. Those that only
+/// follow what happens do not count; they may run for days.
+pub(crate) fn is_pm2_command_at_work(pm2_home: &Utf8Path) -> bool {
+    const FOLLOWERS: [&str; 5] = ["logs", "log", "monit", "dash", "attach"];
+    let pids = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| inspect(pid).ok()?).any(|process| {
+        let mut words = process.command_line.iter().take(2);
+        let is_pm2 = words.any(|word| Path::new(word).file_name().is_some_and(|it| it == "pm2"));
+        let verb = process.command_line.iter().find(|word| {
+            let path = Path::new(word.as_str());
+            !word.starts_with('-') && path.components().count() == 1 && *word != "node"
+        });
+        let follows = verb.is_some_and(|verb| FOLLOWERS.contains(&verb.as_str()));
+        let home = process.environ.as_ref().and_then(|environ| {
+            let home = environ.get("HOME").map(|home| format!("{home}/.pm2"));
+            environ.get("PM2_HOME").cloned().or(home)
+        });
+        is_pm2 && !follows && home.is_some_and(|home| home == pm2_home.as_str())
+    })
+}
+
 fn group_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Stat::read(&stat).map(|stat| stat.group)
