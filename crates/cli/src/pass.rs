@@ -4,6 +4,7 @@
 mod carry;
 mod choose;
 mod pm2;
+mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -249,6 +250,15 @@ pub fn sync_locked(
     let mut definitions = definitions;
     let mut observed = observe_all(borrow(adapter))?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
+    if let Some(adapter) = borrow(adapter).filter(|_| lock.is_unsaved()) {
+        // Whoever worked last was killed at it.
+        let plan = make_plan(config, options, &definitions, &observed, only.clone())?;
+        if plan.has_stopping() {
+            observer(PassEvent::Settling(&plan));
+        }
+        rest::wait_for_calm(adapter, &|| stop.is_set())?;
+        observed = observe_all(Some(adapter))?;
+    }
     let mut plan =
         make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
     let loses_definition = |step: &Step| step.reasons.contains(&Reason::DefinitionRemoved);

@@ -1324,39 +1324,3 @@ fn a_watch_ends_soon_though_pm2_hangs() {
     assert_eq!(status, 0);
     assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }
-
-/// Killed at random moments of busy work, the watch leaves nothing that one sync does not put right.
-#[test]
-fn a_watch_killed_at_any_moment_leaves_nothing_behind() {
-    let env = Env::new();
-    let stranger = env.start_by_hand("stranger", 5000);
-    for n in 0..6 {
-        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
-    }
-    env.sync();
-    for round in 0..3_u64 {
-        let watch = env.watch(&[]);
-        for n in 0..6 {
-            env.define(
-                &format!("d{n}"),
-                &sleeper(&format!("app{n}"), 2000 + u32::try_from(round).unwrap()),
-            );
-        }
-        // Not a wait for anything: the moment of the kill is what varies.
-        std::thread::sleep(std::time::Duration::from_millis(20 + 45 * round));
-        watch.signal(rustix::process::Signal::KILL);
-        drop(watch);
-        for n in 0..6 {
-            let text = std::fs::read_to_string(env.artifact(&format!("d{n}"))).unwrap();
-            assert!(
-                serde_json::from_str::<serde_json::Value>(&text).is_ok(),
-                "{text}"
-            );
-        }
-        // What PM2 was told before the kill may still be under way.
-        wait_for(|| env.run(&["sync"]).code == 0);
-        env.sync();
-        assert_eq!(env.list().len(), 7, "something was started twice");
-        assert_eq!(env.pid("stranger"), stranger);
-    }
-}
