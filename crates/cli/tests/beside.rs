@@ -1,6 +1,8 @@
 //! What somebody else does to PM2 at the same moment, or was doing when he was killed: nothing runs twice, and nothing
 //! runs that PM2 does not know of.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -34,6 +36,23 @@ fn what_pm2_has_lost_sight_of_is_ended_before_it_runs_twice() {
         "a",
         "{:apps [{:name \"a\" :script \"/bin/sleep\" :args [\"1000\"] :kill_retry_time 3000}]}",
     );
+    lose_sight(&env);
+    assert_eq!(command_line(env.pid("a")), ["/bin/sleep", "1000"]);
+}
+
+#[test]
+fn a_node_process_is_known_by_the_title_that_pm2_gives_it() {
+    let env = Env::new();
+    env.write("app.js", "setInterval(() => {}, 1000)");
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :script \"./app.js\" :exec_mode \"fork\" :kill_retry_time 3000}]}",
+    );
+    lose_sight(&env);
+}
+
+/// Makes PM2 lose sight of the app `a`, and sees that one process of it is left in the end.
+fn lose_sight(env: &Env) {
     env.sync();
     std::thread::scope(|scope| {
         let deleting = scope.spawn(|| env.bed.cli(&["delete", "a"]));
@@ -45,12 +64,12 @@ fn what_pm2_has_lost_sight_of_is_ended_before_it_runs_twice() {
         assert!(deleting.join().unwrap().status.success());
     });
     assert_eq!(env.list(), []);
-    let lost = unknown(&env);
+    let lost = unknown(env);
     assert_eq!(lost.len(), 1, "{lost:?}");
     env.sync();
     assert!(!is_alive(lost[0].0));
-    assert_eq!(command_line(env.pid("a")), ["/bin/sleep", "1000"]);
-    assert_eq!(unknown(&env), []);
+    env.pid("a");
+    assert_eq!(unknown(env), []);
 }
 
 #[test]

@@ -316,10 +316,15 @@ const DEFAULT_INTERPRETERS: &[(&str, &[&str])] = &[
 /// arguments are those of the definition that it was started with, which may have been edited since.
 #[must_use]
 pub fn is_orphan_of(spec: &AppSpec, orphan: &Orphan) -> bool {
+    // In Node it is part of the title that PM2 gives the process.
+    let title = format!("node {}", orphan.script);
     orphan.name == spec.name()
         && script_matches(spec, &orphan.script)
         && orphan.cwd == spec.cwd()
-        && orphan.command_line.contains(&orphan.script)
+        && orphan
+            .command_line
+            .iter()
+            .any(|word| *word == orphan.script || *word == title)
 }
 
 /// The exec mode that a process of `spec` has once its interpreter is known.
