@@ -181,7 +181,11 @@ impl<'a> Engine<'a> {
         let edited = std::mem::take(&mut self.changed);
         self.schedule.edited(&edited);
         let due = self.schedule.take_pass(now);
-        if !edited.is_empty() {
+        let uneasy = self.heal && self.schedule.is_uneasy();
+        if uneasy {
+            // An edit is no reason either to work against PM2's end.
+            self.changed = edited;
+        } else if !edited.is_empty() {
             self.changed = edited;
             let only = (!self.heal).then(|| self.changed.clone());
             self.pass(only, observer);
@@ -190,6 +194,9 @@ impl<'a> Engine<'a> {
         }
         if self.heal && self.schedule.take_look(Instant::now()) {
             self.look(observer);
+            if uneasy && !self.schedule.is_uneasy() && !self.changed.is_empty() {
+                self.pass(None, observer);
+            }
         }
     }
 
