@@ -442,6 +442,63 @@ mod tests {
         }
     }
 
+    /// What a callback makes of something; whether it woke anybody.
+    fn told(event: notify::Result<Event>) -> (Option<LostReason>, bool) {
+        let (sender, events) = sync_channel(1);
+        let (wake, wakes) = sync_channel(1);
+        let lost = Arc::new(AtomicU8::new(0));
+        let mut callback = Callback {
+            sender,
+            lost: Arc::clone(&lost),
+            waker: Waker(wake),
+        };
+        callback.take(event);
+        drop(events);
+        (
+            reason(lost.load(Ordering::Acquire)),
+            wakes.try_recv().is_ok(),
+        )
+    }
+
+    #[test]
+    fn an_overflow_names_no_path_and_is_told_as_lost() {
+        let rescan = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        assert!(rescan.paths.is_empty());
+        assert_eq!(told(Ok(rescan)), (Some(LostReason::Overflow), true));
+    }
+
+    #[test]
+    fn errors_are_told_as_lost() {
+        let limit = notify::Error::new(ErrorKind::MaxFilesWatch);
+        assert_eq!(told(Err(limit)), (Some(LostReason::WatchLimit), true));
+        let other = notify::Error::generic("something");
+        assert_eq!(told(Err(other)), (Some(LostReason::Backend), true));
+    }
+
+    #[test]
+    fn a_daemon_that_logs_wakes_nobody() {
+        let (dir, mut source, wakes) = open();
+        let path = dir.path().join("daemons/log");
+        let mut log = File::create(&path).unwrap();
+        let seen = |source: &mut Box<dyn HintSource>| {
+            assert!(source.beat());
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let mut count = 0;
+            while !source.beat_seen() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                wakes.recv_timeout(left).unwrap();
+                count += 1;
+                assert_eq!(source.drain(), []);
+            }
+            count
+        };
+        seen(&mut source);
+        for n in 0..10_000 {
+            std::io::Write::write_all(&mut log, format!("line {n}\n").as_bytes()).unwrap();
+        }
+        assert!(seen(&mut source) <= 2, "writing woke it");
+    }
+
     #[test]
     fn reasons_survive_as_numbers() {
         for known in REASONS {

@@ -362,6 +362,29 @@ fn a_root_that_goes_and_comes_back_is_watched_again() {
 }
 
 #[test]
+fn a_root_behind_a_link_that_is_swapped_is_followed() {
+    let world = World::new();
+    let root = world.layout.daemons_dir().to_owned();
+    fs::remove_dir(&root).unwrap();
+    define(world.outside("rel1/a"), "1");
+    define(world.outside("rel2/a"), "2");
+    symlink(world.outside("rel1"), &root).unwrap();
+    let settings = Settings {
+        root_check: Duration::from_millis(50),
+        retry: Duration::from_millis(50),
+        ..Settings::default()
+    };
+    let mut engine = Engine::start(&world, settings);
+    define(world.outside("rel1/a"), "1a");
+    engine.expect("behind the link", &[("a", "1a")]);
+    symlink(world.outside("rel2"), world.outside("tmp")).unwrap();
+    fs::rename(world.outside("tmp"), &root).unwrap();
+    engine.expect("swapped", &[("a", "2")]);
+    define(world.outside("rel2/a"), "2a");
+    engine.expect("and watched", &[("a", "2a")]);
+}
+
+#[test]
 fn a_root_that_is_missing_at_first_is_waited_for() {
     let world = World::new();
     fs::remove_dir(world.layout.daemons_dir()).unwrap();

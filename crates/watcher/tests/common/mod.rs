@@ -1,6 +1,8 @@
 //! What the tests share: a workspace in a directory of its own.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod scrambled;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,22 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DEFINITION_FILE, DaemonId, Layout};
-use watcher::{Batch, Cause, Scanner, Scope, Settings, Source, Tree, Watcher, scan};
+use watcher::{
+    Batch, Cause, NotifyOpener, OpenSource, Scanner, Scope, Settings, Source, Tree, Watcher, scan,
+};
+
+/// A small generator, so that a failure can be repeated by its seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
 
 pub struct World {
     dir: tempfile::TempDir,
@@ -91,7 +108,12 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 impl Engine {
     /// An engine that has seen the tree as it is.
     pub fn start(world: &World, settings: Settings) -> Self {
-        let mut engine = Self::start_unsettled(world, settings);
+        Self::start_with(world, settings, Box::new(NotifyOpener))
+    }
+
+    /// The same with another source of hints.
+    pub fn start_with(world: &World, settings: Settings, opener: Box<dyn OpenSource>) -> Self {
+        let mut engine = Self::start_unsettled_with(world, settings, opener);
         engine.wait("the watch begins", |engine| {
             engine
                 .seen
@@ -103,10 +125,18 @@ impl Engine {
     }
 
     pub fn start_unsettled(world: &World, settings: Settings) -> Self {
+        Self::start_unsettled_with(world, settings, Box::new(NotifyOpener))
+    }
+
+    fn start_unsettled_with(
+        world: &World,
+        settings: Settings,
+        opener: Box<dyn OpenSource>,
+    ) -> Self {
         let (sender, batches) = channel();
         let on_batch = Box::new(move |batch| sender.send(batch).unwrap_or(()));
         Self {
-            watcher: Watcher::start(world.layout.clone(), settings, on_batch).unwrap(),
+            watcher: Watcher::start_with(world.layout.clone(), settings, opener, on_batch).unwrap(),
             batches,
             scanner: Scanner::new(world.layout.clone()),
             seen: Vec::new(),

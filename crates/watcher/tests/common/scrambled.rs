@@ -1,0 +1,73 @@
+//! A source whose hints are lost, doubled, late and out of order, as far as a seed says.
+
+use camino::Utf8PathBuf;
+use daemon_model::Layout;
+use watcher::{Hint, HintSource, NotifyOpener, OpenError, OpenSource, Waker};
+
+use super::Random;
+
+/// Opens sources like that, which hear what notify's hear.
+pub struct ScrambledOpener {
+    pub seed: u64,
+}
+
+impl OpenSource for ScrambledOpener {
+    fn open(&mut self, layout: &Layout, waker: Waker) -> Result<Box<dyn HintSource>, OpenError> {
+        self.seed = self.seed.wrapping_add(1);
+        Ok(Box::new(Scrambled {
+            inner: NotifyOpener.open(layout, waker)?,
+            // One in a hundred, every other, all of them.
+            lost: [1, 50, 100][usize::try_from(self.seed % 3).unwrap()],
+            random: Random(self.seed),
+            late: Vec::new(),
+        }))
+    }
+}
+
+struct Scrambled {
+    inner: Box<dyn HintSource>,
+    /// How many of a hundred.
+    lost: u64,
+    random: Random,
+    late: Vec<Utf8PathBuf>,
+}
+
+impl HintSource for Scrambled {
+    fn drain(&mut self) -> Vec<Hint> {
+        let mut others = Vec::new();
+        let mut paths = std::mem::take(&mut self.late);
+        for hint in self.inner.drain() {
+            match hint {
+                Hint::Dirty(dirty) => paths.extend(dirty),
+                other if self.random.below(100) >= self.lost => others.push(other),
+                _ => {}
+            }
+        }
+        let mut told = Vec::new();
+        for path in paths {
+            if self.random.below(100) < self.lost {
+                continue;
+            }
+            match self.random.below(4) {
+                0 => self.late.push(path),
+                1 => told.extend([path.clone(), path]),
+                _ => told.push(path),
+            }
+        }
+        for n in (1..told.len()).rev() {
+            let other = self.random.below(u64::try_from(n + 1).unwrap());
+            told.swap(n, usize::try_from(other).unwrap());
+        }
+        // One hint for each path, the last first.
+        let hints = told.into_iter().map(|path| Hint::Dirty(vec![path]));
+        hints.chain(others).collect()
+    }
+
+    fn beat(&mut self) -> bool {
+        self.inner.beat()
+    }
+
+    fn beat_seen(&self) -> bool {
+        self.inner.beat_seen()
+    }
+}
