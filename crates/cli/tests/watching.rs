@@ -1,0 +1,249 @@
+//! What a watch makes of the ways in which files are saved, broken, taken away and brought back, on real PM2: how many
+//! steps each takes, and that nothing else is touched.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Env, Watch, command_line, sleeper};
+use pm2_testbed::wait_for;
+
+fn definitions(count: u32) -> Env {
+    let env = Env::new();
+    for n in 0..count {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    env
+}
+
+fn pids(env: &Env, count: u32) -> Vec<u32> {
+    (0..count).map(|n| env.pid(&format!("app{n}"))).collect()
+}
+
+/// The steps that were taken for an app, once there are so many; they are told when they are over.
+#[track_caller]
+fn steps(watch: &Watch, app: &str, count: usize) -> Vec<String> {
+    wait_for(|| told(watch, app).len() >= count);
+    let steps = told(watch, app);
+    assert_eq!(steps.len(), count, "{steps:#?}");
+    steps
+}
+
+fn told(watch: &Watch, app: &str) -> Vec<String> {
+    let mut lines = watch.lines();
+    lines.retain(|line| line.contains(&format!("{app}: ")));
+    lines
+}
+
+/// Makes an edit and waits until it has run its course, so that what came before it has, too.
+fn fence(env: &Env, seconds: u32) {
+    env.define("fence", &sleeper("fence", seconds));
+    env.wait_for_args("fence", &[&seconds.to_string()]);
+}
+
+#[test]
+fn each_kind_of_save_is_one_step_of_one_app() {
+    let env = definitions(4);
+    let watch = env.watch(&[]);
+    let before = pids(&env, 4);
+    let dir = env.root.join("system/daemons/d0");
+    let file = dir.join("ecosystem.pm2.edn");
+    let beside = |name: &str| dir.join(name);
+    type Save<'a> = Box<dyn Fn(&str) + 'a>;
+    let saves: [(&str, Save<'_>); 5] = [
+        (
+            "in place",
+            Box::new(|text| std::fs::write(&file, text).unwrap()),
+        ),
+        (
+            "sed, rsync",
+            Box::new(|text| {
+                std::fs::write(beside("sedX1"), text).unwrap();
+                std::fs::rename(beside("sedX1"), &file).unwrap();
+            }),
+        ),
+        (
+            "vim",
+            Box::new(|text| {
+                std::fs::write(beside("4913"), "").unwrap();
+                std::fs::remove_file(beside("4913")).unwrap();
+                std::fs::rename(&file, beside("ecosystem.pm2.edn~")).unwrap();
+                std::fs::write(&file, text).unwrap();
+                std::fs::remove_file(beside("ecosystem.pm2.edn~")).unwrap();
+            }),
+        ),
+        (
+            "emacs",
+            Box::new(|text| {
+                let lock = beside(".#ecosystem.pm2.edn");
+                std::os::unix::fs::symlink("user@host.1", &lock).unwrap();
+                std::fs::rename(&file, beside("ecosystem.pm2.edn~")).unwrap();
+                std::fs::write(&file, text).unwrap();
+                std::fs::remove_file(lock).unwrap();
+            }),
+        ),
+        (
+            "git",
+            Box::new(|text| {
+                std::fs::remove_file(&file).unwrap();
+                std::fs::write(&file, text).unwrap();
+            }),
+        ),
+    ];
+    for (n, (what, save)) in saves.iter().enumerate() {
+        let seconds = (2000 + n).to_string();
+        save(&sleeper("app0", seconds.parse().unwrap()));
+        env.wait_for_args("app0", &[&seconds]);
+        fence(&env, 3000 + u32::try_from(n).unwrap());
+        let steps = steps(&watch, "app0", 2 + n);
+        assert!(steps[1 + n].contains(" restart "), "{what}: {steps:#?}");
+    }
+    assert_eq!(pids(&env, 4)[1..], before[1..]);
+    assert_eq!(watch.stop(), 0);
+}
+
+#[test]
+fn whatever_breaks_a_definition_leaves_its_process_alone() {
+    let env = definitions(3);
+    let watch = env.watch(&[]);
+    let file = env.root.join("system/daemons/d0/ecosystem.pm2.edn");
+    let whole = sleeper("app0", 1000);
+    let half = &whole.as_bytes()[..whole.len() / 2];
+    let kinds: [(&str, &[u8]); 5] = [
+        ("empty", b""),
+        ("half-written", half),
+        ("not UTF-8", b"{:apps [\xff\xfe]}"),
+        ("not EDN", b"{:apps [08]}"),
+        ("not a definition", b"{:apps 7}"),
+    ];
+    let before = pids(&env, 3);
+    for (n, (kind, bytes)) in (1_u32..).zip(kinds) {
+        let errors = || {
+            let lines = watch.lines();
+            lines.iter().filter(|line| line.contains("error:")).count()
+        };
+        let already = errors();
+        std::fs::write(&file, bytes).unwrap();
+        wait_for(|| errors() > already);
+        fence(&env, 3000 + n);
+        assert_eq!(pids(&env, 3), before, "{kind}");
+        std::fs::write(&file, &whole).unwrap();
+        let usable = || {
+            let lines = watch.lines();
+            lines
+                .iter()
+                .filter(|line| line.contains("usable again"))
+                .count()
+        };
+        wait_for(|| usable() == usize::try_from(n).unwrap());
+    }
+    assert_eq!(pids(&env, 3), before);
+    assert_eq!(watch.stop(), 0);
+    env.sync();
+}
+
+#[test]
+fn what_is_as_before_when_it_is_looked_at_takes_no_step() {
+    let env = definitions(30);
+    let watch = env.watch(&[]);
+    let before = pids(&env, 30);
+    let all = |text: &dyn Fn(u32) -> String| {
+        for n in 0..30 {
+            let file = env
+                .root
+                .join(format!("system/daemons/d{n}/ecosystem.pm2.edn"));
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, text(n)).unwrap();
+        }
+    };
+    let first = |n: u32| sleeper(&format!("app{n}"), 1000);
+    // Another branch and back; a directory removed and made again; a file away for less than a second.
+    all(&|n| sleeper(&format!("app{n}"), 2000));
+    all(&first);
+    for n in 0..10 {
+        env.undefine(&format!("d{n}"));
+        env.define(&format!("d{n}"), &first(n));
+    }
+    fence(&env, 2001);
+    env.undefine("d0");
+    fence(&env, 2002);
+    env.define("d0", &first(0));
+    fence(&env, 2003);
+    assert_eq!(pids(&env, 30), before);
+    // Another branch for good: half of them changed, each once, and nothing else.
+    all(&|n| sleeper(&format!("app{n}"), 1000 + 1000 * (n % 2)));
+    for n in (1..30).step_by(2) {
+        env.wait_for_args(&format!("app{n}"), &["2000"]);
+    }
+    fence(&env, 2004);
+    for n in 0..30 {
+        steps(&watch, &format!("app{n}"), 1 + usize::from(n % 2 == 1));
+    }
+    let after = pids(&env, 30);
+    for n in 0..30 {
+        assert_eq!(after[n] != before[n], n % 2 == 1, "app{n}");
+    }
+    assert_eq!(watch.stop(), 0);
+    env.sync();
+}
+
+#[test]
+fn nothing_is_removed_while_the_tree_is_away() {
+    let env = definitions(4);
+    let watch = env.watch(&[]);
+    let before = pids(&env, 4);
+    let daemons = env.root.join("system/daemons");
+    let away = env.root.join("away");
+    std::fs::rename(&daemons, &away).unwrap();
+    watch.wait_for_line("does not exist");
+    // Longer than what lost its definition may stay.
+    let began = Instant::now();
+    wait_for(|| {
+        assert_eq!(pids(&env, 4), before);
+        began.elapsed() > Duration::from_millis(2500)
+    });
+    // Somebody makes a new tree, which has nothing in it.
+    std::fs::create_dir(&daemons).unwrap();
+    watch.wait_for_line("held");
+    assert_eq!(pids(&env, 4), before);
+    std::fs::remove_dir(&daemons).unwrap();
+    std::fs::rename(&away, &daemons).unwrap();
+    env.define("d1", &sleeper("app1", 2000));
+    env.wait_for_args("app1", &["2000"]);
+    for n in [0, 2, 3] {
+        assert_eq!(env.pid(&format!("app{n}")), before[n]);
+    }
+    assert_eq!(watch.stop(), 0);
+    env.sync();
+}
+
+#[test]
+fn an_edit_while_another_is_applied_ends_with_the_newest() {
+    let env = definitions(1);
+    // It takes half a second to stop.
+    env.write(
+        "slow.sh",
+        "#!/bin/bash\ntrap 'sleep 0.5; exit 0' INT\nwhile :; do read -r -t 3600 <> <(:); done\n",
+    );
+    let slow = |n: u32| {
+        format!(
+            "{{:apps [{{:name \"slow\" :script \"./slow.sh\" :args [\"{n}\"] :kill_timeout 5000}}]}}"
+        )
+    };
+    env.define("slow", &slow(0));
+    let watch = env.watch(&[]);
+    env.define("slow", &slow(1));
+    wait_for(|| env.named("slow")[0].status == pm2_client::Status::Stopping);
+    for n in 2..10 {
+        env.define("slow", &slow(n));
+    }
+    wait_for(|| {
+        let list = env.named("slow");
+        let line = list[0].pid.map(command_line).unwrap_or_default();
+        line.last().is_some_and(|last| last == "9")
+    });
+    // The start, the first edit, and one for all that came while that was applied.
+    steps(&watch, "slow", 3);
+    assert_eq!(watch.stop(), 0);
+    env.sync();
+}
