@@ -55,6 +55,7 @@ fn crates_know_only_whom_they_may_know() {
             "pm2-bench",
             vec!["daemon-model", "pm2-client", "pm2-sync", "pm2-testbed"],
         ),
+        ("pm2-soak", vec!["pm2-client", "pm2-testbed"]),
         ("pm2-testbed", vec![]),
         ("xtask", vec![]),
     ]

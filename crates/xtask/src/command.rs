@@ -21,6 +21,15 @@ pub(crate) enum Error {
     ForeignHome(PathBuf),
     #[error("cannot remove PM2's home `{}`", path.display())]
     RemoveHome { path: PathBuf, source: io::Error },
+    #[error("cannot catch signals")]
+    Signals(#[source] io::Error),
+    #[error("cannot set `{}`, which takes root", file.display())]
+    Sysctl {
+        file: &'static Path,
+        source: io::Error,
+    },
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// The repository's root.

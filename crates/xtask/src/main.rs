@@ -1,6 +1,6 @@
 //! Chores of this repository. `cargo xtask demo` shows pm2-sync at work on `fixtures/workspace`, with a PM2 of
 //! its own; `cargo xtask matrix` tries another version of PM2; `cargo xtask differential` compares with the reference
-//! renderer.
+//! renderer; `cargo xtask soak`, `chaos` and `limits` show that it endures.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,14 +8,18 @@
 )]
 
 mod bench;
+mod chaos;
 mod command;
 mod demo;
 mod differential;
 mod install;
+mod limits;
 mod matrix;
+mod soak;
 
 use std::process::ExitCode;
 
+use chaos::Chaos;
 use demo::Demo;
 use differential::Draw;
 
@@ -33,7 +37,16 @@ usage:
                             on it; MATRIX=text tries those whose description contains the text
   cargo xtask differential [--count N] [--seed S]
                             render N (20000) definitions drawn at random with edn-render and with the reader of the
-                            reference renderer, and print what differs; docs/differences.md lists what may";
+                            reference renderer, and print what differs; docs/differences.md lists what may
+  cargo xtask soak [--minutes N] [--seed S] [--without WORD]
+                            run the watch on real PM2 for N (30) minutes while definitions, processes and PM2 itself
+                            change at random, and compare PM2 with the definitions every few seconds; WORD leaves out
+                            what is done to PM2 by a command that has it in its name
+  cargo xtask chaos [--rounds N] [--kills N] [--seed S]
+                            compare what the watcher knows with the disk after N (20) rounds of 1,500 random file
+                            operations, and kill a busy watch N (50) times
+  cargo xtask limits        run the watcher where the system refuses watches, instances or a long queue, and on mounts;
+                            needs root and sets a limit of the whole machine, for as long as it runs";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +60,12 @@ fn main() -> ExitCode {
             Some(draw) => draw.run(),
             None => return usage(),
         },
+        ["soak", ref rest @ ..] => soak::run_with(rest),
+        ["chaos", ref rest @ ..] => match Chaos::from_arguments(rest) {
+            Some(chaos) => chaos.run(),
+            None => return usage(),
+        },
+        ["limits"] => limits::run_all(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

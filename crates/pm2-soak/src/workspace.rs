@@ -1,0 +1,210 @@
+//! The definitions as they should be: a model in memory, and the files that say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// The name of a definition.
+pub const FILE: &str = "ecosystem.pm2.edn";
+
+const SCRIPTS: [(&str, &str); 3] = [
+    // A shell that waits without a child of its own.
+    (
+        "shell.sh",
+        "#!/bin/bash\nwhile :; do read -r -t 3600 <> <(:); done\n",
+    ),
+    (
+        "node.js",
+        "process.on('SIGINT', () => process.exit(0)); setInterval(() => {}, 3600000);\n",
+    ),
+    (
+        "web.js",
+        "process.on('SIGINT', () => process.exit(0));\n\
+         require('http').createServer().listen(0, '127.0.0.1');\n",
+    ),
+];
+
+/// What an app runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A program.
+    Binary,
+    /// A shell script, which lives on when its PM2 is killed.
+    Shell,
+    /// A script of Node.
+    Node,
+    /// The same in cluster mode.
+    Cluster,
+}
+
+/// One app of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    pub name: String,
+    pub kind: Kind,
+    /// Its only argument.
+    pub value: u32,
+    pub instances: u32,
+    pub env: BTreeMap<String, String>,
+}
+
+impl App {
+    fn edn(&self, out: &mut String) {
+        let script = match self.kind {
+            Kind::Binary => "/bin/sleep",
+            Kind::Shell => "./bin/shell.sh",
+            Kind::Node => "./bin/node.js",
+            Kind::Cluster => "./bin/web.js",
+        };
+        let _ = write!(
+            out,
+            "{{:name \"{}\" :script \"{script}\" :args [\"{}\"] :vizion false :kill_retry_time 10",
+            self.name, self.value
+        );
+        if self.kind == Kind::Cluster {
+            let _ = write!(out, " :exec_mode \"cluster\"");
+        }
+        if self.instances != 1 || self.kind == Kind::Cluster {
+            let _ = write!(out, " :instances {}", self.instances);
+        }
+        let env: Vec<String> = self
+            .env
+            .iter()
+            .map(|(key, value)| format!(":{key} \"{value}\""))
+            .collect();
+        let _ = write!(out, " :env {{{}}}}}", env.join(" "));
+    }
+}
+
+/// One definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Daemon {
+    pub apps: Vec<App>,
+    /// Changes the text only.
+    pub comment: u32,
+    /// The file says something that cannot be read; the apps are the last that could be.
+    pub broken: bool,
+}
+
+impl Daemon {
+    /// What the file says when it is not broken.
+    pub fn edn(&self) -> String {
+        let mut text = format!(";; {}\n{{:apps [", self.comment);
+        for app in &self.apps {
+            app.edn(&mut text);
+            text.push('\n');
+        }
+        text.push_str("]}\n");
+        text
+    }
+}
+
+/// The workspace.
+#[derive(Debug)]
+pub struct Workspace {
+    pub root: Utf8PathBuf,
+    /// Beside the tree, on the same file system.
+    pub outside: Utf8PathBuf,
+    pub daemons: BTreeMap<String, Daemon>,
+    /// Daemons that were edited since the last check.
+    pub touched: BTreeSet<String>,
+    /// Those of them that moved, came, went or have an app of another name.
+    pub identity: BTreeSet<String>,
+    next: u32,
+}
+
+impl Workspace {
+    /// An empty workspace.
+    pub fn new(dir: &Utf8Path) -> io::Result<Self> {
+        let workspace = Self {
+            root: dir.join("w"),
+            outside: dir.join("outside"),
+            daemons: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            identity: BTreeSet::new(),
+            next: 1000,
+        };
+        fs::create_dir_all(workspace.tree())?;
+        fs::create_dir_all(&workspace.outside)?;
+        let bin = workspace.root.join("bin");
+        fs::create_dir_all(&bin)?;
+        for (name, text) in SCRIPTS {
+            fs::write(bin.join(name), text)?;
+        }
+        Ok(workspace)
+    }
+
+    /// A number that was never used.
+    pub fn fresh(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A new app.
+    pub fn app(&mut self, kind: Kind) -> App {
+        let number = self.fresh();
+        App {
+            name: format!("app{number}"),
+            kind,
+            value: number,
+            instances: 1,
+            env: [("VERSION".to_owned(), number.to_string())].into(),
+        }
+    }
+
+    pub fn tree(&self) -> Utf8PathBuf {
+        self.root.join("system/daemons")
+    }
+
+    pub fn dir(&self, id: &str) -> Utf8PathBuf {
+        self.tree().join(id)
+    }
+
+    pub fn file(&self, id: &str) -> Utf8PathBuf {
+        self.dir(id).join(FILE)
+    }
+
+    /// Writes what the model says, in place, its directory made.
+    pub fn write(&self, id: &str) -> io::Result<()> {
+        let text = self.daemons.get(id).map(Daemon::edn).unwrap_or_default();
+        fs::create_dir_all(self.dir(id))?;
+        fs::write(self.file(id), text)
+    }
+
+    /// Daemons that an edit may be about.
+    pub fn usable(&self) -> Vec<String> {
+        let usable = self.daemons.iter().filter(|(_, daemon)| !daemon.broken);
+        usable.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Daemons that may become others, or go: once between two checks, so that it is plain what is to be expected.
+    pub fn movable(&self) -> Vec<String> {
+        let mut ids = self.usable();
+        ids.retain(|id| !self.identity.contains(id));
+        ids
+    }
+
+    /// The directories right below the tree that hold several daemons.
+    pub fn groups(&self) -> Vec<String> {
+        let groups: BTreeSet<&str> = self
+            .daemons
+            .keys()
+            .filter_map(|id| id.split_once('/'))
+            .map(|(group, _)| group)
+            .collect();
+        groups.into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    /// Every app that should run.
+    pub fn apps(&self) -> impl Iterator<Item = &App> {
+        self.daemons.values().flat_map(|daemon| &daemon.apps)
+    }
+
+    pub fn broken(&self) -> Vec<String> {
+        let broken = self.daemons.iter().filter(|(_, daemon)| daemon.broken);
+        broken.map(|(id, _)| id.clone()).collect()
+    }
+}
