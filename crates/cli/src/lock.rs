@@ -22,6 +22,10 @@ pub struct Holder {
     /// it to the next.
     #[serde(default)]
     pub unsaved: bool,
+    /// Whether it is changing PM2. Where a dead holder says so it was killed at it, and PM2 may still be busy with what it
+    /// asked for.
+    #[serde(default)]
+    pub at_work: bool,
 }
 
 /// The lock, until dropped. The kernel gives it back when the process ends, however it ends.
@@ -29,6 +33,8 @@ pub struct Holder {
 pub struct Lock {
     file: File,
     holder: Holder,
+    /// Whether the last holder was killed at work.
+    interrupted: bool,
 }
 
 /// Why the lock could not be had.
@@ -124,15 +130,22 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        let last = read(&mut file);
+        let interrupted = last.as_ref().is_some_and(|last| last.at_work);
         let holder = Holder {
             pid: std::process::id(),
             command: command.to_owned(),
             // What local time is, only whoever waits needs to know: to find it out is to read the list of all time
             // zones, which takes longer than many a sync.
             since: jiff::Timestamp::now().to_string(),
-            unsaved: read(&mut file).is_some_and(|last| last.unsaved),
+            unsaved: last.as_ref().is_some_and(|last| last.unsaved),
+            at_work: interrupted,
         };
-        let mut lock = Self { file, holder };
+        let mut lock = Self {
+            file,
+            holder,
+            interrupted,
+        };
         lock.describe();
         Ok(lock)
     }
@@ -143,12 +156,30 @@ impl Lock {
         self.holder.unsaved
     }
 
-    /// Notes whether PM2's dump has yet to be written.
-    pub(crate) fn set_unsaved(&mut self, unsaved: bool) {
-        if self.holder.unsaved != unsaved {
-            self.holder.unsaved = unsaved;
-            self.describe();
-        }
+    /// Whether the last holder was killed while it changed PM2.
+    #[must_use]
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Notes that PM2 is about to be changed; if its dump is to be written afterwards, that too.
+    pub(crate) fn begin_work(&mut self, save: bool) {
+        self.holder.at_work = true;
+        self.holder.unsaved |= save;
+        self.describe();
+    }
+
+    /// Notes that the dump is as PM2 is.
+    pub(crate) fn note_saved(&mut self) {
+        self.holder.unsaved = false;
+        self.describe();
+    }
+
+    /// Notes that PM2 has done what it was asked to do.
+    pub(crate) fn end_work(&mut self) {
+        self.holder.at_work = false;
+        self.interrupted = false;
+        self.describe();
     }
 
     /// Another handle of the same lock: whoever has it open holds the lock, too.

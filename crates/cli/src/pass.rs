@@ -250,14 +250,16 @@ pub fn sync_locked(
     let mut definitions = definitions;
     let mut observed = observe_all(borrow(adapter))?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
-    if let Some(adapter) = borrow(adapter).filter(|_| lock.is_unsaved()) {
-        // Whoever worked last was killed at it.
-        let plan = make_plan(config, options, &definitions, &observed, only.clone())?;
-        if plan.has_stopping() {
-            observer(PassEvent::Settling(&plan));
+    if lock.was_interrupted() {
+        if let Some(adapter) = borrow(adapter) {
+            let plan = make_plan(config, options, &definitions, &observed, only.clone())?;
+            if plan.has_stopping() {
+                observer(PassEvent::Settling(&plan));
+            }
+            rest::wait_for_calm(adapter, &|| stop.is_set())?;
+            observed = observe_all(Some(adapter))?;
         }
-        rest::wait_for_calm(adapter, &|| stop.is_set())?;
-        observed = observe_all(Some(adapter))?;
+        lock.end_work();
     }
     let mut plan =
         make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;

@@ -110,16 +110,14 @@ impl Carrier<'_> {
             })
         };
         let was_unsaved = lock.is_unsaved();
-        if self.options.save {
-            lock.set_unsaved(true);
-        }
+        lock.begin_work(self.options.save);
         let applied = run(first, adapter);
         let mut records = adapter.list()?;
         if self.options.save {
             if applied.changed_anything() || was_unsaved {
                 carried.save_error = self.save(&records, lock);
             } else {
-                lock.set_unsaved(false);
+                lock.note_saved();
             }
         }
         carried.applied.steps.extend(applied.steps);
@@ -127,6 +125,7 @@ impl Carrier<'_> {
             carried.applied.steps.extend(run(last, adapter).steps);
             records = adapter.list()?;
         }
+        lock.end_work();
         // The removal was confirmed for this pass only; the second look needs no confirmation.
         carried.after = make_plan(
             self.config,
@@ -170,7 +169,7 @@ impl Carrier<'_> {
     fn save(&self, records: &[ProcessRecord], lock: &mut Lock) -> Option<DumpError> {
         let error = save_dump(self.config, self.definitions, records).err();
         if error.is_none() {
-            lock.set_unsaved(false);
+            lock.note_saved();
         }
         error
     }
