@@ -1,5 +1,6 @@
 //! All definitions of a workspace, rendered and checked: the half of a pass that needs no PM2.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -90,13 +91,14 @@ impl Unit {
             ..Self::default()
         };
         if let Some(document) = &rendered.document {
-            let (apps, findings) = read_apps(id, document.value(), config);
+            let deploy = document.get("deploy");
+            let (apps, findings) = read_apps(id, document.apps(), deploy.as_deref(), config);
             unit.apps = apps;
             unit.envs = envs(document.value());
             diagnose(&mut unit.diagnostics, document, &findings);
             if !unit.diagnostics.iter().any(Diagnostic::is_error) {
                 let header = edn_render::header(name);
-                unit.artifact = Some(edn_render::to_json(document.value(), Some(&header)));
+                unit.artifact = Some(document.to_json(Some(&header)));
             }
         }
         unit
@@ -396,27 +398,27 @@ fn describe(kind: &ProblemKind) -> String {
 }
 
 /// The apps of a rendered document, with their place in it.
-fn read_apps(
+fn read_apps<'a>(
     id: &DaemonId,
-    document: &Map<String, Value>,
+    apps: impl Iterator<Item = Cow<'a, Value>>,
+    deploy: Option<&Value>,
     config: &Config,
 ) -> (Vec<(usize, AppSpec)>, Vec<Finding>) {
     let context = SpecContext {
         root: config.root(),
         home: &config.home,
         env_name: config.env_name.as_deref(),
-        deploy: document.get("deploy").and_then(Value::as_object),
+        deploy: deploy.and_then(Value::as_object),
     };
     let path = DocumentPath::root().key("apps");
-    let mut apps = Vec::new();
+    let mut specs = Vec::new();
     let mut findings = Vec::new();
-    let list = document.get("apps").and_then(Value::as_array);
-    for (index, app) in list.into_iter().flatten().enumerate() {
-        let (spec, found) = AppSpec::read(id, app, &path.index(index), &context);
-        apps.extend(spec.map(|spec| (index, spec)));
+    for (index, app) in apps.enumerate() {
+        let (spec, found) = AppSpec::read(id, &app, &path.index(index), &context);
+        specs.extend(spec.map(|spec| (index, spec)));
         findings.extend(found);
     }
-    (apps, findings)
+    (specs, findings)
 }
 
 /// The apps of the last good render of a daemon: those of its artifact.
@@ -427,7 +429,9 @@ pub(crate) fn last_good(id: &DaemonId, config: &Config) -> Vec<AppSpec> {
         .flatten()
         .and_then(|bytes| edn_render::artifact::parse(&bytes).ok())
         .map(|document| {
-            read_apps(id, &document, config)
+            let apps = document.get("apps").and_then(Value::as_array);
+            let apps = apps.into_iter().flatten().map(Cow::Borrowed);
+            read_apps(id, apps, document.get("deploy"), config)
                 .0
                 .into_iter()
                 .map(|(_, app)| app)

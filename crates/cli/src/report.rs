@@ -160,6 +160,12 @@ impl Printer {
         self.write(&mut std::io::stdout().lock(), text);
     }
 
+    /// Prints data that is written piece by piece.
+    pub fn data_of(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+        let _ = write(&mut out).and_then(|()| out.flush());
+    }
+
     /// Empties the screen, where there is one, for what is shown anew.
     pub fn clear(&self) {
         if self.out_width.is_some() && !self.is_json() {

@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use crate::findings::Lines;
 use crate::lower::json_number;
-use crate::tree::{Kind, Node};
 use crate::{Document, Options, Rendered};
 
 /// Which renderer is asked.
@@ -161,13 +160,10 @@ fn ask(
         found.level = Level::Definition;
         rendered.diagnostics.push(found);
     }
-    let nothing = Node::new(Kind::Map(Vec::new()), span);
-    rendered.document = Some(Document {
-        value,
-        tree: native.document.map_or(nothing, |document| document.tree),
-        lines,
-        source: source.into(),
-    });
+    let places = native
+        .document
+        .unwrap_or_else(|| Document::unplaced_at(source, span));
+    rendered.document = Some(places.given(value));
     rendered
 }
 

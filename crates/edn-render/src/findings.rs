@@ -2,6 +2,8 @@
 
 use daemon_model::{Diagnostic, Level, Location, Severity, SourceLabel, Span};
 
+use crate::tree::place;
+
 /// How many findings about one file are told. Who has more begins with the first.
 pub const MAX_FINDINGS: usize = 100;
 
@@ -56,7 +58,7 @@ impl Findings {
     ) -> Added<'_> {
         let mut diagnostic = Diagnostic::new(severity, level, message);
         diagnostic.span = Some(span);
-        if self.list.len() >= MAX_FINDINGS && self.is_broken() {
+        if self.is_full() {
             self.left_out += 1;
             return Added(self.spare.insert(diagnostic));
         }
@@ -67,13 +69,25 @@ impl Findings {
 
     /// Whether a further finding would not be told, so that nothing needs to be looked up for it.
     pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= MAX_FINDINGS
+        self.list.len() >= MAX_FINDINGS && self.is_broken()
+    }
+
+    /// Counts an error that is not told.
+    pub(crate) fn leave_out(&mut self) {
+        self.left_out += 1;
     }
 
     pub(crate) fn is_broken(&self) -> bool {
         self.list
             .iter()
             .any(|found| found.is_error() && found.level != Level::Definition)
+    }
+
+    /// Whether nothing is wrong but what another renderer may be able to do.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        self.list
+            .iter()
+            .all(|found| !found.is_error() || found.level != Level::Render)
     }
 
     /// The findings sorted by place, each with its line and column.
@@ -98,12 +112,12 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// Where the lines of a source begin.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines {
-    starts: Vec<usize>,
+    starts: Vec<u32>,
 }
 
 impl Lines {
     pub(crate) fn new(source: &[u8]) -> Self {
-        // A carriage return alone ends a line too, as it ends a comment.
+        // A carriage return alone ends a line too, as in editors.
         let breaks = source
             .iter()
             .enumerate()
@@ -112,7 +126,7 @@ impl Lines {
                 b'\r' => source.get(at + 1) != Some(&b'\n'),
                 _ => false,
             })
-            .map(|(at, _)| at + 1);
+            .map(|(at, _)| place(at + 1));
         Self {
             starts: std::iter::once(0).chain(breaks).collect(),
         }
@@ -120,12 +134,14 @@ impl Lines {
 
     /// The line of a byte, from 0.
     pub(crate) fn line_of(&self, offset: usize) -> usize {
-        self.starts.partition_point(|start| *start <= offset) - 1
+        self.starts
+            .partition_point(|start| *start as usize <= offset)
+            .saturating_sub(1)
     }
 
     /// First byte of a line.
     pub(crate) fn start(&self, line: usize) -> usize {
-        self.starts.get(line).copied().unwrap_or(0)
+        self.starts.get(line).map_or(0, |start| *start as usize)
     }
 
     /// A line without its end.
@@ -134,7 +150,7 @@ impl Lines {
         let end = self
             .starts
             .get(line + 1)
-            .map_or(source.len(), |next| next - 1);
+            .map_or(source.len(), |next| *next as usize - 1);
         let text = source.get(start..end).unwrap_or(b"");
         text.strip_suffix(b"\r").unwrap_or(text)
     }

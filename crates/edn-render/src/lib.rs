@@ -15,6 +15,8 @@
 
 pub mod artifact;
 mod compare;
+mod document;
+mod draft;
 mod draw;
 pub mod fallback;
 mod findings;
@@ -24,21 +26,22 @@ mod leaf;
 mod lower;
 mod mode;
 mod reader;
+mod same;
 mod tree;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use daemon_model::{Diagnostic, Finding, Level, PathSegment, Place, Span};
-use serde_json::{Map, Value};
+use daemon_model::{Diagnostic, Level, Span};
 
 pub use compare::{Difference, differences};
+pub use document::Document;
 pub use draw::{DrawStyle, draw};
 pub use findings::MAX_FINDINGS;
 pub use json::{header, to_json};
 
-use findings::{Findings, Lines};
-use tree::{Kind, Node};
+use findings::Findings;
+use tree::{Tag, Tree};
 
 /// Which variant of a definition to render.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,89 +84,15 @@ impl Rendered {
     }
 }
 
-/// A rendered definition, with the place of each of its values.
-#[derive(Debug, Clone)]
-pub struct Document {
-    value: Map<String, Value>,
-    tree: Node,
-    lines: Lines,
-    source: Arc<[u8]>,
-}
-
-impl Document {
-    /// What PM2 reads.
-    #[must_use]
-    pub fn value(&self) -> &Map<String, Value> {
-        &self.value
-    }
-
-    /// A document of nothing, for findings about a definition whose places are not known.
-    #[must_use]
-    pub fn unplaced(source: &[u8]) -> Self {
-        Self {
-            value: Map::new(),
-            tree: Node::new(Kind::Map(Vec::new()), Span::new(0, 0)),
-            lines: Lines::new(source),
-            source: source.into(),
-        }
-    }
-
-    /// A finding tied to its place: the value's or its key's, else the nearest around it.
-    #[must_use]
-    pub fn diagnose(&self, finding: &Finding) -> Diagnostic {
-        let mut diagnostic =
-            Diagnostic::new(finding.severity, finding.level, finding.message.clone())
-                .at_path(finding.path.to_string());
-        diagnostic.help.clone_from(&finding.help);
-        diagnostic.span = Some(self.place(&finding.path.0, finding.place));
-        self.lines.locate(&mut diagnostic, &self.source);
-        diagnostic
-    }
-
-    fn place(&self, path: &[PathSegment], place: Place) -> Span {
-        let mut node = &self.tree;
-        let mut span = Span::new(node.span.start, node.span.start);
-        for (n, segment) in path.iter().enumerate() {
-            let last = n + 1 == path.len();
-            let found = match (segment, &node.kind) {
-                (PathSegment::Key(key), Kind::Map(entries)) => entries
-                    .iter()
-                    .find(|(known, _)| known.key_text().as_ref() == Some(key))
-                    .map(|(known, value)| (known.span, value)),
-                (PathSegment::Index(index), _) => node
-                    .items()
-                    .and_then(|items| items.get(*index))
-                    .map(|item| (item.span, item)),
-                _ => None,
-            };
-            let Some((key_span, next)) = found else {
-                return span;
-            };
-            node = next;
-            let wanted = if last && place == Place::Key {
-                key_span
-            } else {
-                next.span
-            };
-            // What no text stands for is shown at what is around it.
-            if wanted.end > wanted.start {
-                span = wanted;
-            }
-        }
-        // A whole app is marked at its opening bracket: its text may be long.
-        if matches!(node.kind, Kind::Map(_)) && place == Place::Value && path.len() <= 2 {
-            span.end = span.start + 1;
-        }
-        span
-    }
-}
-
 /// Renders a definition.
 #[must_use]
 pub fn read(source: &[u8], options: &Options) -> Rendered {
     let mut findings = Findings::default();
-    let form = read_form(source, &mut findings);
-    if let Some(code) = std::str::from_utf8(source).ok().and_then(reader::code) {
+    let text = text_of(source, &mut findings);
+    let tree = text
+        .as_ref()
+        .and_then(|text| reader::read(text, &mut findings));
+    if let Some(code) = text.as_ref().and_then(reader::code) {
         // Code is no data, so what reading it as data finds says nothing.
         findings = Findings::default();
         findings.unsupported(
@@ -178,17 +107,16 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
             may_pass: false,
         };
     }
-    let modes = form.as_ref().map(mode::modes).unwrap_or_default();
+    let form = tree.as_ref().map(Tree::root);
+    let modes = form.map(mode::modes).unwrap_or_default();
     let wanted = mode::normal(options.mode.as_deref());
     let has_mode = wanted.is_none_or(|wanted| modes.contains(wanted));
-    if let (Some(wanted), Some(form)) = (wanted, &form)
+    if let (Some(wanted), Some(form)) = (wanted, form)
         && !has_mode
         && !options.allow_missing_mode
     {
         let known: Vec<String> = modes.iter().map(|mode| format!("`{mode}`")).collect();
-        let place = form
-            .get("profiles")
-            .map_or(form.span.start, |profiles| profiles.span.start);
+        let place = form.get("profiles").unwrap_or(form).span().start;
         findings
             .error(
                 Span::new(place, place + 1),
@@ -200,10 +128,18 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
                 format!("there are {}", known.join(", "))
             });
     }
-    lower::check_structure(form.as_ref(), source.len(), &mut findings);
-    let document = form
-        .filter(|_| !findings.is_broken())
-        .and_then(|form| render(form, wanted, options, source, &mut findings));
+    lower::check_structure(form, source.len(), &mut findings);
+    let document = match tree {
+        Some(tree) if !findings.is_broken() => {
+            render(tree, wanted, options, source.len(), &mut findings)
+        }
+        // All that is wrong is said at once, unless another renderer may find nothing wrong with it.
+        Some(tree) if wanted.is_none() && !findings.is_unsupported() => {
+            lower::check_values(tree.root(), false, &mut findings);
+            None
+        }
+        _ => None,
+    };
     Rendered {
         document,
         diagnostics: findings.finish(source),
@@ -214,30 +150,28 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
 }
 
 fn render(
-    form: Node,
+    tree: Tree,
     mode: Option<&str>,
     options: &Options,
-    source: &[u8],
+    length: usize,
     findings: &mut Findings,
 ) -> Option<Document> {
     let varied = mode.is_some() || !options.set.is_empty() || !options.unset.is_empty();
-    let mut tree = mode::in_mode(form, mode);
-    mode::change(&mut tree, &options.set, &options.unset, findings);
-    if varied {
+    let tree = if varied {
+        let tree = mode::variant(&tree, mode, &options.set, &options.unset, findings);
         let mut again = Findings::default();
-        lower::check_structure(Some(&tree), source.len(), &mut again);
+        lower::check_structure(Some(tree.root()), length, &mut again);
         if again.is_broken() {
             *findings = again;
             return None;
         }
-    }
-    let value = lower::lower_document(&tree, findings);
-    (!findings.is_broken()).then(|| Document {
-        value,
-        tree,
-        lines: Lines::new(source),
-        source: source.into(),
-    })
+        tree
+    } else {
+        tree
+    };
+    // A variant has no profiles any more but those that were set in it.
+    lower::check_values(tree.root(), varied, findings);
+    (!findings.is_broken()).then(|| Document::new(tree, varied, true))
 }
 
 /// Reads a map that is no definition, such as settings: all its values, with their places.
@@ -246,33 +180,29 @@ fn render(
 /// What is wrong with it, sorted by place.
 pub fn read_map(source: &[u8]) -> Result<Document, Vec<Diagnostic>> {
     let mut findings = Findings::default();
-    let form = read_form(source, &mut findings);
-    let tree = match form {
-        Some(form) if matches!(form.kind, Kind::Map(_)) => form,
-        Some(form) => {
-            if !findings.is_broken() {
-                findings.error(form.span, "expected a map");
-            }
-            return Err(findings.finish(source));
-        }
-        None if findings.is_broken() => return Err(findings.finish(source)),
-        None => Node::new(Kind::Map(Vec::new()), Span::new(0, 0)),
+    let text = text_of(source, &mut findings);
+    let tree = text.and_then(|text| {
+        reader::read(&text, &mut findings)
+            .or_else(|| (!findings.is_broken()).then(|| Tree::empty(text, Span::new(0, 0))))
+    });
+    let Some(tree) = tree else {
+        return Err(findings.finish(source));
     };
-    let value = lower::lower_map_value(&tree, &mut findings);
+    let root = tree.root();
+    if root.tag() == Tag::Map {
+        lower::check_values(root, true, &mut findings);
+    } else if !findings.is_broken() {
+        findings.error(root.span(), "expected a map");
+    }
     if findings.is_broken() {
         return Err(findings.finish(source));
     }
-    Ok(Document {
-        value,
-        tree,
-        lines: Lines::new(source),
-        source: source.into(),
-    })
+    Ok(Document::new(tree, true, false))
 }
 
-fn read_form(source: &[u8], findings: &mut Findings) -> Option<Node> {
+fn text_of(source: &[u8], findings: &mut Findings) -> Option<Arc<str>> {
     match std::str::from_utf8(source) {
-        Ok(text) => reader::read(text, findings),
+        Ok(text) => Some(text.into()),
         Err(error) => {
             let start = error.valid_up_to();
             let length = error.error_len().unwrap_or(source.len() - start).max(1);

@@ -1,24 +1,35 @@
 //! Variants of a definition: `:profiles` merged over it, single values set and removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use daemon_model::Span;
 
+use crate::draft::Draft;
 use crate::findings::Findings;
-use crate::tree::{Kind, Name, Node};
+use crate::leaf::crop;
+use crate::same::{Identity, Same};
+use crate::tree::{Kind, Name, Node, Tag, Tree};
+
+/// The namespaces in which a keyword `remove` has a meaning for the reference.
+pub(crate) const REMOVERS: [&str; 4] = [DROP, "pm2-clj.dsl", "pm2-clj.merge", "pm2-clj.internal"];
+
+/// The one that drops an app; the others drop a value.
+const DROP: &str = "pm2-clj";
 
 /// The names of the profiles a form has.
-pub(crate) fn modes(form: &Node) -> BTreeSet<String> {
-    match form.get("profiles").map(|profiles| &profiles.kind) {
-        Some(Kind::Map(entries)) => entries
-            .iter()
-            .filter_map(|(key, _)| match &key.kind {
-                Kind::Keyword(name) => Some(name.full()),
-                _ => None,
-            })
-            .collect(),
-        _ => BTreeSet::new(),
-    }
+pub(crate) fn modes(form: Node<'_>) -> BTreeSet<String> {
+    profiles(form).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn profiles<'t>(form: Node<'t>) -> impl Iterator<Item = (&'t str, Node<'t>)> {
+    let profiles = form.get("profiles").and_then(Node::entries);
+    profiles
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, profile)| match key.kind() {
+            Kind::Keyword(name) => Some((name.full, profile)),
+            _ => None,
+        })
 }
 
 /// The profile of a mode; none for the default mode.
@@ -27,147 +38,185 @@ pub(crate) fn normal(mode: Option<&str>) -> Option<&str> {
         .filter(|mode| !mode.is_empty() && *mode != "default")
 }
 
-/// The form in a mode, without its `:profiles`.
-pub(crate) fn in_mode(form: Node, mode: Option<&str>) -> Node {
-    let profile = mode.and_then(|mode| {
-        let Kind::Map(entries) = &form.get("profiles")?.kind else {
-            return None;
-        };
-        entries
-            .iter()
-            .find(|(key, _)| matches!(&key.kind, Kind::Keyword(name) if name.full() == mode))
-            .map(|(_, profile)| profile.clone())
-    });
+/// A definition in a mode, without its `:profiles`, with values set and then removed, each in order.
+pub(crate) fn variant(
+    tree: &Tree,
+    mode: Option<&str>,
+    set: &[String],
+    unset: &[String],
+    findings: &mut Findings,
+) -> Tree {
+    let root = tree.root();
+    let profile = mode.and_then(|mode| profiles(root).find(|(name, _)| *name == mode));
     let merged = match profile {
-        Some(profile) => deep_merge(form, profile),
-        None => Some(form),
+        Some((_, profile)) => Merge::default().deep(Draft::Read(root), Draft::Read(profile)),
+        None => Some(Draft::Read(root)),
     };
-    let Some(Node {
-        kind: Kind::Map(mut entries),
-        span,
-    }) = merged
-    else {
-        return Node::new(Kind::Nil, Span::new(0, 0));
-    };
-    entries.retain(|(key, _)| !key.is_keyword("profiles"));
-    Node::new(Kind::Map(entries), span)
-}
-
-fn is_removal(node: &Node) -> bool {
-    matches!(&node.kind, Kind::Keyword(name)
-        if name.name == "remove"
-            && matches!(name.namespace.as_deref(), Some("pm2-clj.dsl" | "pm2-clj.merge" | "pm2-clj.internal")))
-}
-
-/// `over` merged over `base`; none when it removes it.
-fn deep_merge(base: Node, over: Node) -> Option<Node> {
-    if is_removal(&over) {
-        return None;
+    let mut form = merged.unwrap_or_else(Draft::nil);
+    match form.entries_mut() {
+        Some(entries) => entries.retain(|(key, _)| !key.is_keyword("profiles")),
+        None => form = Draft::nil(),
     }
-    match (base.kind, over.kind) {
-        (base_kind, Kind::Nil) => Some(Node::new(base_kind, base.span)),
-        (Kind::Map(mut entries), Kind::Map(others)) => {
-            for (key, value) in others {
-                let identity = key.identity();
-                let at = entries
-                    .iter()
-                    .position(|(known, _)| known.identity() == identity);
-                match at {
-                    Some(at) => {
-                        let (known, old) = entries.remove(at);
-                        if let Some(merged) = deep_merge(old, value) {
-                            entries.insert(at, (known, merged));
-                        }
+    change(&mut form, set, unset, findings);
+    form.finish(tree)
+}
+
+fn removes(draft: &Draft<'_>, namespaces: &[&str]) -> bool {
+    let Draft::Read(node) = draft else {
+        return false;
+    };
+    matches!(node.kind(), Kind::Keyword(name) if name.name() == "remove"
+        && name.namespace().is_some_and(|namespace| namespaces.contains(&namespace)))
+}
+
+fn is_removal(draft: &Draft<'_>) -> bool {
+    removes(draft, &REMOVERS[1..])
+}
+
+#[derive(Default)]
+struct Merge {
+    same: Same,
+}
+
+impl Merge {
+    /// What was read comes to the same as what equals it; what was changed is no key.
+    fn identity(&mut self, draft: &Draft<'_>) -> Option<Identity> {
+        match draft {
+            Draft::Read(node) => Some(self.same.identity(*node)),
+            _ => None,
+        }
+    }
+
+    /// `over` merged over `base`; none when it removes it.
+    // The tree is at most as deep as the reader lets it be.
+    fn deep<'t>(&mut self, base: Draft<'t>, over: Draft<'t>) -> Option<Draft<'t>> {
+        if is_removal(&over) {
+            return None;
+        }
+        match (base.tag(), over.tag()) {
+            (_, Tag::Nil) => Some(base),
+            (Tag::Map, Tag::Map) => Some(self.maps(base, over)),
+            (Tag::Vector, Tag::Vector) => {
+                let (mut base, mut over) = (base, over);
+                let span = base.span();
+                if !are_named(&mut base, &mut over) {
+                    return Some(over);
+                }
+                let items = [base, over]
+                    .into_iter()
+                    .flat_map(|mut list| list.items_mut().map(std::mem::take).unwrap_or_default());
+                Some(Draft::Items(Tag::Vector, span, self.by_name(items)))
+            }
+            _ => Some(over),
+        }
+    }
+
+    fn maps<'t>(&mut self, mut base: Draft<'t>, mut over: Draft<'t>) -> Draft<'t> {
+        let span = base.span();
+        let take =
+            |draft: &mut Draft<'t>| draft.entries_mut().map(std::mem::take).unwrap_or_default();
+        let (entries, others) = (take(&mut base), take(&mut over));
+        let mut places = HashMap::with_capacity(entries.len());
+        let mut merged: Vec<Option<(Draft<'t>, Draft<'t>)>> = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            places.insert(self.identity(&key), merged.len());
+            merged.push(Some((key, value)));
+        }
+        for (key, value) in others {
+            match places.get(&self.identity(&key)) {
+                Some(at) => {
+                    merged[*at] = merged[*at].take().and_then(|(known, old)| {
+                        self.deep(old, value).map(|merged| (known, merged))
+                    });
+                }
+                None if is_removal(&value) => {}
+                None => merged.push(Some((key, value))),
+            }
+        }
+        Draft::Map(span, merged.into_iter().flatten().collect())
+    }
+
+    /// Base order, then what is new; each name once. Elements without a name stay where they are.
+    fn by_name<'t>(&mut self, items: impl Iterator<Item = Draft<'t>>) -> Vec<Draft<'t>> {
+        let mut merged: Vec<Draft<'t>> = Vec::new();
+        let mut places: HashMap<Identity, usize> = HashMap::new();
+        for item in items {
+            let name = item.get("name").filter(|name| name.tag() != Tag::Nil);
+            let name = name.and_then(|name| self.identity(&name));
+            match name.and_then(|name| places.get(&name)) {
+                Some(at) => {
+                    let old = std::mem::replace(&mut merged[*at], Draft::nil());
+                    // Both are maps, so neither removes the other.
+                    if let Some(new) = self.deep(old, item) {
+                        merged[*at] = new;
                     }
-                    None if is_removal(&value) => {}
-                    None => entries.push((key, value)),
+                }
+                None => {
+                    places.extend(name.map(|name| (name, merged.len())));
+                    merged.push(item);
                 }
             }
-            Some(Node::new(Kind::Map(entries), base.span))
         }
-        (Kind::Vector(items), Kind::Vector(others)) if are_named(&items, &others) => Some(
-            Node::new(Kind::Vector(merge_by_name(items, others)), base.span),
-        ),
-        (_, kind) => Some(Node::new(kind, over.span)),
-    }
-}
-
-fn are_named(items: &[Node], others: &[Node]) -> bool {
-    let all = || items.iter().chain(others);
-    all().all(|item| matches!(item.kind, Kind::Map(_)))
-        && all().any(|item| item.get("name").is_some())
-}
-
-fn name_of(app: &Node) -> Option<String> {
-    app.get("name")
-        .filter(|name| name.kind != Kind::Nil)
-        .map(Node::identity)
-}
-
-/// Base order, then what is new; each name once. Elements without a name stay where they are.
-fn merge_by_name(items: Vec<Node>, others: Vec<Node>) -> Vec<Node> {
-    let mut merged: Vec<Node> = Vec::new();
-    for item in items.into_iter().chain(others) {
-        let name = name_of(&item);
-        let at = name.as_ref().and_then(|name| {
-            merged
+        merged.retain_mut(|item| {
+            let asks = |draft: &Draft<'t>| removes(draft, &[DROP]);
+            let has = match item {
+                Draft::Read(node) => node
+                    .entries()
+                    .into_iter()
+                    .flatten()
+                    .any(|(key, _)| asks(&Draft::Read(key))),
+                _ => true,
+            };
+            let Some(entries) = has.then(|| item.entries_mut()).flatten() else {
+                return true;
+            };
+            let is_dropped = entries
                 .iter()
-                .position(|known| name_of(known).as_ref() == Some(name))
+                .any(|(key, value)| asks(key) && value.tag() == Tag::True);
+            entries.retain(|(key, _)| !asks(key));
+            !is_dropped
         });
-        match at {
-            Some(at) => {
-                let old = merged.remove(at);
-                if let Some(new) = deep_merge(old, item) {
-                    merged.insert(at, new);
-                }
+        merged
+    }
+}
+
+fn are_named<'t>(base: &mut Draft<'t>, over: &mut Draft<'t>) -> bool {
+    let mut named = false;
+    for list in [base, over] {
+        for item in list.items_mut().into_iter().flatten() {
+            if item.tag() != Tag::Map {
+                return false;
             }
-            None => merged.push(item),
+            named |= item.get("name").is_some();
         }
     }
-    merged.retain(|item| !is_dropped(item));
-    for item in &mut merged {
-        if let Kind::Map(entries) = &mut item.kind {
-            entries.retain(|(key, _)| !is_drop_key(key));
-        }
-    }
-    merged
-}
-
-fn is_drop_key(key: &Node) -> bool {
-    matches!(&key.kind, Kind::Keyword(name)
-        if name.name == "remove" && name.namespace.as_deref() == Some("pm2-clj"))
-}
-
-/// Whether an app asks to be dropped: `:pm2-clj/remove true`.
-fn is_dropped(item: &Node) -> bool {
-    match &item.kind {
-        Kind::Map(entries) => entries
-            .iter()
-            .any(|(key, value)| is_drop_key(key) && value.kind == Kind::Bool(true)),
-        _ => false,
-    }
+    named
 }
 
 const NOWHERE: Span = Span { start: 0, end: 0 };
 
-/// Carries out `--set` and then `--unset`, each in order.
-pub(crate) fn change(form: &mut Node, set: &[String], unset: &[String], findings: &mut Findings) {
+fn change(form: &mut Draft<'_>, set: &[String], unset: &[String], findings: &mut Findings) {
     for argument in set {
+        let mut refuse = |message: &str| {
+            let argument = crop(argument.split('=').next().unwrap_or_default());
+            findings.error(NOWHERE, format!("`--set {argument}`: {message}"));
+        };
         let Some((path, value)) = argument.split_once('=') else {
-            findings.error(
-                NOWHERE,
-                format!("`--set {argument}`: expected `path=value`"),
-            );
+            refuse("expected `path=value`");
             continue;
         };
         let path = segments(path);
-        if path.len() < 3 && path.first().map(String::as_str) == Some("apps") {
-            findings.error(
-                NOWHERE,
-                format!("`--set {argument}`: expected `apps.<name>.<key>=value`"),
-            );
-        } else if !path.is_empty() {
-            set_value(form, &path, scalar(value));
+        if path.is_empty() {
+            refuse("there is no path before the `=`: expected `path=value`");
+        } else if path.len() < 3 && path[0] == "apps" {
+            refuse("expected `apps.<name>.<key>=value`");
+        } else if path.len() > crate::reader::DEPTH {
+            refuse("the path is too long");
+        } else {
+            match scalar(value) {
+                Some(value) => set_value(form, &path, value),
+                None => refuse("the value is too large for a number of JSON"),
+            }
         }
     }
     for argument in unset {
@@ -182,73 +231,66 @@ fn segments(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// A segment `a/b` is the key `b`.
-fn key_of(segment: &str) -> Name {
-    match segment.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Name {
-            namespace: Some(namespace.to_owned()),
-            name: name.to_owned(),
-        },
-        _ => Name::plain(segment),
-    }
-}
-
-fn scalar(text: &str) -> Node {
+/// A value as `--set` writes it; none when it is a number that JSON cannot say.
+fn scalar(text: &str) -> Option<Draft<'static>> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let body = text.strip_prefix('-').unwrap_or(text);
     let is_number = match body.split_once('.') {
         None => digits(body),
         Some((head, fraction)) => digits(head) && digits(fraction),
     };
-    let kind = match text {
-        "true" => Kind::Bool(true),
-        "false" => Kind::Bool(false),
-        "null" => Kind::Nil,
-        _ if is_number => text
-            .parse()
-            .map_or_else(|_| Kind::Text(text.to_owned()), Kind::Number),
-        _ => Kind::Text(text.to_owned()),
+    let (tag, text) = match text {
+        "true" => (Tag::True, String::new()),
+        "false" => (Tag::False, String::new()),
+        "null" => (Tag::Nil, String::new()),
+        _ if is_number => {
+            let number: f64 = text
+                .parse()
+                .ok()
+                .filter(|number: &f64| number.is_finite())?;
+            // Leading zeros would make it octal.
+            (Tag::Number, number.to_string())
+        }
+        _ => (Tag::Text, text.to_owned()),
     };
-    Node::new(kind, NOWHERE)
-}
-
-fn keyword(name: Name) -> Node {
-    Node::new(Kind::Keyword(name), NOWHERE)
+    Some(Draft::Own(tag, text))
 }
 
 /// The element of a map under the JSON key of `segment`.
-fn entry_at(entries: &[(Node, Node)], segment: &str) -> Option<usize> {
-    let name = key_of(segment).name;
+fn entry_at(entries: &[(Draft<'_>, Draft<'_>)], segment: &str) -> Option<usize> {
+    let name = Name { full: segment }.name();
     entries
         .iter()
-        .position(|(key, _)| key.key_text().as_deref() == Some(&name))
+        .position(|(key, _)| key.key_text().as_deref() == Some(name))
 }
 
-fn app_at(form: &Node, name: &str) -> Option<usize> {
-    form.get("apps")?
-        .items()?
+fn app_at(form: &mut Draft<'_>, name: &str) -> Option<usize> {
+    apps_of(form)?
+        .items_mut()?
         .iter()
-        .position(|app| app.get("name").and_then(Node::key_text).as_deref() == Some(name))
+        .position(|app| app.get("name").and_then(|name| name.key_text()).as_deref() == Some(name))
 }
 
-fn apps_mut(form: &mut Node) -> Option<&mut Vec<Node>> {
-    let Kind::Map(entries) = &mut form.kind else {
-        return None;
-    };
-    if !entries.iter().any(|(key, _)| key.is_keyword("apps")) {
-        entries.push((keyword(Name::plain("apps")), Node::new(Kind::Nil, NOWHERE)));
-    }
+fn apps_of<'f, 't>(form: &'f mut Draft<'t>) -> Option<&'f mut Draft<'t>> {
+    let entries = form.entries_mut()?;
     let (_, apps) = entries.iter_mut().find(|(key, _)| key.is_keyword("apps"))?;
-    if !matches!(apps.kind, Kind::Vector(_) | Kind::List(_) | Kind::Set(_)) {
-        apps.kind = Kind::Vector(Vec::new());
-    }
-    match &mut apps.kind {
-        Kind::Vector(items) | Kind::List(items) | Kind::Set(items) => Some(items),
-        _ => None,
-    }
+    Some(apps)
 }
 
-fn set_value(form: &mut Node, path: &[String], value: Node) {
+/// The apps, which become a vector where they are none yet.
+fn apps_mut<'f, 't>(form: &'f mut Draft<'t>) -> Option<&'f mut Vec<Draft<'t>>> {
+    if apps_of(form).is_none() {
+        form.entries_mut()?
+            .push((Draft::keyword("apps"), Draft::nil()));
+    }
+    let apps = apps_of(form)?;
+    if !matches!(apps.tag(), Tag::Vector | Tag::List | Tag::Set) {
+        *apps = Draft::Items(Tag::Vector, apps.span(), Vec::new());
+    }
+    apps.items_mut()
+}
+
+fn set_value<'t>(form: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
     if let [apps, name, rest @ ..] = path
         && apps == "apps"
     {
@@ -257,11 +299,8 @@ fn set_value(form: &mut Node, path: &[String], value: Node) {
             return;
         };
         let at = at.unwrap_or_else(|| {
-            let named = (
-                keyword(Name::plain("name")),
-                Node::new(Kind::Text(name.clone()), NOWHERE),
-            );
-            items.push(Node::new(Kind::Map(vec![named]), NOWHERE));
+            let named = (Draft::keyword("name"), Draft::Own(Tag::Text, name.clone()));
+            items.push(Draft::Map(NOWHERE, vec![named]));
             items.len() - 1
         });
         if let Some(app) = items.get_mut(at) {
@@ -272,25 +311,25 @@ fn set_value(form: &mut Node, path: &[String], value: Node) {
     put(form, path, value);
 }
 
-fn put(node: &mut Node, path: &[String], value: Node) {
+fn put<'t>(draft: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
     let Some((segment, rest)) = path.split_first() else {
-        *node = value;
+        *draft = value;
         return;
     };
-    if !matches!(node.kind, Kind::Map(_)) {
-        node.kind = Kind::Map(Vec::new());
+    if draft.tag() != Tag::Map {
+        *draft = Draft::Map(draft.span(), Vec::new());
     }
-    let Kind::Map(entries) = &mut node.kind else {
+    let Some(entries) = draft.entries_mut() else {
         return;
     };
     let at = entry_at(entries, segment).unwrap_or_else(|| {
-        entries.push((keyword(key_of(segment)), Node::new(Kind::Nil, NOWHERE)));
+        entries.push((Draft::keyword(segment), Draft::nil()));
         entries.len() - 1
     });
     put(&mut entries[at].1, rest, value);
 }
 
-fn remove(form: &mut Node, path: &[String]) {
+fn remove(form: &mut Draft<'_>, path: &[String]) {
     if let [apps, name, rest @ ..] = path
         && apps == "apps"
     {
@@ -310,11 +349,11 @@ fn remove(form: &mut Node, path: &[String]) {
     take(form, path);
 }
 
-fn take(node: &mut Node, path: &[String]) {
-    let Kind::Map(entries) = &mut node.kind else {
+fn take(draft: &mut Draft<'_>, path: &[String]) {
+    let Some((segment, rest)) = path.split_first() else {
         return;
     };
-    let Some((segment, rest)) = path.split_first() else {
+    let Some(entries) = draft.entries_mut() else {
         return;
     };
     let Some(at) = entry_at(entries, segment) else {

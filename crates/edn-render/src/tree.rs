@@ -1,147 +1,324 @@
 //! What was read: values with their places, in source order.
+//!
+//! A tree is one row of small cells, each collection followed by what is in it; texts stay in the source until
+//! somebody asks for them. A definition of megabytes is then neither copied nor scattered over the heap.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use daemon_model::{Span, js_number};
 
-/// A value and where it stands. Values that no text stands for (`--set`) have an empty span at the start.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Node {
-    pub(crate) kind: Kind,
-    pub(crate) span: Span,
-}
+use crate::leaf;
 
-/// An EDN value as the reference reads it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+/// The kind of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tag {
     Nil,
-    Bool(bool),
-    /// Every number is a double, as in JavaScript.
-    Number(f64),
-    /// Strings and characters.
-    Text(String),
-    /// An instant, as JavaScript prints it.
-    Instant(String),
-    Keyword(Name),
-    Symbol(Name),
-    List(Vec<Node>),
-    Vector(Vec<Node>),
-    Set(Vec<Node>),
-    Map(Vec<(Node, Node)>),
+    True,
+    False,
+    Number,
+    Text,
+    Instant,
+    Keyword,
+    Symbol,
+    List,
+    Vector,
+    Set,
+    Map,
+    /// `#uuid`: it reads, but has no form in JSON that all builds of the reference agree on.
+    Uuid,
+    /// `#js` with what the reference does not convert in it.
+    Js,
     /// Could not be read; a finding says why.
     Broken,
 }
 
-/// A keyword's or symbol's name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name {
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
+impl Tag {
+    pub(crate) fn is_collection(self) -> bool {
+        matches!(self, Self::List | Self::Vector | Self::Set | Self::Map)
+    }
 }
 
-impl Name {
-    pub(crate) fn plain(name: &str) -> Self {
+/// A value and where it stands. Values that no text stands for (`--set`) have an empty span at the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cell {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    /// Of a collection: the cell after all that is in it. Of others: which of the tree's own texts stands for it, from
+    /// 1; 0 for the text of the source.
+    pub(crate) data: u32,
+    pub(crate) tag: Tag,
+}
+
+impl Cell {
+    pub(crate) fn new(tag: Tag, span: Span) -> Self {
         Self {
-            namespace: None,
-            name: name.to_owned(),
-        }
-    }
-
-    pub(crate) fn full(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{namespace}/{}", self.name),
-            None => self.name.clone(),
+            start: place(span.start),
+            end: place(span.end),
+            data: 0,
+            tag,
         }
     }
 }
 
-impl Node {
-    pub(crate) fn new(kind: Kind, span: Span) -> Self {
-        Self { kind, span }
+/// A place in a source, which is never longer than [`crate::reader::MAX_LENGTH`].
+pub(crate) fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// All values of a definition.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    pub(crate) source: Arc<str>,
+    pub(crate) cells: Vec<Cell>,
+    /// Texts that the source does not have as they are.
+    pub(crate) texts: Vec<Box<str>>,
+}
+
+impl Tree {
+    /// An empty map over a part of the source.
+    pub(crate) fn empty(source: Arc<str>, span: Span) -> Self {
+        let mut root = Cell::new(Tag::Map, span);
+        root.data = 1;
+        Self {
+            source,
+            cells: vec![root],
+            texts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn node(&self, at: usize) -> Node<'_> {
+        Node { tree: self, at }
+    }
+
+    pub(crate) fn root(&self) -> Node<'_> {
+        self.node(0)
+    }
+}
+
+/// A look at one value of a tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node<'t> {
+    pub(crate) tree: &'t Tree,
+    pub(crate) at: usize,
+}
+
+/// An EDN value as the reference reads it.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind<'t> {
+    Nil,
+    Bool(bool),
+    /// Every number is a double, as in JavaScript. One that JSON cannot say is not finite.
+    Number(f64),
+    /// Strings and characters.
+    Text(Cow<'t, str>),
+    /// An instant, as JavaScript prints it.
+    Instant(&'t str),
+    Keyword(Name<'t>),
+    Symbol(Name<'t>),
+    /// Lists, vectors and sets.
+    Items(Values<'t>),
+    Map(Entries<'t>),
+    Uuid,
+    Js,
+    Broken,
+}
+
+/// A keyword's or symbol's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name<'t> {
+    pub(crate) full: &'t str,
+}
+
+impl<'t> Name<'t> {
+    fn split(self) -> (Option<&'t str>, &'t str) {
+        match self.full.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+                (Some(namespace), name)
+            }
+            _ => (None, self.full),
+        }
+    }
+
+    pub(crate) fn namespace(self) -> Option<&'t str> {
+        self.split().0
+    }
+
+    pub(crate) fn name(self) -> &'t str {
+        self.split().1
+    }
+}
+
+impl<'t> Node<'t> {
+    pub(crate) fn cell(self) -> Cell {
+        self.tree.cells[self.at]
+    }
+
+    pub(crate) fn tag(self) -> Tag {
+        self.cell().tag
+    }
+
+    pub(crate) fn span(self) -> Span {
+        let cell = self.cell();
+        Span::new(cell.start as usize, cell.end as usize)
+    }
+
+    /// The cell after this value.
+    pub(crate) fn next(self) -> usize {
+        let cell = self.cell();
+        if cell.tag.is_collection() {
+            cell.data as usize
+        } else {
+            self.at + 1
+        }
+    }
+
+    /// The text that stands for it, and whether it is the source's.
+    fn text(self) -> (&'t str, bool) {
+        let cell = self.cell();
+        let own = (cell.data as usize)
+            .checked_sub(1)
+            .and_then(|at| self.tree.texts.get(at));
+        match own {
+            Some(text) => (text, false),
+            None => {
+                let text = self
+                    .tree
+                    .source
+                    .get(cell.start as usize..cell.end as usize)
+                    .unwrap_or("");
+                (text, true)
+            }
+        }
+    }
+
+    fn string(self) -> Cow<'t, str> {
+        let (text, is_source) = self.text();
+        if !is_source {
+            return Cow::Borrowed(text);
+        }
+        // It was read before, so there is nothing left to say about it.
+        let read = match text.strip_prefix('\\') {
+            Some(token) => leaf::character(token),
+            None => leaf::string(text.get(1..text.len() - 1).unwrap_or("")),
+        };
+        read.unwrap_or_default()
+    }
+
+    fn name(self) -> Name<'t> {
+        let (text, is_source) = self.text();
+        let full = match self.tag() {
+            Tag::Keyword if is_source => text.strip_prefix(':').unwrap_or(text),
+            _ => text,
+        };
+        Name { full }
+    }
+
+    pub(crate) fn kind(self) -> Kind<'t> {
+        match self.tag() {
+            Tag::Nil => Kind::Nil,
+            Tag::True => Kind::Bool(true),
+            Tag::False => Kind::Bool(false),
+            Tag::Number => Kind::Number(leaf::number(self.text().0).unwrap_or(f64::NAN)),
+            Tag::Text => Kind::Text(self.string()),
+            Tag::Instant => Kind::Instant(self.text().0),
+            Tag::Keyword => Kind::Keyword(self.name()),
+            Tag::Symbol => Kind::Symbol(self.name()),
+            Tag::List | Tag::Vector | Tag::Set => Kind::Items(self.values()),
+            Tag::Map => Kind::Map(Entries(self.values())),
+            Tag::Uuid => Kind::Uuid,
+            Tag::Js => Kind::Js,
+            Tag::Broken => Kind::Broken,
+        }
+    }
+
+    /// What is in a collection, keys and values of a map in turn.
+    pub(crate) fn values(self) -> Values<'t> {
+        Values {
+            tree: self.tree,
+            at: self.at + 1,
+            end: self.next(),
+        }
+    }
+
+    /// The elements of a list, vector or set.
+    pub(crate) fn items(self) -> Option<Values<'t>> {
+        match self.tag() {
+            Tag::List | Tag::Vector | Tag::Set => Some(self.values()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn entries(self) -> Option<Entries<'t>> {
+        (self.tag() == Tag::Map).then(|| Entries(self.values()))
     }
 
     /// The text of this value as a key of a JSON object; none for a collection.
-    pub(crate) fn key_text(&self) -> Option<String> {
-        Some(match &self.kind {
-            Kind::Nil => "nil".to_owned(),
-            Kind::Bool(value) => value.to_string(),
-            Kind::Number(number) => js_number(*number),
-            Kind::Text(text) => text.clone(),
+    pub(crate) fn key_text(self) -> Option<Cow<'t, str>> {
+        Some(match self.kind() {
+            Kind::Nil => Cow::Borrowed("nil"),
+            Kind::Bool(true) => Cow::Borrowed("true"),
+            Kind::Bool(false) => Cow::Borrowed("false"),
+            Kind::Number(number) => Cow::Owned(js_number(number)),
+            Kind::Text(text) => text,
             // The reference has no text for it as a key, and prints it as Clojure would.
             Kind::Instant(text) => {
-                format!("#inst \"{}-00:00\"", text.trim_end_matches('Z'))
+                Cow::Owned(format!("#inst \"{}-00:00\"", text.trim_end_matches('Z')))
             }
-            Kind::Keyword(name) => name.name.clone(),
-            Kind::Symbol(name) => name.full(),
+            Kind::Keyword(name) => Cow::Borrowed(name.name()),
+            Kind::Symbol(name) => Cow::Borrowed(name.full),
             _ => return None,
         })
     }
 
+    /// Whether it is this keyword, without a namespace.
+    pub(crate) fn is_keyword(self, keyword: &str) -> bool {
+        self.tag() == Tag::Keyword && self.name().full == keyword
+    }
+
     /// The element of a map under a plain keyword.
-    pub(crate) fn get(&self, keyword: &str) -> Option<&Self> {
-        match &self.kind {
-            Kind::Map(entries) => entries
-                .iter()
-                .find(|(key, _)| key.is_keyword(keyword))
-                .map(|(_, value)| value),
-            _ => None,
+    pub(crate) fn get(self, keyword: &str) -> Option<Self> {
+        self.entries()?
+            .find(|(key, _)| key.is_keyword(keyword))
+            .map(|(_, value)| value)
+    }
+
+    /// The text of the source, as it was written.
+    pub(crate) fn written(self) -> &'t str {
+        let span = self.span();
+        self.tree.source.get(span.start..span.end).unwrap_or("")
+    }
+}
+
+/// Values beside each other.
+#[derive(Debug, Clone)]
+pub(crate) struct Values<'t> {
+    tree: &'t Tree,
+    at: usize,
+    end: usize,
+}
+
+impl<'t> Iterator for Values<'t> {
+    type Item = Node<'t>;
+
+    fn next(&mut self) -> Option<Node<'t>> {
+        if self.at >= self.end {
+            return None;
         }
+        let node = self.tree.node(self.at);
+        self.at = node.next();
+        Some(node)
     }
+}
 
-    pub(crate) fn is_keyword(&self, wanted: &str) -> bool {
-        matches!(&self.kind, Kind::Keyword(name) if name.namespace.is_none() && name.name == wanted)
-    }
+/// The entries of a map. A key without a value, which is a fault, is left out.
+#[derive(Debug, Clone)]
+pub(crate) struct Entries<'t>(Values<'t>);
 
-    /// Elements of a list, vector or set.
-    pub(crate) fn items(&self) -> Option<&[Self]> {
-        match &self.kind {
-            Kind::List(items) | Kind::Vector(items) | Kind::Set(items) => Some(items),
-            _ => None,
-        }
-    }
+impl<'t> Iterator for Entries<'t> {
+    type Item = (Node<'t>, Node<'t>);
 
-    /// A text that is the same for values that Clojure takes for equal: `1` and `1.0`, `\a` and `"a"`, a list and
-    /// a vector of the same elements.
-    pub(crate) fn identity(&self) -> String {
-        let mut out = String::new();
-        self.write_identity(&mut out);
-        out
-    }
-
-    // The tree is at most as deep as the reader lets it be.
-    fn write_identity(&self, out: &mut String) {
-        match &self.kind {
-            Kind::Nil | Kind::Broken => out.push('~'),
-            Kind::Bool(value) => out.push(if *value { 't' } else { 'f' }),
-            Kind::Number(number) => out.push_str(&js_number(*number)),
-            Kind::Text(text) => out.push_str(&format!("{text:?}")),
-            Kind::Instant(text) => out.push_str(&format!("#{text}")),
-            Kind::Keyword(name) => out.push_str(&format!(":{}", name.full())),
-            Kind::Symbol(name) => out.push_str(&format!("'{}", name.full())),
-            Kind::List(items) | Kind::Vector(items) => {
-                out.push('[');
-                for item in items {
-                    item.write_identity(out);
-                    out.push(' ');
-                }
-                out.push(']');
-            }
-            Kind::Set(items) => {
-                let mut parts: Vec<String> = items.iter().map(Self::identity).collect();
-                parts.sort();
-                out.push_str(&format!("#{{{}}}", parts.join(" ")));
-            }
-            Kind::Map(entries) => {
-                let parts: BTreeMap<String, String> = entries
-                    .iter()
-                    .map(|(key, value)| (key.identity(), value.identity()))
-                    .collect();
-                out.push('{');
-                for (key, value) in parts {
-                    out.push_str(&format!("{key} {value} "));
-                }
-                out.push('}');
-            }
-        }
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.0.next()?, self.0.next()?))
     }
 }

@@ -30,7 +30,7 @@ const STRICTER: &[&str] = &[
     "cannot be a key of a JSON object",
     "half of a surrogate pair",
     "`#uuid` cannot be rendered reliably",
-    "`#js` with a collection inside",
+    "`#js` with a keyword, a symbol or a collection inside",
     "only the keyword `:apps` is read",
     "the file is empty",
     "the file holds `nil`",

@@ -99,6 +99,15 @@ proptest! {
         let printed = edn_render::to_json(document.value(), Some("header"));
         let parsed = edn_render::artifact::parse(printed.as_bytes()).unwrap();
         prop_assert_eq!(&parsed, document.value());
+        // As it was read it prints as its value does.
+        let text = format!("{{:profiles {{}} :v {0} {0} 1}}", edn(&value));
+        for text in [text, format!("{{:v {}, \"//\" 1, :apps \"\"}}", edn(&value))] {
+            if let Some(document) = read(text.as_bytes(), &Options::default()).document {
+                for header in [None, Some("header")] {
+                    prop_assert_eq!(document.to_json(header), edn_render::to_json(document.value(), header));
+                }
+            }
+        }
     }
 
     #[test]

@@ -36,6 +36,15 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
+    let has_path = |argument: &String| {
+        let path = argument.split('=').next().unwrap_or_default();
+        path.split('.').any(|segment| !segment.is_empty())
+    };
+    if !command.set.iter().all(has_path) {
+        return Err(CommandError::Usage(
+            "`--set` needs a path before the `=`: write `--set path.to.key=value`",
+        ));
+    }
     let (files, ids): (Vec<&String>, Vec<&String>) = command
         .targets
         .iter()
@@ -246,7 +255,7 @@ fn print_files(
         let (source, document, diagnostics) = files_of.read(path, &options)?;
         match document {
             Some(document) => {
-                printer.data(&edn_render::to_json(document.value(), None));
+                printer.data_of(|out| document.write_json(out, None));
                 for diagnostic in diagnostics {
                     // It renders all the same, so what PM2 would misread is only a warning here.
                     let warning = Diagnostic {
@@ -334,18 +343,18 @@ impl<'a> FileReader<'a> {
             && let Ok(id) = DaemonId::new("file")
         {
             let home = self.environment.home();
+            let deploy = document.get("deploy");
             let context = SpecContext {
                 root,
                 home: home.as_deref().unwrap_or(root),
                 env_name: self.variant.env.as_deref(),
-                deploy: document.value().get("deploy").and_then(Value::as_object),
+                deploy: deploy.as_deref().and_then(Value::as_object),
             };
-            let apps = document.value().get("apps").and_then(Value::as_array);
             let mut specs = Vec::new();
             let mut all = Vec::new();
-            for (index, app) in apps.into_iter().flatten().enumerate() {
+            for (index, app) in document.apps().enumerate() {
                 let place = DocumentPath::root().key("apps").index(index);
-                let (spec, findings) = AppSpec::read(&id, app, &place, &context);
+                let (spec, findings) = AppSpec::read(&id, &app, &place, &context);
                 specs.extend(spec.map(|spec| (index, spec)));
                 all.extend(findings);
             }

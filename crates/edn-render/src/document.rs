@@ -1,0 +1,195 @@
+//! A rendered definition: what PM2 reads, and where each value of it stands.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::sync::{Arc, OnceLock};
+
+use daemon_model::{Diagnostic, Finding, PathSegment, Place, Span};
+use serde_json::{Map, Value};
+
+use crate::findings::Lines;
+use crate::json;
+use crate::lower::{entries, lower, lower_map};
+use crate::tree::{Node, Tag, Tree};
+
+/// A rendered definition, with the place of each of its values.
+///
+/// It is kept as it was read. [`Self::write_json`] and [`Self::apps`] go through it value by value; [`Self::value`]
+/// makes all of it at once, which of a large definition takes several times the memory.
+#[derive(Debug, Clone)]
+pub struct Document {
+    tree: Tree,
+    /// Whether `:profiles` are a part of it, rather than what it was made with.
+    with_profiles: bool,
+    /// Whether it is a definition, which always has `apps`.
+    with_apps: bool,
+    value: OnceLock<Map<String, Value>>,
+    /// Whether the value is another renderer's, so that the tree says only where things may stand.
+    is_given: bool,
+    source: Arc<[u8]>,
+    lines: OnceLock<Lines>,
+}
+
+impl Document {
+    pub(crate) fn new(tree: Tree, with_profiles: bool, with_apps: bool) -> Self {
+        Self {
+            source: Arc::from(Arc::clone(&tree.source)),
+            tree,
+            with_profiles,
+            with_apps,
+            value: OnceLock::new(),
+            is_given: false,
+            lines: OnceLock::new(),
+        }
+    }
+
+    /// The same places with another renderer's value.
+    pub(crate) fn given(self, value: Map<String, Value>) -> Self {
+        Self {
+            value: OnceLock::from(value),
+            is_given: true,
+            ..self
+        }
+    }
+
+    /// What PM2 reads.
+    #[must_use]
+    pub fn value(&self) -> &Map<String, Value> {
+        self.value.get_or_init(|| {
+            let mut map = lower_map(self.tree.root(), self.with_profiles);
+            if self.with_apps {
+                let apps = map.entry("apps").or_insert(Value::Null);
+                if !apps.is_array() {
+                    *apps = Value::Array(Vec::new());
+                }
+            }
+            map
+        })
+    }
+
+    /// Whether there is a value already, so that asking it costs nothing.
+    fn made(&self) -> Option<&Map<String, Value>> {
+        self.value.get()
+    }
+
+    /// One value of the document's map.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Cow<'_, Value>> {
+        if let Some(value) = self.made() {
+            return value.get(key).map(Cow::Borrowed);
+        }
+        entries(self.tree.root(), self.with_profiles)
+            .find(|(known, _)| known.key_text().as_deref() == Some(key))
+            .map(|(_, value)| Cow::Owned(lower(value)))
+    }
+
+    /// Its apps, each made when it is asked for.
+    pub fn apps(&self) -> impl Iterator<Item = Cow<'_, Value>> {
+        let made = self.made();
+        let known = made
+            .and_then(|value| value.get("apps"))
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(Cow::Borrowed);
+        let root = self.tree.root();
+        let nodes = if made.is_some() {
+            None
+        } else {
+            root.get("apps")
+        };
+        let nodes = nodes.and_then(Node::items).into_iter().flatten();
+        known.chain(nodes.map(|app| Cow::Owned(lower(app))))
+    }
+
+    /// Writes it as text, as [`crate::to_json`] prints its [value](Self::value). It writes small pieces: give it a buffer.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_json(&self, out: &mut dyn Write, header: Option<&str>) -> io::Result<()> {
+        if self.is_given || !self.with_apps {
+            return out.write_all(json::to_json(self.value(), header).as_bytes());
+        }
+        json::write_tree(out, self.tree.root(), self.with_profiles, header)
+    }
+
+    /// It as text, as [`crate::to_json`] prints its [value](Self::value).
+    #[must_use]
+    pub fn to_json(&self, header: Option<&str>) -> String {
+        let mut text = Vec::new();
+        // Nothing fails that is written to memory, and what is written is text.
+        let _ = self.write_json(&mut text, header);
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// A document of nothing, for findings about a definition whose places are not known.
+    #[must_use]
+    pub fn unplaced(source: &[u8]) -> Self {
+        Self {
+            source: source.into(),
+            ..Self::new(Tree::empty("".into(), Span::new(0, 0)), false, false)
+        }
+    }
+
+    /// The same, for findings that are about this part of it.
+    pub(crate) fn unplaced_at(source: &[u8], span: Span) -> Self {
+        Self {
+            tree: Tree::empty("".into(), span),
+            ..Self::unplaced(source)
+        }
+    }
+
+    fn lines(&self) -> &Lines {
+        self.lines.get_or_init(|| Lines::new(&self.source))
+    }
+
+    /// A finding tied to its place: the value's or its key's, else the nearest around it.
+    #[must_use]
+    pub fn diagnose(&self, finding: &Finding) -> Diagnostic {
+        let mut diagnostic =
+            Diagnostic::new(finding.severity, finding.level, finding.message.clone())
+                .at_path(finding.path.to_string());
+        diagnostic.help.clone_from(&finding.help);
+        diagnostic.span = Some(self.place(&finding.path.0, finding.place));
+        self.lines().locate(&mut diagnostic, &self.source);
+        diagnostic
+    }
+
+    fn place(&self, path: &[PathSegment], place: Place) -> Span {
+        let mut node = self.tree.root();
+        let mut span = node.span();
+        span.end = span.start;
+        for (n, segment) in path.iter().enumerate() {
+            let last = n + 1 == path.len();
+            let found = match segment {
+                PathSegment::Key(key) => node
+                    .entries()
+                    .into_iter()
+                    .flatten()
+                    .find(|(known, _)| known.key_text().as_deref() == Some(key)),
+                PathSegment::Index(index) => node
+                    .items()
+                    .and_then(|mut items| items.nth(*index))
+                    .map(|item| (item, item)),
+            };
+            let Some((key, next)) = found else {
+                return span;
+            };
+            node = next;
+            let wanted = if last && place == Place::Key {
+                key.span()
+            } else {
+                next.span()
+            };
+            // What no text stands for is shown at what is around it.
+            if wanted.end > wanted.start {
+                span = wanted;
+            }
+        }
+        // A whole app is marked at its opening bracket: its text may be long.
+        if node.tag() == Tag::Map && place == Place::Value && path.len() <= 2 {
+            span.end = span.start + 1;
+        }
+        span
+    }
+}

@@ -1,0 +1,267 @@
+//! Which values Clojure takes for equal: `1` and `1.0`, `\a` and `"a"`, a list and a vector of the same elements.
+//!
+//! Each value is looked at once, however deep it lies in sets and keys of other maps: what a collection comes to is
+//! kept until the one around it is done.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+use crate::tree::{Kind, Node, Tag};
+
+/// What a value comes to: the same for equal values. Keyed anew in each [`Same`], so that no file can be made to collide.
+pub(crate) type Identity = u128;
+
+/// Tells equal values.
+#[derive(Default)]
+pub(crate) struct Same {
+    one: RandomState,
+    two: RandomState,
+    /// Of collections, by their cell.
+    known: BTreeMap<usize, Identity>,
+    /// How many values were looked at.
+    #[cfg(test)]
+    looked: std::cell::Cell<usize>,
+}
+
+struct Mix<S>(S, S);
+
+impl<S: Hasher> Mix<S> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+        self.1.write(bytes);
+    }
+
+    fn number(&mut self, class: u8, number: u64) {
+        let mut bytes = [class; 9];
+        bytes[1..].copy_from_slice(&number.to_le_bytes());
+        self.bytes(&bytes);
+    }
+
+    fn text(&mut self, class: u8, text: &str) {
+        self.number(class, text.len() as u64);
+        self.bytes(text.as_bytes());
+    }
+
+    fn identity(&mut self, identity: Identity) {
+        self.bytes(&identity.to_le_bytes());
+    }
+
+    fn finish(&self) -> Identity {
+        Identity::from(self.0.finish()) << 64 | Identity::from(self.1.finish())
+    }
+}
+
+impl Same {
+    fn mix(&self) -> Mix<impl Hasher + use<>> {
+        Mix(self.one.build_hasher(), self.two.build_hasher())
+    }
+
+    /// What a text comes to.
+    pub(crate) fn text(&self, text: &str) -> Identity {
+        let mut mix = self.mix();
+        mix.text(b'"', text);
+        mix.finish()
+    }
+
+    /// What a value comes to.
+    pub(crate) fn identity(&mut self, node: Node<'_>) -> Identity {
+        if !node.tag().is_collection() {
+            let mut mix = self.mix();
+            leaf(node, &mut mix);
+            return mix.finish();
+        }
+        if let Some(known) = self.known.get(&node.at) {
+            return *known;
+        }
+        let identity = self.collection(node);
+        // What is in it is not asked for again.
+        let mut rest = self.known.split_off(&node.at);
+        let mut after = rest.split_off(&node.next());
+        self.known.append(&mut after);
+        self.known.insert(node.at, identity);
+        identity
+    }
+
+    // The tree is at most as deep as the reader lets it be.
+    fn collection(&self, node: Node<'_>) -> Identity {
+        if let Some(known) = self.known.get(&node.at) {
+            return *known;
+        }
+        let mut mix = self.mix();
+        match node.tag() {
+            Tag::Set => {
+                let mut sum: Identity = 0;
+                for item in node.values() {
+                    let mut one = self.mix();
+                    self.part(item, &mut one);
+                    sum = sum.wrapping_add(one.finish());
+                }
+                mix.number(b'#', 0);
+                mix.identity(sum);
+            }
+            Tag::Map => {
+                let mut sum: Identity = 0;
+                let mut values = node.values();
+                while let Some(key) = values.next() {
+                    let mut one = self.mix();
+                    self.part(key, &mut one);
+                    if let Some(value) = values.next() {
+                        self.part(value, &mut one);
+                    }
+                    sum = sum.wrapping_add(one.finish());
+                }
+                mix.number(b'{', 0);
+                mix.identity(sum);
+            }
+            _ => {
+                mix.number(b'[', 0);
+                for item in node.values() {
+                    self.part(item, &mut mix);
+                }
+            }
+        }
+        mix.finish()
+    }
+
+    fn part<S: Hasher>(&self, node: Node<'_>, mix: &mut Mix<S>) {
+        #[cfg(test)]
+        self.looked.set(self.looked.get() + 1);
+        if node.tag().is_collection() {
+            let identity = self.collection(node);
+            mix.number(b'(', 0);
+            mix.identity(identity);
+        } else {
+            leaf(node, mix);
+        }
+    }
+
+    /// Forgets the cells from `at` on.
+    pub(crate) fn forget(&mut self, at: usize) {
+        if self
+            .known
+            .last_key_value()
+            .is_some_and(|(last, _)| *last >= at)
+        {
+            self.known.split_off(&at);
+        }
+    }
+}
+
+fn leaf<S: Hasher>(node: Node<'_>, mix: &mut Mix<S>) {
+    match node.kind() {
+        Kind::Nil => mix.number(b'n', 0),
+        Kind::Bool(value) => mix.number(b'b', value.into()),
+        // Zero has two signs, and is one number.
+        Kind::Number(number) => mix.number(b'0', (number + 0.0).to_bits()),
+        Kind::Text(text) => mix.text(b'"', &text),
+        Kind::Instant(text) => mix.text(b'i', text),
+        Kind::Keyword(name) => mix.text(b':', name.full),
+        Kind::Symbol(name) => mix.text(b'\'', name.full),
+        Kind::Uuid => mix.text(b'u', node.written()),
+        // Nothing is known of what is in it, so it equals itself only.
+        _ => mix.number(b'?', node.at as u64),
+    }
+}
+
+/// Few enough to be compared each with each.
+const FEW: usize = 8;
+
+/// Which of `hashes` are equal to one before: calls `found` with the places of the first and the later one.
+pub(crate) fn repeated(hashes: &[Identity], mut found: impl FnMut(usize, usize)) {
+    if hashes.len() <= FEW {
+        for (later, hash) in hashes.iter().enumerate() {
+            if let Some(first) = hashes[..later].iter().position(|known| known == hash) {
+                found(first, later);
+            }
+        }
+        return;
+    }
+    // The hashes are keyed: their own bits spread them over the table.
+    let size = (hashes.len() * 2).next_power_of_two();
+    let mut table = vec![u32::MAX; size];
+    for (later, hash) in hashes.iter().enumerate() {
+        let low = u64::try_from(hash & Identity::from(u64::MAX)).unwrap_or_default();
+        let mut slot = usize::try_from(low).unwrap_or_default() & (size - 1);
+        loop {
+            let Some(known) = hashes.get(table[slot] as usize) else {
+                table[slot] = u32::try_from(later).unwrap_or(u32::MAX);
+                break;
+            };
+            if known == hash {
+                found(table[slot] as usize, later);
+                break;
+            }
+            slot = (slot + 1) & (size - 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::findings::Findings;
+    use crate::tree::Tree;
+
+    fn tree(text: &str) -> Tree {
+        crate::reader::read(&Arc::from(text), &mut Findings::default()).unwrap()
+    }
+
+    #[test]
+    fn equal_values_come_to_the_same() {
+        let tree = tree(
+            r#"[[1 1.0] [-0.0 0] [\a "a"] [[1 2] (1 2)] [#{1 2} #{2 1}] [{:a 1 :b 2} {:b 2 :a 1}]
+                [1 "1"] [:a a] [:a/b :b] ["ab" "a"] [[] #{}] [{} []] [[1 [2]] [[1] 2]] [{1 2} [1 2]] [nil false]]"#,
+        );
+        let mut same = Same::default();
+        for (n, pair) in tree.root().values().enumerate() {
+            let both: Vec<Identity> = pair.values().map(|value| same.identity(value)).collect();
+            assert_eq!(both[0] == both[1], n < 6, "{}", pair.written());
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_found_among_few_and_many() {
+        for length in [3_u128, 8, 9, 1000] {
+            let mut hashes: Vec<Identity> = (0..length).map(|n| n << 3).collect();
+            hashes.extend([0, 16, 16]);
+            let mut found = Vec::new();
+            repeated(&hashes, |first, later| found.push((first, later)));
+            let end = usize::try_from(length).unwrap();
+            assert_eq!(found, [(0, end), (2, end + 1), (2, end + 2)]);
+        }
+    }
+
+    /// How many values are looked at, until a value in this many collections is read and known not to be there twice.
+    fn looked(open: &str, close: &str, depth: usize) -> usize {
+        let text = format!(
+            "{}[{}]{}",
+            open.repeat(depth),
+            "1 ".repeat(1000),
+            close.repeat(depth)
+        );
+        let tree = tree(&text);
+        let mut same = Same::default();
+        // From the inside out, as the reader closes them.
+        let mut chain = vec![tree.root()];
+        while let Some(inner) = chain.last().and_then(|last| last.values().next())
+            && inner.tag().is_collection()
+        {
+            chain.push(inner);
+        }
+        assert_eq!(chain.len(), depth + 1);
+        for value in chain.into_iter().rev() {
+            same.identity(value);
+        }
+        same.looked.get()
+    }
+
+    #[test]
+    fn what_lies_deep_is_looked_at_once() {
+        for (open, close) in [("#{", "}"), ("{", " 1}")] {
+            assert!(looked(open, close, 400) <= 1000 + 2 * 400, "{open}");
+        }
+    }
+}
