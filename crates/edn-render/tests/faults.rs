@@ -1,0 +1,183 @@
+//! What the reference reads and what it does not, where that surprises; and what messages may say.
+
+use edn_render::{Options, read};
+use serde_json::{Value, json};
+
+fn read_one(source: &str, options: &Options) -> Result<Value, Vec<String>> {
+    let rendered = read(source.as_bytes(), options);
+    match rendered.document {
+        Some(document) => Ok(Value::Object(document.value().clone())),
+        None => Err(rendered
+            .diagnostics
+            .into_iter()
+            .map(|found| found.message)
+            .collect()),
+    }
+}
+
+/// The value of `:x`.
+fn x(text: &str) -> Result<Value, Vec<String>> {
+    read_one(&format!("{{:x {text}\n}}"), &Options::default()).map(|value| value["x"].clone())
+}
+
+#[test]
+fn colons_may_begin_a_name_in_a_namespace() {
+    assert_eq!(x(":a/:b"), Ok(json!(":b")));
+    assert_eq!(x("a/:b"), Ok(json!("a/:b")));
+    for text in [":a/b:", ":a:/b", "a:/b", ":a/", ":"] {
+        assert!(x(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_tag_may_stand_apart_from_its_sign() {
+    assert_eq!(x("# inst \"2020\""), Ok(json!("2020-01-01T00:00:00.000Z")));
+    assert_eq!(x("#\n, inst \"2020\""), x("#inst \"2020\""));
+    assert!(x("# {1 2}").is_err());
+}
+
+#[test]
+fn only_a_line_feed_ends_a_comment() {
+    assert_eq!(x("1 ; :x 2\r :y 3\n"), Ok(json!(1)));
+    let both = read_one("{:x 1 ;c\r :y 2\n}", &Options::default()).unwrap();
+    assert_eq!(both.get("y"), None);
+}
+
+#[test]
+fn what_is_discarded_has_only_to_be_readable() {
+    for text in [
+        "##NaN",
+        "1/0",
+        "1e400",
+        "#uuid \"x\"",
+        "#js {:a [1]}",
+        "{[1] ##Inf}",
+    ] {
+        assert!(x(text).is_err(), "{text}");
+        assert_eq!(x(&format!("#_ {text} 1")), Ok(json!(1)), "{text}");
+        let source = format!("{{:apps [] :profiles {{:a {{:x {text}}}}}}}");
+        assert_eq!(
+            read_one(&source, &Options::default()),
+            Ok(json!({ "apps": [] })),
+            "{text}"
+        );
+        let in_mode = Options {
+            mode: Some("a".to_owned()),
+            ..Options::default()
+        };
+        assert!(read_one(&source, &in_mode).is_err(), "{text}");
+    }
+    for text in ["08", "a@b", "##Foo", "\\xx", "#foo 1", "{1 2 1 3}"] {
+        assert!(x(&format!("#_ {text} 1")).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_javascript_would_get_from_clojure_is_not_rendered() {
+    for text in [
+        "#js {:a :b}",
+        "#js [:b]",
+        "#js {:a b}",
+        "#js [[1]]",
+        "#js {:a #uuid \"x\"}",
+    ] {
+        let rendered = read(format!("{{:x {text}}}").as_bytes(), &Options::default());
+        assert!(rendered.is_unsupported(), "{text}");
+    }
+    assert_eq!(
+        x("#js {:a \\c \"b\" nil c 1 :d/e #inst \"2020\"}"),
+        Ok(json!({ "a": "c", "b": null, "c": 1, "e": "2020-01-01T00:00:00.000Z" }))
+    );
+}
+
+#[test]
+fn digits_that_a_radix_has_not_are_no_number() {
+    assert_eq!(x("2r12"), Err(vec!["invalid number `2r12`".to_owned()]));
+    assert_eq!(x("3r12"), Ok(json!(5)));
+}
+
+#[test]
+fn code_among_the_apps_is_for_another_renderer() {
+    let rendered = read(
+        b"{:apps [(include \"x\") {:name \"a\"}]}",
+        &Options::default(),
+    );
+    assert!(rendered.is_unsupported());
+    let rendered = read(b"{:apps [(include \"x\") 1]}", &Options::default());
+    assert!(rendered.document.is_none() && !rendered.is_unsupported());
+}
+
+#[test]
+fn what_removes_nothing_is_said() {
+    for source in [
+        "{:apps [] :x :pm2-clj/remove}",
+        "{:apps [{:x :pm2-clj.dsl/remove}]}",
+        "{:apps [{:name \"a\" :pm2-clj/remove true}]}",
+    ] {
+        let rendered = read(source.as_bytes(), &Options::default());
+        assert!(rendered.document.is_some(), "{source}");
+        let said =
+            |found: &daemon_model::Diagnostic| found.message.contains("removes nothing here");
+        assert!(rendered.diagnostics.iter().any(said), "{source}");
+    }
+    let source = b"{:apps [{:name \"a\" :x 1}] :profiles {:p {:apps [{:name \"a\" :x :pm2-clj.dsl/remove}]}}}";
+    for mode in [None, Some("p".to_owned())] {
+        let options = Options {
+            mode,
+            ..Options::default()
+        };
+        assert_eq!(read(source, &options).diagnostics, []);
+    }
+}
+
+#[test]
+fn a_set_that_sets_nothing_is_an_error() {
+    let set = |argument: &str| {
+        let options = Options {
+            set: vec![argument.to_owned()],
+            ..Options::default()
+        };
+        read_one("{:apps []}", &options)
+    };
+    for argument in [
+        "=5",
+        ".=5",
+        "x",
+        "apps.a=1",
+        &format!("x={}", "9".repeat(400)),
+    ] {
+        let message = set(argument).unwrap_err().join("\n");
+        assert!(message.contains("`--set"), "{message}");
+        assert!(message.len() < 200, "{message}");
+    }
+    assert_eq!(set("x=007").unwrap()["x"], json!(7));
+    assert_eq!(set("a/b.c=-1.50").unwrap()["b"], json!({ "c": -1.5 }));
+}
+
+#[test]
+fn no_message_repeats_what_is_long_or_may_be_secret() {
+    let long = "x".repeat(5000);
+    for text in [
+        format!("08{long}"),
+        format!("a@{long}"),
+        format!("a/b/{long}"),
+        format!(":{long}:"),
+        format!("\\{long}"),
+        format!("#{long} 1"),
+        format!("#1{long} 1"),
+        format!("##{long}"),
+        format!("#:{long}/a{{}}"),
+        format!("\"\\q{long}\""),
+        format!("{{:{long} 1 :{long} 2}}"),
+        format!("1e4{}", "0".repeat(5000)),
+        format!("{}/0", "1".repeat(5000)),
+    ] {
+        for message in x(&text).unwrap_err() {
+            assert!(message.len() < 160, "{message}");
+        }
+    }
+    assert_eq!(
+        x("#inst \"s3cret\""),
+        Err(vec!["this is no date or time".to_owned()])
+    );
+}
