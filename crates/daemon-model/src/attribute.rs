@@ -324,26 +324,32 @@ pub fn by_own_name(name: &str) -> Option<&'static Attribute> {
     find(name).filter(|attribute| attribute.name == name)
 }
 
+fn letters(name: &str) -> String {
+    name.replace(['-', '_'], "").to_lowercase()
+}
+
 /// The known name nearest to a misspelt one.
 #[must_use]
 pub fn nearest(name: &str) -> Option<String> {
     // `max-restarts` and `MaxRestarts` are as near to a name as can be, whatever they are nearest to by letters.
-    let plain = |name: &str| name.replace(['-', '_'], "").to_lowercase();
-    let wanted = plain(name);
-    let same_letters = ATTRIBUTES
-        .iter()
-        .flat_map(Attribute::names)
-        .find(|known| plain(known) == wanted);
-    if same_letters.is_some() {
-        return same_letters;
+    static NAMES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+        let names = ATTRIBUTES.iter().flat_map(Attribute::names);
+        names.map(|name| (letters(&name), name)).collect()
+    });
+    let wanted = letters(name);
+    let same_letters = NAMES.iter().find(|(letters, _)| *letters == wanted);
+    if let Some((_, known)) = same_letters {
+        return Some(known.clone());
     }
-    ATTRIBUTES
+    let most = |known: &str| 1 + known.len() / 5;
+    NAMES
         .iter()
-        .flat_map(Attribute::names)
-        .map(|known| (strsim::damerau_levenshtein(&known, name), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 5)
+        // Each letter more or less is one step: of a name of megabytes no other is near.
+        .filter(|(_, known)| known.len().abs_diff(name.chars().count()) <= most(known))
+        .map(|(_, known)| (strsim::damerau_levenshtein(known, name), known))
+        .filter(|(distance, known)| *distance <= most(known))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
+        .map(|(_, known)| known.clone())
 }
 
 /// Keys of PM2's record that change by themselves or are PM2's own business: never compared, never removed.

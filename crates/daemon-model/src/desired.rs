@@ -1,6 +1,6 @@
 //! What the definitions of a workspace want.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use camino::Utf8Path;
 
@@ -44,6 +44,39 @@ pub struct Desired {
     pub daemons: BTreeMap<DaemonId, DesiredDaemon>,
 }
 
+/// What an app takes for itself that no other may have.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    name: Box<str>,
+    namespace: Option<Box<str>>,
+    logs: [Box<str>; 2],
+}
+
+impl Claims {
+    /// Those of an app.
+    #[must_use]
+    pub fn of(app: &AppSpec) -> Self {
+        let files = app.files(Utf8Path::new("/"), None);
+        Self {
+            name: app.name().into(),
+            namespace: app.text("namespace").map(Into::into),
+            logs: [files.out.into(), files.err.into()],
+        }
+    }
+
+    fn logs(&self) -> impl Iterator<Item = &str> {
+        self.logs
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|log| *log != "/dev/null")
+    }
+}
+
+/// How many others a finding names, and how many findings of one severity there are for one daemon at most: as many as
+/// anybody reads. Nobody should have to wait for a list of each app beside each other.
+const MOST_NAMED: usize = 5;
+const MOST_FINDINGS: usize = 200;
+
 /// Findings that need all definitions of a workspace at once: names used twice, names that are also a
 /// namespace (PM2 takes them for it), apps that share log files.
 ///
@@ -52,86 +85,123 @@ pub struct Desired {
 pub fn check_together<'a>(
     daemons: impl IntoIterator<Item = (&'a DaemonId, &'a [(usize, AppSpec)])>,
 ) -> BTreeMap<DaemonId, Vec<Finding>> {
-    let apps: Vec<(&DaemonId, usize, &AppSpec)> = daemons
-        .into_iter()
-        .flat_map(|(id, apps)| apps.iter().map(move |(index, app)| (id, *index, app)))
-        .collect();
-    let mut by_name: BTreeMap<&str, Vec<(&DaemonId, usize)>> = BTreeMap::new();
-    let mut by_log: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    check_claims(daemons.into_iter().flat_map(|(id, apps)| {
+        apps.iter()
+            .map(move |(index, app)| (id, *index, Claims::of(app)))
+    }))
+}
+
+/// The same for apps of which only the claims are known.
+#[must_use]
+pub fn check_claims<'a>(
+    apps: impl IntoIterator<Item = (&'a DaemonId, usize, Claims)>,
+) -> BTreeMap<DaemonId, Vec<Finding>> {
+    let apps: Vec<(&DaemonId, usize, Claims)> = apps.into_iter().collect();
+    // Most names and files have one owner, who is kept by number; lists are only for the others.
+    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(apps.len());
+    let mut twins: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut by_log: HashMap<&str, usize> = HashMap::with_capacity(apps.len());
+    let mut sharers: HashMap<&str, BTreeSet<&str>> = HashMap::new();
     let mut namespaces: BTreeMap<&str, (&DaemonId, &str)> = BTreeMap::new();
-    for (id, index, app) in &apps {
-        by_name.entry(app.name()).or_default().push((id, *index));
-        let files = app.files(Utf8Path::new("/"), None);
-        for log in [files.out, files.err] {
-            if log != "/dev/null" {
-                by_log.entry(log).or_default().insert(app.name());
+    for (number, (id, _, app)) in apps.iter().enumerate() {
+        let first = *by_name.entry(&app.name).or_insert(number);
+        if first != number {
+            let all = twins.entry(&app.name).or_insert_with(|| vec![first]);
+            // One more than is named: every one of them has itself among them.
+            if all.len() <= MOST_NAMED {
+                all.push(number);
             }
         }
-        let namespace = app.text("namespace").unwrap_or("default");
-        namespaces.entry(namespace).or_insert((id, app.name()));
+        for log in app.logs() {
+            let first = *by_log.entry(log).or_insert(number);
+            let first_name: &str = &apps[first].2.name;
+            if first_name != &*app.name {
+                let all = sharers
+                    .entry(log)
+                    .or_insert_with(|| BTreeSet::from([first_name]));
+                if all.len() <= MOST_NAMED {
+                    all.insert(&app.name);
+                }
+            }
+        }
+        let namespace = app.namespace.as_deref().unwrap_or("default");
+        namespaces.entry(namespace).or_insert((id, &app.name));
     }
 
     let mut findings: BTreeMap<DaemonId, Vec<Finding>> = BTreeMap::new();
-    for (id, index, app) in &apps {
-        let path = DocumentPath::root().key("apps").index(*index).key("name");
-        let mut add = |severity, message: String, help: &str| {
+    let mut counts: BTreeMap<(&DaemonId, Severity), usize> = BTreeMap::new();
+    for (number, (id, index, app)) in apps.iter().enumerate() {
+        let mut add = |severity, message: &dyn Fn() -> String, help: &str| {
+            let count = counts.entry((id, severity)).or_default();
+            *count += 1;
+            if *count > MOST_FINDINGS {
+                return;
+            }
             findings.entry((*id).clone()).or_default().push(Finding {
-                path: path.clone(),
+                path: DocumentPath::root().key("apps").index(*index).key("name"),
                 place: Place::Value,
                 severity,
                 level: Level::Definition,
-                message,
+                message: message(),
                 help: Some(help.to_owned()),
             });
         };
-        let twins: Vec<String> = by_name[app.name()]
-            .iter()
-            .filter(|place| **place != (*id, *index))
-            .map(|(other, other_index)| format!("apps[{other_index}] of `{other}`"))
-            .collect();
-        if !twins.is_empty() {
+        if let Some(all) = twins.get(&*app.name) {
+            let message = || {
+                let others = all
+                    .iter()
+                    .filter(|other| **other != number)
+                    .map(|other| format!("apps[{}] of `{}`", apps[*other].1, apps[*other].0));
+                format!("the name `{}` is used again by {}", app.name, list(others))
+            };
             add(
                 Severity::Error,
-                format!(
-                    "the name `{}` is used again by {}",
-                    app.name(),
-                    twins.join(", ")
-                ),
+                &message,
                 "PM2 knows apps by name: give each its own",
             );
         }
-        if let Some((owner, other)) = namespaces.get(app.name()) {
-            add(
-                Severity::Error,
+        if let Some((owner, other)) = namespaces.get(&*app.name) {
+            let message = || {
                 format!(
                     "`{}` is also a namespace (of `{other}` in `{owner}`): PM2 takes it for the whole namespace",
-                    app.name()
-                ),
+                    app.name
+                )
+            };
+            add(
+                Severity::Error,
+                &message,
                 "choose another name or namespace",
             );
         }
-        let files = app.files(Utf8Path::new("/"), None);
-        let sharing: BTreeSet<&str> = [&files.out, &files.err]
-            .into_iter()
-            .filter_map(|log| by_log.get(log))
-            .flatten()
-            .copied()
-            .filter(|name| *name != app.name())
-            .collect();
-        if !sharing.is_empty() {
+        let sharing = || -> BTreeSet<&str> {
+            app.logs()
+                .filter_map(|log| sharers.get(log))
+                .flatten()
+                .copied()
+                .filter(|name| *name != &*app.name)
+                .collect()
+        };
+        if app.logs().any(|log| sharers.contains_key(log)) {
+            let message = || {
+                let names = sharing().into_iter().map(|name| format!("`{name}`"));
+                format!("writes to the same log file as {}", list(names))
+            };
             add(
                 Severity::Warning,
-                format!(
-                    "writes to the same log file as {}",
-                    sharing
-                        .into_iter()
-                        .map(|name| format!("`{name}`"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
+                &message,
                 "set `out_file` and `error_file`, or choose names that differ in more than punctuation",
             );
         }
     }
     findings
+}
+
+/// The first few of them.
+fn list(words: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<String> = words.take(MOST_NAMED + 1).collect();
+    if words.len() > MOST_NAMED {
+        words.truncate(MOST_NAMED);
+        words.push("others".to_owned());
+    }
+    words.join(", ")
 }

@@ -59,7 +59,7 @@ pub mod survival;
 
 pub use check::{PlanViolation, check_plan};
 pub use coerce::{env_text, is_cron_pattern, js_number};
-pub use desired::{Desired, DesiredDaemon, check_together};
+pub use desired::{Claims, Desired, DesiredDaemon, check_claims, check_together};
 pub use diagnostic::{Diagnostic, Label as SourceLabel, Level, Location, Severity, Span};
 pub use diff::{
     BASE_ENV, Change, ChangeKind, Field, Surroundings, default_interpreters, diff, exec_mode_with,

@@ -78,8 +78,12 @@ pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<
     if key.contains('\0') {
         return Some(path.clone());
     }
+    // The way is written down only where it leads somewhere.
+    if !has_nul(value) {
+        return None;
+    }
     match value {
-        Value::String(text) => text.contains('\0').then(|| path.clone()),
+        Value::String(_) => Some(path.clone()),
         Value::Array(items) => items
             .iter()
             .enumerate()
@@ -88,6 +92,17 @@ pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<
             .iter()
             .find_map(|(key, value)| find_nul(key, value, &path.key(key))),
         _ => None,
+    }
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value)),
+        _ => false,
     }
 }
 

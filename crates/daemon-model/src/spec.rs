@@ -1,13 +1,14 @@
 //! An app in canonical form: every spelling of the same wish is the same value.
 
+mod digest;
 mod read;
 
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
+use digest::digest;
 use read::{Findings, check_env_keys, read_attributes, read_policy, warn_interpreter_of_cluster};
 
 use crate::attribute::{self, ATTRIBUTES, Attribute, Role};
@@ -19,10 +20,6 @@ use crate::{DaemonId, Label, OnRemove, Severity, SpecDigest};
 
 /// The key of an app under which an author asks pm2-sync for something; PM2 never sees it.
 pub const POLICY_KEY: &str = "pm2-sync";
-
-/// The version of the digest's recipe. A new recipe gets a new one, so that a new release of the tool does not
-/// take every process for changed.
-const DIGEST_VERSION: &str = "v1";
 
 /// What turns the text of an app into absolute paths and one environment.
 #[derive(Debug, Clone, Copy)]
@@ -500,7 +497,10 @@ fn read_env(
     };
     if let Some(Value::Object(block)) = values.remove("env") {
         check_env_keys(&block, &path.key("env"), findings);
-        merge(&mut env, &block);
+        env = block
+            .into_iter()
+            .map(|(key, value)| (key, env_value(&value)))
+            .collect();
     }
     // PM2 lets `port` win over a PORT of `env`, `deploy` over both (its comment says otherwise, but it merges into the
     // same object), and a chosen `env_NAME` over all.
@@ -518,20 +518,6 @@ fn read_env(
         }
     }
     env
-}
-
-/// How many processes there are is no matter of any one of them, so it does not count.
-fn digest(spec: &AppSpec) -> SpecDigest {
-    let canonical = sorted(&json!({
-        "name": spec.name,
-        "script": spec.script,
-        "cwd": spec.cwd,
-        "exec_mode": spec.exec_mode.as_pm2(),
-        "attributes": spec.attributes,
-        "env": spec.env.iter().map(|(key, value)| (key.clone(), json!(env_text(value)))).collect::<Map<_, _>>(),
-    }));
-    let hash = Sha256::digest(canonical.to_string().as_bytes());
-    SpecDigest(format!("{DIGEST_VERSION}:{}", hex(&hash[..16])))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

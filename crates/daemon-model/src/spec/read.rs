@@ -228,30 +228,29 @@ pub(super) fn check_env_keys(
     findings: &mut Findings,
 ) {
     for key in env.keys() {
-        let place = path.key(key);
         if attribute::FATAL_KEYS.contains(&key.as_str()) {
             findings.error(
-                &place,
+                &path.key(key),
                 Place::Key,
                 format!("PM2 would die of an environment variable named `{key}`"),
             );
         } else if attribute::is_record_key(key) {
             findings.push(
                 Severity::Error,
-                &place,
+                &path.key(key),
                 Place::Key,
                 format!("an environment variable named `{key}` would overwrite PM2's attribute of that name"),
                 Some("rename the variable, or set the attribute itself".to_owned()),
             );
         } else if key.is_empty() || key.contains('=') {
             findings.error(
-                &place,
+                &path.key(key),
                 Place::Key,
                 format!("`{key}` cannot be the name of an environment variable"),
             );
         } else if key == "PM2_HOME" {
             findings.warning(
-                &place,
+                &path.key(key),
                 Place::Key,
                 "PM2 sets `PM2_HOME` itself, to its own home",
                 None,
