@@ -3,7 +3,7 @@
 use daemon_model::{Diagnostic, Severity, Span};
 use unicode_width::UnicodeWidthChar;
 
-use crate::findings::Lines;
+use crate::findings::{Lines, line_around};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,15 +67,17 @@ pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle
     match diagnostic.span {
         None => out.push_str(&format!(" {} {file}\n", style.paint("-->", Paint::Frame))),
         Some(span) => {
-            let lines = Lines::new(source);
-            let place = lines.location(source, span.start);
+            // Its place is known but to who made it.
+            let place = diagnostic
+                .location
+                .unwrap_or_else(|| Lines::new(source).location(source, span.start));
             out.push_str(&format!(
                 " {} {file}:{}:{}\n",
                 style.paint("-->", Paint::Frame),
                 place.line,
                 place.column
             ));
-            draw_places(diagnostic, span, &lines, source, style, paint, &mut out);
+            draw_places(diagnostic, span, place.line, source, style, paint, &mut out);
         }
     }
     if let Some(help) = &diagnostic.help {
@@ -91,41 +93,39 @@ pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle
 fn draw_places(
     diagnostic: &Diagnostic,
     span: Span,
-    lines: &Lines,
+    line: usize,
     source: &[u8],
     style: DrawStyle,
     paint: Paint,
     out: &mut String,
 ) {
-    let mut marks: Vec<(Span, char, &str)> = vec![(span, '^', "")];
+    let mut marks: Vec<(usize, Span, char, &str)> = vec![(line, span, '^', "")];
     for label in &diagnostic.labels {
-        marks.push((label.span, '-', label.message.as_str()));
+        let place = label
+            .location
+            .unwrap_or_else(|| Lines::new(source).location(source, label.span.start));
+        marks.push((place.line, label.span, '-', label.message.as_str()));
     }
-    marks.sort_by_key(|(span, _, _)| (lines.line_of(span.start.min(source.len())), span.start));
-    let last = marks
-        .iter()
-        .map(|(span, _, _)| lines.line_of(span.start.min(source.len())) + 1)
-        .max()
-        .unwrap_or(1);
+    marks.sort_by_key(|(line, span, _, _)| (*line, span.start));
+    let last = marks.last().map_or(line, |(line, ..)| *line);
     let gutter = last.to_string().len();
     let bar = style.paint("|", Paint::Frame);
     let blank = " ".repeat(gutter);
     out.push_str(&format!("{blank} {bar}\n"));
     let mut previous: Option<usize> = None;
-    for (span, mark, message) in marks {
-        let line = lines.line_of(span.start.min(source.len()));
-        let text = lines.text(source, line);
+    for (line, span, mark, message) in marks {
+        let (start, text) = line_around(source, span.start);
         let hidden = style
             .hide_strings
-            .then(|| hide_strings(source, text, lines.start(line), span));
+            .then(|| hide_strings(source, text, start, span));
         let text = hidden.as_deref().unwrap_or(text);
-        let from = span.start.min(source.len()) - lines.start(line);
+        let from = span.start.min(source.len()) - start;
         let length = span.end.saturating_sub(span.start);
         let view = View::new(text, from, length, style.width.unwrap_or(DEFAULT_WIDTH));
         if previous.is_some_and(|previous| line > previous + 1) {
             out.push_str(&format!("{blank} {}\n", style.paint("...", Paint::Frame)));
         }
-        let number = style.paint(&format!("{:>gutter$}", line + 1), Paint::Frame);
+        let number = style.paint(&format!("{line:>gutter$}"), Paint::Frame);
         if previous != Some(line) || view.cropped {
             out.push_str(format!("{number} {bar} {}", view.text).trim_end());
             out.push('\n');

@@ -140,19 +140,8 @@ impl Lines {
     }
 
     /// First byte of a line.
-    pub(crate) fn start(&self, line: usize) -> usize {
+    fn start(&self, line: usize) -> usize {
         self.starts.get(line).map_or(0, |start| *start as usize)
-    }
-
-    /// A line without its end.
-    pub(crate) fn text<'a>(&self, source: &'a [u8], line: usize) -> &'a [u8] {
-        let start = self.start(line);
-        let end = self
-            .starts
-            .get(line + 1)
-            .map_or(source.len(), |next| *next as usize - 1);
-        let text = source.get(start..end).unwrap_or(b"");
-        text.strip_suffix(b"\r").unwrap_or(text)
     }
 
     /// Puts the places of a finding in the words of people.
@@ -172,7 +161,34 @@ impl Lines {
         let before = before.strip_prefix(BYTE_ORDER_MARK).unwrap_or(before);
         Location {
             line: line + 1,
-            column: String::from_utf8_lossy(before).chars().count() + 1,
+            column: count(before) + 1,
         }
     }
+}
+
+/// How many characters there are.
+fn count(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.chars().count(),
+        Err(_) => String::from_utf8_lossy(bytes).chars().count(),
+    }
+}
+
+/// The line around a byte: where it begins, and the line without its end. Found without looking at all of the source.
+pub(crate) fn line_around(source: &[u8], at: usize) -> (usize, &[u8]) {
+    let is_break = |at: usize| match source.get(at) {
+        Some(b'\n') => true,
+        Some(b'\r') => source.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    let at = at.min(source.len());
+    let start = (0..at)
+        .rev()
+        .find(|at| is_break(*at))
+        .map_or(0, |at| at + 1);
+    let end = (at..source.len())
+        .find(|at| is_break(*at))
+        .unwrap_or(source.len());
+    let text = source.get(start..end).unwrap_or(b"");
+    (start, text.strip_suffix(b"\r").unwrap_or(text))
 }
