@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{
-    AppSpec, DaemonId, Desired, DesiredDaemon, Diagnostic, DocumentPath, Finding, Level, Severity,
-    SpecContext, check_together,
+    AppSpec, DaemonId, Desired, DesiredDaemon, Diagnostic, DocumentPath, Finding, Level, Place,
+    Severity, SpecContext, check_together,
 };
 use edn_render::Document;
 use edn_render::fallback::Fallback;
@@ -92,7 +92,8 @@ impl Unit {
         };
         if let Some(document) = &rendered.document {
             let deploy = document.get("deploy");
-            let (apps, findings) = read_apps(id, document.apps(), deploy.as_deref(), config);
+            let (apps, findings) =
+                read_apps(id, document.apps(MOST_OF_APP), deploy.as_deref(), config);
             unit.apps = apps;
             unit.envs = envs(document.value());
             diagnose(&mut unit.diagnostics, document, &findings);
@@ -397,10 +398,46 @@ fn describe(kind: &ProblemKind) -> String {
     }
 }
 
+/// How many bytes the values of one app may come to: with more, no process can be started, whatever PM2 is told.
+///
+/// Source: Linux, `fs/exec.c` (`bprm_stack_limits`): arguments and environment get at most 6 MiB.
+pub(crate) const MOST_OF_APP: usize = 6 << 20;
+
+/// One app of a document; none for one that is larger than any may be.
+pub(crate) fn read_app(
+    id: &DaemonId,
+    app: Option<&Value>,
+    path: &DocumentPath,
+    context: &SpecContext<'_>,
+) -> (Option<AppSpec>, Vec<Finding>) {
+    if let Some(app) = app {
+        return AppSpec::read(id, app, path, context);
+    }
+    let finding = Finding {
+        path: path.clone(),
+        place: Place::Value,
+        severity: Severity::Error,
+        level: Level::Definition,
+        message: "is larger than 6 MiB, which no process can be given".to_owned(),
+        help: Some("put large values into a file and name that".to_owned()),
+    };
+    (None, vec![finding])
+}
+
+/// Adds findings, but of each severity no more than anybody reads.
+pub(crate) fn keep(findings: &mut Vec<Finding>, found: Vec<Finding>) {
+    for finding in found {
+        let same = |known: &&Finding| known.severity == finding.severity;
+        if findings.iter().filter(same).count() < edn_render::MAX_FINDINGS {
+            findings.push(finding);
+        }
+    }
+}
+
 /// The apps of a rendered document, with their place in it.
 fn read_apps<'a>(
     id: &DaemonId,
-    apps: impl Iterator<Item = Cow<'a, Value>>,
+    apps: impl Iterator<Item = Option<Cow<'a, Value>>>,
     deploy: Option<&Value>,
     config: &Config,
 ) -> (Vec<(usize, AppSpec)>, Vec<Finding>) {
@@ -414,9 +451,9 @@ fn read_apps<'a>(
     let mut specs = Vec::new();
     let mut findings = Vec::new();
     for (index, app) in apps.enumerate() {
-        let (spec, found) = AppSpec::read(id, &app, &path.index(index), &context);
+        let (spec, found) = read_app(id, app.as_deref(), &path.index(index), &context);
         specs.extend(spec.map(|spec| (index, spec)));
-        findings.extend(found);
+        keep(&mut findings, found);
     }
     (specs, findings)
 }
@@ -430,7 +467,10 @@ pub(crate) fn last_good(id: &DaemonId, config: &Config) -> Vec<AppSpec> {
         .and_then(|bytes| edn_render::artifact::parse(&bytes).ok())
         .map(|document| {
             let apps = document.get("apps").and_then(Value::as_array);
-            let apps = apps.into_iter().flatten().map(Cow::Borrowed);
+            let apps = apps
+                .into_iter()
+                .flatten()
+                .map(|app| Some(Cow::Borrowed(app)));
             read_apps(id, apps, document.get("deploy"), config)
                 .0
                 .into_iter()

@@ -83,15 +83,15 @@ impl Document {
             .map(|(_, value)| Cow::Owned(lower(value)))
     }
 
-    /// Its apps, each made when it is asked for.
-    pub fn apps(&self) -> impl Iterator<Item = Cow<'_, Value>> {
+    /// Its apps, each made when it is asked for; none for one whose values come to more than `most` bytes.
+    pub fn apps(&self, most: usize) -> impl Iterator<Item = Option<Cow<'_, Value>>> {
         let made = self.made();
         let known = made
             .and_then(|value| value.get("apps"))
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .map(Cow::Borrowed);
+            .map(|app| Some(Cow::Borrowed(app)));
         let root = self.tree.root();
         let nodes = if made.is_some() {
             None
@@ -99,7 +99,7 @@ impl Document {
             root.get("apps")
         };
         let nodes = nodes.and_then(Node::items).into_iter().flatten();
-        known.chain(nodes.map(|app| Cow::Owned(lower(app))))
+        known.chain(nodes.map(move |app| (app.size() <= most).then(|| Cow::Owned(lower(app)))))
     }
 
     /// Writes it as text, as [`crate::to_json`] prints its [value](Self::value). It writes small pieces: give it a buffer.

@@ -283,6 +283,17 @@ impl<'t> Node<'t> {
             .map(|(_, value)| value)
     }
 
+    /// How long the texts are of all that is in it.
+    pub(crate) fn size(self) -> usize {
+        let cells = self.tree.cells.get(self.at..self.next());
+        cells
+            .into_iter()
+            .flatten()
+            .filter(|cell| !cell.tag.is_collection())
+            .map(|cell| (cell.end - cell.start) as usize)
+            .sum()
+    }
+
     /// The text of the source, as it was written.
     pub(crate) fn written(self) -> &'t str {
         let span = self.span();

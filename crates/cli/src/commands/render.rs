@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{AppSpec, DaemonId, Diagnostic, DocumentPath, SpecContext};
+use daemon_model::{Claims, DaemonId, Diagnostic, DocumentPath, SpecContext};
 use edn_render::fallback::Fallback;
 use edn_render::{Document, Options};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::args::{GlobalArgs, RenderCommand, RendererChoice, VariantArgs};
 use crate::artifacts;
 use crate::commands::parity;
 use crate::config::{Config, ConfigError};
-use crate::definitions::{Definitions, diagnose};
+use crate::definitions::{Definitions, MOST_OF_APP, diagnose, keep, read_app};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
@@ -350,19 +350,17 @@ impl<'a> FileReader<'a> {
                 env_name: self.variant.env.as_deref(),
                 deploy: deploy.as_deref().and_then(Value::as_object),
             };
-            let mut specs = Vec::new();
+            let mut claims = Vec::new();
             let mut all = Vec::new();
-            for (index, app) in document.apps().enumerate() {
+            for (index, app) in document.apps(MOST_OF_APP).enumerate() {
                 let place = DocumentPath::root().key("apps").index(index);
-                let (spec, findings) = AppSpec::read(&id, &app, &place, &context);
-                specs.extend(spec.map(|spec| (index, spec)));
-                all.extend(findings);
+                let (spec, findings) = read_app(&id, app.as_deref(), &place, &context);
+                // Of an app that nobody starts only what it takes from others is kept.
+                claims.extend(spec.map(|spec| (&id, index, Claims::of(&spec))));
+                keep(&mut all, findings);
             }
-            all.extend(
-                daemon_model::check_together([(&id, &specs[..])])
-                    .into_values()
-                    .flatten(),
-            );
+            let together = daemon_model::check_claims(claims);
+            all.extend(together.into_values().flatten());
             diagnose(&mut diagnostics, document, &all);
         }
         Ok((source, rendered.document, diagnostics))
