@@ -10,37 +10,51 @@ pub(crate) enum Draft<'t> {
     /// As it was read.
     Read(Node<'t>),
     /// A map that was changed.
-    Map(Span, Vec<(Draft<'t>, Draft<'t>)>),
+    Map(Box<(Span, Vec<(Draft<'t>, Draft<'t>)>)>),
     /// A list, vector or set that was changed.
-    Items(Tag, Span, Vec<Draft<'t>>),
+    Items(Box<(Tag, Span, Vec<Draft<'t>>)>),
     /// A value of its own, with its text.
-    Own(Tag, String),
+    Own(Box<(Tag, String)>),
 }
 
 const NOWHERE: Span = Span { start: 0, end: 0 };
 
 impl<'t> Draft<'t> {
+    pub(crate) fn own(tag: Tag, text: &str) -> Self {
+        Self::Own(Box::new((tag, text.to_owned())))
+    }
+
+    pub(crate) fn map(span: Span, entries: Vec<(Self, Self)>) -> Self {
+        Self::Map(Box::new((span, entries)))
+    }
+
+    pub(crate) fn items(tag: Tag, span: Span, items: Vec<Self>) -> Self {
+        Self::Items(Box::new((tag, span, items)))
+    }
+
     pub(crate) fn nil() -> Self {
-        Self::Own(Tag::Nil, String::new())
+        Self::own(Tag::Nil, "")
     }
 
     pub(crate) fn keyword(name: &str) -> Self {
-        Self::Own(Tag::Keyword, name.to_owned())
+        Self::own(Tag::Keyword, name)
     }
 
     pub(crate) fn tag(&self) -> Tag {
         match self {
             Self::Read(node) => node.tag(),
-            Self::Map(..) => Tag::Map,
-            Self::Items(tag, ..) | Self::Own(tag, _) => *tag,
+            Self::Map(_) => Tag::Map,
+            Self::Items(items) => items.0,
+            Self::Own(own) => own.0,
         }
     }
 
     pub(crate) fn span(&self) -> Span {
         match self {
             Self::Read(node) => node.span(),
-            Self::Map(span, _) | Self::Items(_, span, _) => *span,
-            Self::Own(..) => NOWHERE,
+            Self::Map(map) => map.0,
+            Self::Items(items) => items.1,
+            Self::Own(_) => NOWHERE,
         }
     }
 
@@ -50,10 +64,10 @@ impl<'t> Draft<'t> {
             && let Some(entries) = node.entries()
         {
             let entries = entries.map(|(key, value)| (Self::Read(key), Self::Read(value)));
-            *self = Self::Map(node.span(), entries.collect());
+            *self = Self::map(node.span(), entries.collect());
         }
         match self {
-            Self::Map(_, entries) => Some(entries),
+            Self::Map(map) => Some(&mut map.1),
             _ => None,
         }
     }
@@ -63,10 +77,10 @@ impl<'t> Draft<'t> {
         if let Self::Read(node) = self
             && let Some(items) = node.items()
         {
-            *self = Self::Items(node.tag(), node.span(), items.map(Self::Read).collect());
+            *self = Self::items(node.tag(), node.span(), items.map(Self::Read).collect());
         }
         match self {
-            Self::Items(_, _, items) => Some(items),
+            Self::Items(items) => Some(&mut items.2),
             _ => None,
         }
     }
@@ -75,8 +89,8 @@ impl<'t> Draft<'t> {
     pub(crate) fn key_text(&self) -> Option<String> {
         match self {
             Self::Read(node) => node.key_text().map(Into::into),
-            Self::Map(..) | Self::Items(..) => None,
-            Self::Own(..) => {
+            Self::Map(_) | Self::Items(_) => None,
+            Self::Own(_) => {
                 let mut tree = Tree::empty("".into(), NOWHERE);
                 let at = tree.cells.len();
                 self.write(&mut tree);
@@ -88,7 +102,7 @@ impl<'t> Draft<'t> {
     pub(crate) fn is_keyword(&self, keyword: &str) -> bool {
         match self {
             Self::Read(node) => node.is_keyword(keyword),
-            Self::Own(Tag::Keyword, name) => name == keyword,
+            Self::Own(own) => own.0 == Tag::Keyword && own.1 == keyword,
             _ => false,
         }
     }
@@ -97,7 +111,8 @@ impl<'t> Draft<'t> {
     pub(crate) fn get(&self, keyword: &str) -> Option<Self> {
         match self {
             Self::Read(node) => node.get(keyword).map(Self::Read),
-            Self::Map(_, entries) => entries
+            Self::Map(map) => map
+                .1
                 .iter()
                 .find(|(key, _)| key.is_keyword(keyword))
                 .map(|(_, value)| value.clone()),
@@ -130,24 +145,24 @@ impl<'t> Draft<'t> {
                     tree.cells.push(cell);
                 }
             }
-            Self::Map(span, entries) => {
-                let at = open(tree, Tag::Map, *span);
-                for (key, value) in entries {
+            Self::Map(map) => {
+                let at = open(tree, Tag::Map, map.0);
+                for (key, value) in &map.1 {
                     key.write(tree);
                     value.write(tree);
                 }
                 tree.cells[at].data = place(tree.cells.len());
             }
-            Self::Items(tag, span, items) => {
-                let at = open(tree, *tag, *span);
-                for item in items {
+            Self::Items(items) => {
+                let at = open(tree, items.0, items.1);
+                for item in &items.2 {
                     item.write(tree);
                 }
                 tree.cells[at].data = place(tree.cells.len());
             }
-            Self::Own(tag, text) => {
-                let at = open(tree, *tag, NOWHERE);
-                tree.texts.push(text.as_str().into());
+            Self::Own(own) => {
+                let at = open(tree, own.0, NOWHERE);
+                tree.texts.push(own.1.as_str().into());
                 tree.cells[at].data = place(tree.texts.len());
             }
         }

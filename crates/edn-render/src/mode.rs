@@ -105,7 +105,7 @@ impl Merge {
                 let items = [base, over]
                     .into_iter()
                     .flat_map(|mut list| list.items_mut().map(std::mem::take).unwrap_or_default());
-                Some(Draft::Items(Tag::Vector, span, self.by_name(items)))
+                Some(Draft::items(Tag::Vector, span, self.by_name(items)))
             }
             _ => Some(over),
         }
@@ -119,11 +119,11 @@ impl Merge {
         let mut places = HashMap::with_capacity(entries.len());
         let mut merged: Vec<Option<(Draft<'t>, Draft<'t>)>> = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            places.insert(self.identity(&key), merged.len());
+            places.extend(self.identity(&key).map(|key| (key, merged.len())));
             merged.push(Some((key, value)));
         }
         for (key, value) in others {
-            match places.get(&self.identity(&key)) {
+            match self.identity(&key).and_then(|key| places.get(&key)) {
                 Some(at) => {
                     merged[*at] = merged[*at].take().and_then(|(known, old)| {
                         self.deep(old, value).map(|merged| (known, merged))
@@ -133,7 +133,7 @@ impl Merge {
                 None => merged.push(Some((key, value))),
             }
         }
-        Draft::Map(span, merged.into_iter().flatten().collect())
+        Draft::map(span, merged.into_iter().flatten().collect())
     }
 
     /// Base order, then what is new; each name once. Elements without a name stay where they are.
@@ -253,7 +253,7 @@ fn scalar(text: &str) -> Option<Draft<'static>> {
         }
         _ => (Tag::Text, text.to_owned()),
     };
-    Some(Draft::Own(tag, text))
+    Some(Draft::own(tag, &text))
 }
 
 /// The element of a map under the JSON key of `segment`.
@@ -285,7 +285,7 @@ fn apps_mut<'f, 't>(form: &'f mut Draft<'t>) -> Option<&'f mut Vec<Draft<'t>>> {
     }
     let apps = apps_of(form)?;
     if !matches!(apps.tag(), Tag::Vector | Tag::List | Tag::Set) {
-        *apps = Draft::Items(Tag::Vector, apps.span(), Vec::new());
+        *apps = Draft::items(Tag::Vector, apps.span(), Vec::new());
     }
     apps.items_mut()
 }
@@ -299,8 +299,8 @@ fn set_value<'t>(form: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
             return;
         };
         let at = at.unwrap_or_else(|| {
-            let named = (Draft::keyword("name"), Draft::Own(Tag::Text, name.clone()));
-            items.push(Draft::Map(NOWHERE, vec![named]));
+            let named = (Draft::keyword("name"), Draft::own(Tag::Text, name));
+            items.push(Draft::map(NOWHERE, vec![named]));
             items.len() - 1
         });
         if let Some(app) = items.get_mut(at) {
@@ -317,7 +317,7 @@ fn put<'t>(draft: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
         return;
     };
     if draft.tag() != Tag::Map {
-        *draft = Draft::Map(draft.span(), Vec::new());
+        *draft = Draft::map(draft.span(), Vec::new());
     }
     let Some(entries) = draft.entries_mut() else {
         return;
