@@ -1,10 +1,11 @@
 //! The digest of what PM2 is told about an app.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{AppSpec, hex, sorted};
@@ -20,7 +21,7 @@ pub(super) fn digest(spec: &AppSpec) -> SpecDigest {
     // As JSON with its keys in order. The environment may be large, so no copy of it is made for that.
     let mut hash = Hashed(Sha256::new());
     let canonical = Canonical {
-        attributes: sorted(&json!(spec.attributes)),
+        attributes: &spec.attributes,
         cwd: &spec.cwd,
         env: Texts(&spec.env),
         exec_mode: spec.exec_mode.as_pm2(),
@@ -36,12 +37,27 @@ pub(super) fn digest(spec: &AppSpec) -> SpecDigest {
 /// What the digest is of, in the order of the alphabet.
 #[derive(Serialize)]
 struct Canonical<'a> {
-    attributes: Value,
+    #[serde(serialize_with = "in_order")]
+    attributes: &'a BTreeMap<&'static str, Value>,
     cwd: &'a Utf8Path,
     env: Texts<'a>,
     exec_mode: Option<&'static str>,
     name: &'a str,
     script: &'a str,
+}
+
+/// Attributes whose maps have their keys in order too. Few have maps, so few are copied for it.
+fn in_order<S: Serializer>(
+    attributes: &BTreeMap<&'static str, Value>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(attributes.iter().map(|(name, value)| {
+        let value = match value {
+            Value::Object(_) | Value::Array(_) => Cow::Owned(sorted(value)),
+            _ => Cow::Borrowed(value),
+        };
+        (name, value)
+    }))
 }
 
 /// Variables as a process gets them.
@@ -68,6 +84,8 @@ impl std::io::Write for Hashed {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::{DaemonId, DocumentPath, SpecContext};
 
