@@ -114,14 +114,16 @@ fn draw_places(
     out.push_str(&format!("{blank} {bar}\n"));
     let mut previous: Option<usize> = None;
     for (line, span, mark, message) in marks {
-        let (start, text) = line_around(source, span.start);
+        let limit = style.width.unwrap_or(DEFAULT_WIDTH);
+        // One byte more than may be shown tells that there is more.
+        let (start, text) = line_around(source, span, most_bytes(limit) + 1);
         let hidden = style
             .hide_strings
             .then(|| hide_strings(source, text, start, span));
         let text = hidden.as_deref().unwrap_or(text);
         let from = span.start.min(source.len()) - start;
         let length = span.end.saturating_sub(span.start);
-        let view = View::new(text, from, length, style.width.unwrap_or(DEFAULT_WIDTH));
+        let view = View::new(text, from, length, limit);
         if previous.is_some_and(|previous| line > previous + 1) {
             out.push_str(&format!("{blank} {}\n", style.paint("...", Paint::Frame)));
         }
@@ -182,6 +184,12 @@ fn hide_strings(source: &[u8], line: &[u8], start: usize, span: Span) -> Vec<u8>
     out
 }
 
+/// How many bytes a line of this width may have. Of a line of megabytes only what may be seen is looked at: no character
+/// takes more than 4 bytes.
+fn most_bytes(limit: usize) -> usize {
+    limit.saturating_mul(4)
+}
+
 /// A part of a line as it is shown, and where the mark goes.
 struct View {
     text: String,
@@ -194,8 +202,7 @@ impl View {
     fn new(line: &[u8], from: usize, length: usize, limit: usize) -> Self {
         let from = from.min(line.len());
         let to = (from + length).clamp(from, line.len());
-        // Of a line of megabytes only what may be seen is looked at: no character takes more than 4 bytes.
-        let most = limit * 4;
+        let most = most_bytes(limit);
         let before = shown(&line[from.saturating_sub(most)..from]);
         let marked = shown(&line[from..to.min(from + most)]);
         let after = shown(&line[to..line.len().min(to + most)]);

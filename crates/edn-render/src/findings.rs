@@ -174,21 +174,20 @@ fn count(bytes: &[u8]) -> usize {
     }
 }
 
-/// The line around a byte: where it begins, and the line without its end. Found without looking at all of the source.
-pub(crate) fn line_around(source: &[u8], at: usize) -> (usize, &[u8]) {
-    let is_break = |at: usize| match source.get(at) {
+/// The line around a span: where it begins, and the line without its end; of a long line no more than `reach` bytes
+/// before the span, of the span and after it.
+pub(crate) fn line_around(source: &[u8], span: Span, reach: usize) -> (usize, &[u8]) {
+    let is_break = |at: &usize| match source.get(*at) {
         Some(b'\n') => true,
         Some(b'\r') => source.get(at + 1) != Some(&b'\n'),
         _ => false,
     };
-    let at = at.min(source.len());
-    let start = (0..at)
-        .rev()
-        .find(|at| is_break(*at))
-        .map_or(0, |at| at + 1);
-    let end = (at..source.len())
-        .find(|at| is_break(*at))
-        .unwrap_or(source.len());
+    let at = span.start.min(source.len());
+    let from = at.saturating_sub(reach);
+    let to = span.end.min(at.saturating_add(reach)).max(at);
+    let to = to.saturating_add(reach).min(source.len());
+    let start = (from..at).rev().find(is_break).map_or(from, |at| at + 1);
+    let end = (at..to).find(is_break).unwrap_or(to);
     let text = source.get(start..end).unwrap_or(b"");
     (start, text.strip_suffix(b"\r").unwrap_or(text))
 }
