@@ -11,7 +11,7 @@ use daemon_model::{
 };
 use edn_render::Document;
 use edn_render::fallback::Fallback;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use watcher::{ProblemKind, ScanError, Source, Tree};
 
 use crate::config::Config;
@@ -92,10 +92,12 @@ impl Unit {
         };
         if let Some(document) = &rendered.document {
             let deploy = document.get("deploy");
-            let (apps, findings) =
-                read_apps(id, document.apps(MOST_OF_APP), deploy.as_deref(), config);
+            unit.envs.extend(envs_of_deploy(deploy.as_deref()));
+            let apps = document
+                .apps(MOST_OF_APP)
+                .inspect(|app| unit.envs.extend(envs_of_app(app.as_deref())));
+            let (apps, findings) = read_apps(id, apps, deploy.as_deref(), config);
             unit.apps = apps;
-            unit.envs = envs(document.value());
             diagnose(&mut unit.diagnostics, document, &findings);
             if !unit.diagnostics.iter().any(Diagnostic::is_error) {
                 let header = edn_render::header(name);
@@ -346,23 +348,24 @@ fn check_variant(
     Ok(())
 }
 
-/// The names that `--env` may choose: those of `env_NAME` maps, and of deployments with an `env`.
-fn envs(document: &Map<String, Value>) -> BTreeSet<String> {
-    let apps = document.get("apps").and_then(Value::as_array);
-    let of_app = apps
+/// Names that `--env` may choose: those of `env_NAME` maps.
+fn envs_of_app(app: Option<&Value>) -> impl Iterator<Item = String> {
+    app.and_then(Value::as_object)
         .into_iter()
         .flatten()
-        .filter_map(Value::as_object)
-        .flatten()
         .filter(|(_, value)| value.is_object())
-        .filter_map(|(key, _)| key.strip_prefix("env_"));
-    let deploy = document.get("deploy").and_then(Value::as_object);
-    let of_deploy = deploy
+        .filter_map(|(key, _)| key.strip_prefix("env_"))
+        .map(ToOwned::to_owned)
+}
+
+/// The others that it may choose: those of deployments with an `env`.
+fn envs_of_deploy(deploy: Option<&Value>) -> impl Iterator<Item = String> {
+    deploy
+        .and_then(Value::as_object)
         .into_iter()
         .flatten()
         .filter(|(_, target)| target.get("env").is_some_and(Value::is_object))
-        .map(|(name, _)| name.as_str());
-    of_app.chain(of_deploy).map(ToOwned::to_owned).collect()
+        .map(|(name, _)| name.to_owned())
 }
 
 /// Adds findings with their places: errors first, and no more than anybody reads.
