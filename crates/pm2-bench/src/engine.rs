@@ -15,6 +15,9 @@ use pm2_sync::{
     StopFlag, SyncReport, events, sync_locked,
 };
 
+/// How long a pass may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// A pass that has ended.
 pub struct Pass {
     /// When.
@@ -71,7 +74,7 @@ impl Driven {
 
     /// The next pass.
     pub fn next(&self) -> Pass {
-        self.passes.recv_timeout(Duration::from_secs(120)).unwrap()
+        self.passes.recv_timeout(PATIENCE).unwrap()
     }
 
     /// The next pass that did something.

@@ -13,6 +13,9 @@ use crate::parts::latency::World;
 use crate::section::Section;
 use crate::workspace::{Workspace, sleeper, temporary, utf8};
 
+/// It takes many seconds.
+const MOST_RUNS: usize = 4;
+
 /// Runs git, which has to succeed; whether it can be run at all.
 fn git(root: &Utf8Path, args: &[&str]) -> bool {
     let status = Command::new("git")
@@ -67,7 +70,8 @@ pub fn run(context: &Context) -> Section {
         Way::new("from its end"),
     ];
     let mut passes = Vec::new();
-    for branch in ["main", "after"].into_iter().cycle().take(context.runs) {
+    let runs = context.runs_at_most(MOST_RUNS);
+    for branch in ["main", "after"].into_iter().cycle().take(runs) {
         let began = Instant::now();
         git(root, &["checkout", "-q", branch]);
         let checked_out = Instant::now();
