@@ -67,8 +67,10 @@ pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<O
         .and_then(|daemon| inspect(daemon).ok()?)
         .map(|daemon| daemon.start_time_ticks);
     let mut lost = Vec::new();
+    // Most processes of the machine have nothing to do with this PM2: nothing else is read of them.
+    let variable = format!("PM2_HOME={pm2_home}");
     let mut found: Vec<Orphan> = pids
-        .filter(|pid| !known.contains(pid))
+        .filter(|pid| !known.contains(pid) && has_variable(*pid, &variable))
         .filter_map(|pid| {
             let process = inspect(pid).ok()??;
             let environ = process.environ.as_ref()?;
@@ -166,6 +168,15 @@ pub(crate) fn is_pm2_command_at_work(pm2_home: &Utf8Path) -> bool {
 fn group_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Stat::read(&stat).map(|stat| stat.group)
+}
+
+/// Whether a process was started with this variable.
+fn has_variable(pid: u32, variable: &str) -> bool {
+    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+        environ
+            .split(|byte| *byte == 0)
+            .any(|known| known == variable.as_bytes())
+    })
 }
 
 /// Whether the parent of a process is itself one of this PM2 home's, so that it ends with that one.
