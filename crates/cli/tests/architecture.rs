@@ -166,3 +166,13 @@ fn threads_are_where_they_may_be() {
         names(&["apply.rs", "bus.rs"])
     );
 }
+
+/// A clock that is set moves no timer. Where the time of a file is compared with that of its reading, it is the same clock.
+#[test]
+fn timers_are_monotonic() {
+    let wall = ["SystemTime", "Timestamp::now"];
+    assert_eq!(mentions("watcher", &wall), names(&["read.rs", "walk.rs"]));
+    for file in ["engine.rs", "schedule.rs", "pass.rs", "carry.rs", "rest.rs"] {
+        assert!(!mentions("cli", &wall).contains(file), "{file}");
+    }
+}

@@ -6,6 +6,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
     reason = "a test that cannot go on fails"
 )]
 
@@ -14,7 +15,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Env, command_line, sleeper};
+use common::{Env, Watch, command_line, sleeper};
 use pm2_testbed::{Random, is_alive, wait_for};
 
 const DAEMONS: u64 = 6;
@@ -40,6 +41,18 @@ fn edit(env: &Env, random: &mut Random, seconds: &mut [u32]) {
 
 #[test]
 fn a_watch_killed_at_any_moment_leaves_nothing_behind() {
+    end_at_random_moments(|watch| {
+        watch.signal(rustix::process::Signal::KILL);
+        drop(watch);
+    });
+}
+
+#[test]
+fn a_watch_told_to_stop_at_any_moment_leaves_nothing_behind() {
+    end_at_random_moments(|watch| assert_eq!(watch.stop(), 0));
+}
+
+fn end_at_random_moments(end: impl Fn(Watch)) {
     let (kills, seed) = (number("CHAOS_KILLS", 3), number("CHAOS_SEED", 1));
     let mut random = Random::new(seed);
     let env = Env::new();
@@ -62,8 +75,7 @@ fn a_watch_killed_at_any_moment_leaves_nothing_behind() {
             // Not a wait for anything: the moment of the kill is what varies.
             std::thread::sleep(Duration::from_millis(pause / 3));
         }
-        watch.signal(rustix::process::Signal::KILL);
-        drop(watch);
+        end(watch);
         let mut files = vec![env.root.join(".generated/pm2")];
         while let Some(path) = files.pop() {
             if path.is_dir() {
@@ -120,7 +132,7 @@ fn a_watch_killed_at_any_moment_leaves_nothing_behind() {
         );
     }
     println!(
-        "{kills} kills, seed {seed}: the first sync put everything right after {}, a later one after {again}",
+        "ended {kills} times, seed {seed}: the first sync put everything right after {}, a later one after {again}",
         kills - u64::from(again)
     );
 }

@@ -475,3 +475,32 @@ fn an_edit_arrives_within_the_blink_of_an_eye() {
     times.sort();
     assert!(times[25] < Duration::from_millis(100), "{times:?}");
 }
+
+#[test]
+fn modules_that_are_installed_and_removed_delay_no_edit() {
+    let world = World::new();
+    world.define("a", "0");
+    let mut engine = start(&world);
+    let modules = world.tree("a/node_modules");
+    std::thread::scope(|scope| {
+        let npm = scope.spawn(|| {
+            for n in 0..5_000 {
+                fs::create_dir_all(modules.join(format!("m{}/n{n}", n % 100))).unwrap();
+            }
+            fs::remove_dir_all(&modules).unwrap();
+        });
+        let mut times = Vec::new();
+        while !npm.is_finished() || times.is_empty() {
+            let text = times.len().to_string() + "th";
+            let edited = Instant::now();
+            world.define("a", &text);
+            engine.wait("edited", |engine| model(engine.scanner.tree())["a"] == text);
+            times.push(edited.elapsed());
+        }
+        times.sort();
+        assert!(
+            times[times.len() / 2] < Duration::from_millis(500),
+            "{times:?}"
+        );
+    });
+}
