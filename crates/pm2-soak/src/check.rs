@@ -53,14 +53,18 @@ impl Checker {
                 wrong.push(format!("{stranger:?} is {found:?}, {line:?}"));
             }
         }
-        for app in workspace.apps() {
+        for (daemon, app) in workspace.all() {
             let found = by_name.remove(app.name.as_str()).unwrap_or_default();
             let wanted = usize::try_from(app.instances).unwrap_or(1);
-            if found.len() != wanted {
+            // What is broken stays as it is, however somebody left it; only what PM2 has lost comes back.
+            if found.len() < wanted || (found.len() > wanted && !daemon.broken) {
                 wrong.push(format!("{}: {} of {wanted}", app.name, found.len()));
             }
             for record in found {
-                if let Err(words) = matches_app(record, app, workspace) {
+                if daemon.broken && record.status == Status::Stopped {
+                    continue;
+                }
+                if let Err(words) = matches_app(record, app, daemon.broken, workspace) {
                     wrong.push(format!("{} ({}): {words}", app.name, record.pm_id));
                 }
             }
@@ -185,7 +189,12 @@ impl Checker {
     }
 }
 
-fn matches_app(record: &ProcessRecord, app: &App, workspace: &Workspace) -> Result<(), String> {
+fn matches_app(
+    record: &ProcessRecord,
+    app: &App,
+    broken: bool,
+    workspace: &Workspace,
+) -> Result<(), String> {
     if record.status != Status::Online {
         return Err(record.status.to_string());
     }
@@ -228,7 +237,7 @@ fn matches_app(record: &ProcessRecord, app: &App, workspace: &Workspace) -> Resu
             key == "VERSION" || key.starts_with("EXTRA_") || key.starts_with("SOAK_")
         })
         .collect();
-    if ours != app.env {
+    if ours != app.env && !broken {
         return Err(format!("has {ours:?} and should have {:?}", app.env));
     }
     Ok(())

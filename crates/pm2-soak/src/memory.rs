@@ -5,11 +5,14 @@ use std::fmt;
 /// So much more at the end than at the beginning is growth, in KiB.
 const LIMIT: f64 = 2048.0;
 
+/// So many seconds are warming up, or a fifth of the run if that is more.
+const WARM_UP: f64 = 300.0;
+
 /// Samples of resident memory over a run: seconds and KiB.
 #[derive(Debug, Default)]
 pub struct Memory(Vec<(f64, f64)>);
 
-/// What the samples say. The first fifth is warming up and not counted.
+/// What the samples after the warming up say.
 #[derive(Debug)]
 pub struct Fit {
     /// Medians of three parts of what is counted, in KiB.
@@ -64,7 +67,9 @@ impl Memory {
 
     /// The fit; none for too few samples.
     pub fn fit(&self) -> Option<Fit> {
-        let counted = self.0.get(self.0.len() / 5..)?;
+        let warm = (self.0.last()?.0 / 5.0).max(WARM_UP);
+        let first = self.0.partition_point(|sample| sample.0 < warm);
+        let counted = &self.0[first..];
         if counted.len() < 9 {
             return None;
         }

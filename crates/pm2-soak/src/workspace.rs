@@ -200,7 +200,13 @@ impl Workspace {
 
     /// Every app that should run.
     pub fn apps(&self) -> impl Iterator<Item = &App> {
-        self.daemons.values().flat_map(|daemon| &daemon.apps)
+        self.all().map(|(_, app)| app)
+    }
+
+    /// The same, each with its daemon.
+    pub fn all(&self) -> impl Iterator<Item = (&Daemon, &App)> {
+        let daemons = self.daemons.values();
+        daemons.flat_map(|daemon| daemon.apps.iter().map(move |app| (daemon, app)))
     }
 
     pub fn broken(&self) -> Vec<String> {
