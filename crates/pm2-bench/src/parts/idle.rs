@@ -17,6 +17,17 @@ use crate::section::Section;
 /// Up to this many processes run on real PM2.
 const MOST_PROCESSES: usize = 1000;
 
+/// A time without looks at PM2 says nothing about what they cost. More busy moments than its looks at the tree make.
+const FEWEST_LOOKS: usize = 10;
+
+/// For how long is looked: long enough for the timers that look at the tree, and for several looks at PM2. Fewer runs
+/// than usual are for a quick look.
+fn window(context: &Context, count: usize) -> Duration {
+    let full = if count < 1000 { 65 } else { 300 };
+    let quick = full * context.runs as u64 / 10;
+    Duration::from_secs(context.pick(quick.min(full), 1))
+}
+
 /// What an idle process costs.
 #[derive(Clone, Copy)]
 struct Cost {
@@ -29,19 +40,19 @@ struct Cost {
 /// Measures it.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("idle", "A watcher with nothing to do");
-    // Fewer runs than usual are for a quick look.
-    let window = Duration::from_secs(context.pick(65.min(6 * context.runs as u64), 1));
-    section.say(&format!(
-        "One look of {} s at each size, in which both watchers run, long enough for the timers that look at the tree. \
-         Of chokidar only the watching is measured, for it never looks at PM2. PM2's own share is how much more of a \
-         core it takes while pm2-sync watches. Where PM2 is in memory, it is part of the watcher's process.",
-        window.as_secs()
-    ));
+    section.say(
+        "One look at each size, in which both watchers run. The watcher lists PM2's processes once a second, or more \
+         rarely where that takes long: at most a hundredth of the time. Such a moment is counted as busy when it takes \
+         more than 2 ms of CPU; where processes are many and no moment was busy, the time was too short and the CPU \
+         says nothing. Of chokidar only the watching is measured, for it never looks at PM2. PM2's own share is what it \
+         takes more of a core while pm2-sync watches; less than nothing is noise. Where PM2 is in memory, it is part of \
+         the watcher's process, memory and all.",
+    );
     let mut rows = Vec::new();
     let mut goals = Vec::new();
     for &count in context.pick(&[10, 100, 1000, 10_000][..], &[3, 2000]) {
         context.progress(&format!("idle: {count} definitions"));
-        let found = idle(context, count, window);
+        let found = idle(context, count, window(context, count));
         let cell = |cost: Option<Cost>| {
             cost.map_or(["-".to_owned(), "-".to_owned()], |cost| {
                 [
@@ -52,13 +63,15 @@ pub fn run(context: &Context) -> Section {
         };
         let [memory, cpu] = cell(Some(found.ours));
         let [their_memory, their_cpu] = cell(found.chokidar);
-        let pm2 = found.pm2.map_or("in memory".to_owned(), |more| {
-            format!("{:.3} %", more.max(0.0))
-        });
+        let pm2 = found
+            .pm2
+            .map_or("in memory".to_owned(), |more| format!("{more:+.3} %"));
         rows.push(vec![
             count.to_string(),
+            format!("{} s", window(context, count).as_secs()),
             memory,
             cpu,
+            found.busy.to_string(),
             pm2,
             their_memory,
             their_cpu,
@@ -68,8 +81,10 @@ pub fn run(context: &Context) -> Section {
     section.table(
         &[
             "definitions",
+            "time",
             "pm2-sync memory",
             "CPU",
+            "busy moments",
             "PM2's share of CPU",
             "chokidar memory",
             "CPU",
@@ -83,10 +98,12 @@ pub fn run(context: &Context) -> Section {
             format!("{:.1} MiB", ours.memory),
             ours.memory <= 20.0,
         );
+        // Without looks at PM2 the figure is of something else: then it counts as missed.
+        let looked = found.busy >= FEWEST_LOOKS;
         section.goal(
             "1,000 definitions: at most 0.5 % of a core",
-            format!("{:.3} %", ours.cpu),
-            ours.cpu <= 0.5,
+            format!("{:.3} %, {} busy moments", ours.cpu, found.busy),
+            looked && ours.cpu <= 0.5,
         );
         if let Some(theirs) = found.chokidar {
             section.at_most(
@@ -95,11 +112,10 @@ pub fn run(context: &Context) -> Section {
                 Some(ours.memory),
                 Some(theirs.memory),
             );
-            section.at_most(
+            section.goal(
                 "1,000 definitions: no more CPU than chokidar",
-                1.0,
-                Some(ours.cpu),
-                Some(theirs.cpu),
+                format!("{:.3} % and {:.3} %", ours.cpu, theirs.cpu),
+                looked && ours.cpu <= theirs.cpu,
             );
         }
     }
@@ -114,6 +130,8 @@ struct Found {
     chokidar: Option<Cost>,
     /// Percent of a core that PM2 takes more; none when it is in memory.
     pm2: Option<f64>,
+    /// How often pm2-sync was busy.
+    busy: usize,
 }
 
 fn idle(context: &Context, count: usize, window: Duration) -> Found {
@@ -126,7 +144,7 @@ fn idle(context: &Context, count: usize, window: Duration) -> Found {
         bed.sync();
         bed.expect_running(count);
         settle();
-        alone = shares(&[bed.daemon()], window / 2)[0];
+        alone = shares(&[bed.daemon()], window / 2).0[0];
     }
     let ours = if real {
         Running(bed.pm2_sync(&["watch"]).spawn().unwrap())
@@ -137,7 +155,7 @@ fn idle(context: &Context, count: usize, window: Duration) -> Found {
     settle();
     let mut pids = vec![ours.pid(), bed.daemon()];
     pids.extend(chokidar.as_ref().map(Chokidar::pid));
-    let shares = shares(&pids, window);
+    let (shares, busy) = shares(&pids, window);
     let cost = |at: usize| Cost {
         memory: resident(pids[at]),
         cpu: shares[at],
@@ -149,19 +167,32 @@ fn idle(context: &Context, count: usize, window: Duration) -> Found {
         ours: cost(0),
         chokidar: chokidar.is_some().then(|| cost(2)),
         pm2: real.then(|| shares[1] - alone),
+        busy,
     }
 }
 
-/// How much of a core each process takes within this time, in percent.
-fn shares(pids: &[u32], window: Duration) -> Vec<f64> {
+/// How much of a core each process takes within this time, in percent, and in how many moments the first was busy.
+fn shares(pids: &[u32], window: Duration) -> (Vec<f64>, usize) {
+    const MOMENT: Duration = Duration::from_millis(250);
+    const BUSY: Duration = Duration::from_millis(2);
     let before: Vec<Duration> = pids.iter().map(|pid| cpu(*pid)).collect();
     let began = Instant::now();
-    std::thread::sleep(window);
+    let (mut busy, mut last, mut was) = (0, before[0], false);
+    while began.elapsed() < window {
+        std::thread::sleep(MOMENT.min(window));
+        let now = cpu(pids[0]);
+        let is = now.saturating_sub(last) > BUSY;
+        // One look may fall into two moments.
+        busy += usize::from(is && !was);
+        (last, was) = (now, is);
+    }
     let took = began.elapsed().as_secs_f64();
-    pids.iter()
+    let shares = pids
+        .iter()
         .zip(before)
         .map(|(pid, before)| cpu(*pid).saturating_sub(before).as_secs_f64() / took * 100.0)
-        .collect()
+        .collect();
+    (shares, busy)
 }
 
 /// This program once more, as a watch of the workspace with PM2 in memory.
