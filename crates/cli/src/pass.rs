@@ -263,6 +263,15 @@ pub fn sync_locked(
     }
     let mut plan =
         make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
+    let starts = |step: &Step| matches!(step.action, Action::Start { .. } | Action::Resume { .. });
+    if adapter.is_some()
+        && plan.steps.iter().any(starts)
+        && rest::wait_for_its_end(&config.pm2_home, &|| stop.is_set())
+    {
+        *adapter = connect_until(config, stop)?;
+        observed = observe_all(borrow(adapter))?;
+        plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
+    }
     let loses_definition = |step: &Step| step.reasons.contains(&Reason::DefinitionRemoved);
     if plan.steps.iter().any(loses_definition) {
         // An editor or a checkout may have a file away for a moment: what goes must be gone twice.

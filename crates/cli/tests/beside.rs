@@ -105,3 +105,38 @@ fn there_is_one_pm2_after_an_update_beside_a_watch() {
     assert_eq!(unknown(&env), []);
     env.sync();
 }
+
+/// `pm2 kill` stops everything before it comes to PM2, which starts until then what it is asked to, and leaves it behind.
+#[test]
+fn nothing_is_started_in_a_pm2_that_is_being_killed() {
+    let env = Env::new();
+    env.write(
+        "slow.sh",
+        "#!/bin/bash\ntrap 'sleep 0.7; exit 0' INT\nwhile :; do read -r -t 3600 <> <(:); done\n",
+    );
+    for n in 0..8 {
+        env.define(
+            &format!("d{n}"),
+            &format!("{{:apps [{{:name \"app{n}\" :script \"./slow.sh\" :kill_timeout 5000}}]}}"),
+        );
+    }
+    let watch = env.watch(&[]);
+    std::thread::scope(|scope| {
+        let killing = scope.spawn(|| env.bed.cli(&["kill"]));
+        let mut n = 0;
+        while !killing.is_finished() {
+            // Each is a reason to look at everything.
+            env.define(&format!("new{n}"), &sleeper(&format!("new{n}"), 1000));
+            n += 1;
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        assert!(killing.join().unwrap().status.success());
+        wait_for(|| env.try_list().is_some_and(|list| list.len() == 8 + n));
+    });
+    wait_for(|| env.run(&["plan"]).code == 0);
+    let lines = watch.lines();
+    let failed = lines.iter().filter(|line| line.contains("failed:"));
+    assert_eq!(failed.count(), 0, "{}", lines.join("\n"));
+    assert_eq!(watch.stop(), 0);
+    assert_eq!(unknown(&env), []);
+}

@@ -145,23 +145,42 @@ pub fn god_daemons(pm2_home: &Utf8Path) -> Vec<u32> {
 /// follow what happens do not count; they may run for days.
 pub(crate) fn is_pm2_command_at_work(pm2_home: &Utf8Path) -> bool {
     const FOLLOWERS: [&str; 5] = ["logs", "log", "monit", "dash", "attach"];
+    has_pm2_command(pm2_home, |verb| {
+        !verb.is_some_and(|verb| FOLLOWERS.contains(&verb))
+    })
+}
+
+/// Whether a `pm2` command of this home is at work that ends PM2: `pm2 kill`, or `pm2 update`, which starts it again.
+///
+/// Until it has come to PM2 itself, which takes as long as its processes take to stop, PM2 starts what it is asked to, and
+/// leaves that behind. Elsewhere than on Linux none can be seen.
+#[must_use]
+pub fn is_being_ended(pm2_home: &Utf8Path) -> bool {
+    const ENDERS: [&str; 4] = ["kill", "update", "updatePM2", "deepUpdate"];
+    has_pm2_command(pm2_home, |verb| {
+        verb.is_some_and(|verb| ENDERS.contains(&verb))
+    })
+}
+
+fn has_pm2_command(pm2_home: &Utf8Path, matches: impl Fn(Option<&str>) -> bool) -> bool {
     let pids = std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| inspect(pid).ok()?).any(|process| {
-        let mut words = process.command_line.iter().take(2);
-        let is_pm2 = words.any(|word| Path::new(word).file_name().is_some_and(|it| it == "pm2"));
-        let verb = process.command_line.iter().find(|word| {
-            let path = Path::new(word.as_str());
-            !word.starts_with('-') && path.components().count() == 1 && *word != "node"
-        });
-        let follows = verb.is_some_and(|verb| FOLLOWERS.contains(&verb.as_str()));
-        let home = process.environ.as_ref().and_then(|environ| {
-            let home = environ.get("HOME").map(|home| format!("{home}/.pm2"));
-            environ.get("PM2_HOME").cloned().or(home)
-        });
-        is_pm2 && !follows && home.is_some_and(|home| home == pm2_home.as_str())
+    pids.filter_map(|pid| {
+        let line = words(Path::new(&format!("/proc/{pid}/cmdline")))?;
+        let is_pm2 = |word: &String| Path::new(word).file_name().is_some_and(|it| it == "pm2");
+        let at = line.iter().take(2).position(is_pm2)?;
+        let verb = line[at + 1..].iter().find(|word| !word.starts_with('-'));
+        matches(verb.map(String::as_str)).then_some(pid)
+    })
+    .any(|pid| {
+        let environ = words(Path::new(&format!("/proc/{pid}/environ")))
+            .map(|words| variables(&words))
+            .unwrap_or_default();
+        let home = environ.get("HOME").map(|home| format!("{home}/.pm2"));
+        let home = environ.get("PM2_HOME").cloned().or(home);
+        home.is_some_and(|home| home == pm2_home.as_str())
     })
 }
 
