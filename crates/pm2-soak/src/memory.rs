@@ -8,6 +8,9 @@ const LIMIT: f64 = 2048.0;
 /// So many seconds are warming up, or a fifth of the run if that is more.
 const WARM_UP: f64 = 300.0;
 
+/// Less than this says nothing about the rest.
+const SPAN: f64 = 600.0;
+
 /// Samples of resident memory over a run: seconds and KiB.
 #[derive(Debug, Default)]
 pub struct Memory(Vec<(f64, f64)>);
@@ -70,7 +73,8 @@ impl Memory {
         let warm = (self.0.last()?.0 / 5.0).max(WARM_UP);
         let first = self.0.partition_point(|sample| sample.0 < warm);
         let counted = &self.0[first..];
-        if counted.len() < 9 {
+        let span = counted.last()?.0 - counted.first()?.0;
+        if counted.len() < 9 || span < SPAN {
             return None;
         }
         let count = f64::from(u32::try_from(counted.len()).ok()?);
@@ -79,7 +83,6 @@ impl Memory {
         let covariance: f64 = counted.iter().map(|(a, b)| (a - x) * (b - y)).sum();
         let variance: f64 = counted.iter().map(|(a, _)| (a - x).powi(2)).sum();
         let slope = covariance / variance;
-        let span = counted.last()?.0 - counted.first()?.0;
         let third = counted.len() / 3;
         let parts = [0, 1, 2].map(|part| {
             let end = if part == 2 {

@@ -22,10 +22,12 @@ use crate::workspace::Workspace;
 
 /// How long things change before the next look.
 const ROUND: Duration = Duration::from_secs(10);
-/// How long it may take until everything is as defined, in a round like any other.
+/// How long the watcher may take no step though not everything is as defined, in a round like any other.
 const SETTLE: Duration = Duration::from_secs(15);
 /// The same when PM2 died in it: it has to be started, and what failed meanwhile is tried again more slowly.
 const SETTLE_DEATH: Duration = Duration::from_secs(60);
+/// How long it may take however many steps it takes: a busy machine makes each of them long.
+const SETTLE_ALL: Duration = Duration::from_secs(180);
 /// How long definitions are away in a round about that: three times the grace of a removal.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -237,8 +239,15 @@ impl Soak {
     /// Waits until everything is as defined.
     fn settle(&mut self, limit: Duration, death: bool) -> Result<(), String> {
         let began = Instant::now();
+        let (mut told, mut told_at) = (0, began);
+        let left_before = self.left_behind.len();
         self.journal.say("settle");
         loop {
+            let so_far = self.told();
+            if so_far != told {
+                (told, told_at) = (so_far, Instant::now());
+            }
+            let late = told_at.elapsed() > limit || began.elapsed() > SETTLE_ALL;
             if let Ok(Some(status)) = self.watcher.try_wait() {
                 return Err(format!("the watcher ended: {status}"));
             }
@@ -248,7 +257,7 @@ impl Soak {
             if wrong.is_empty() && !left.is_empty() {
                 let mut left = left;
                 left.retain(|pid| !self.for_doctor(*pid));
-                if took <= limit && !left.is_empty() {
+                if !late && !left.is_empty() {
                     sleep(Duration::from_millis(100));
                     continue;
                 }
@@ -269,21 +278,29 @@ impl Soak {
             }
             if wrong.is_empty() {
                 self.journal.say(&format!("settled after {took:?}"));
-                if took <= limit {
+                if self.left_behind.len() == left_before {
                     self.settled.push((death, took));
                 }
                 self.memory
                     .sample(self.watcher.id(), self.began.elapsed().as_secs_f64());
                 return Ok(());
             }
-            if began.elapsed() > limit {
+            if late {
                 return Err(format!(
-                    "not as defined after {limit:?}:\n{}",
+                    "not as defined after {:?}, {:?} after the last step:\n{}",
+                    began.elapsed(),
+                    told_at.elapsed(),
                     wrong.join("\n")
                 ));
             }
             sleep(Duration::from_millis(100));
         }
+    }
+
+    /// How much the watcher has told so far: a line for each step.
+    fn told(&self) -> u64 {
+        let file = fs::metadata(self.journal.dir.join("watch.out"));
+        file.map_or(0, |file| file.len())
     }
 
     /// Ends a process that no definition declares any more and that lived on, if `doctor` names it, as it has to.
