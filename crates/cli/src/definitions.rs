@@ -406,25 +406,16 @@ fn describe(kind: &ProblemKind) -> String {
 /// Source: Linux, `fs/exec.c` (`bprm_stack_limits`): arguments and environment get at most 6 MiB.
 pub(crate) const MOST_OF_APP: usize = 6 << 20;
 
-/// One app of a document; none for one that is larger than any may be.
-pub(crate) fn read_app(
-    id: &DaemonId,
-    app: Option<&Value>,
-    path: &DocumentPath,
-    context: &SpecContext<'_>,
-) -> (Option<AppSpec>, Vec<Finding>) {
-    if let Some(app) = app {
-        return AppSpec::read(id, app, path, context);
-    }
-    let finding = Finding {
+/// What is found about an app that is larger than any may be.
+pub(crate) fn too_large(path: &DocumentPath) -> Vec<Finding> {
+    vec![Finding {
         path: path.clone(),
         place: Place::Value,
         severity: Severity::Error,
         level: Level::Definition,
         message: "is larger than 6 MiB, which no process can be given".to_owned(),
         help: Some("put large values into a file and name that".to_owned()),
-    };
-    (None, vec![finding])
+    }]
 }
 
 /// Adds findings, but of each severity no more than anybody reads.
@@ -454,7 +445,11 @@ fn read_apps<'a>(
     let mut specs = Vec::new();
     let mut findings = Vec::new();
     for (index, app) in apps.enumerate() {
-        let (spec, found) = read_app(id, app.as_deref(), &path.index(index), &context);
+        let place = path.index(index);
+        let (spec, found) = match app {
+            Some(app) => AppSpec::read(id, &app, &place, &context),
+            None => (None, too_large(&place)),
+        };
         specs.extend(spec.map(|spec| (index, spec)));
         keep(&mut findings, found);
     }

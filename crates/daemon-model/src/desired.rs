@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use camino::Utf8Path;
+use serde_json::Value;
 
 use crate::finding::{DocumentPath, Finding, Place};
-use crate::{AppSpec, DaemonId, Level, Severity};
+use crate::{AppSpec, DaemonId, Level, Severity, SpecContext};
 
 /// What one definition wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +54,18 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Reads one app of a rendered document as [`AppSpec::read`] does, for what it claims only.
+    #[must_use]
+    pub fn read(
+        daemon: &DaemonId,
+        app: &Value,
+        path: &DocumentPath,
+        context: &SpecContext<'_>,
+    ) -> (Option<Self>, Vec<Finding>) {
+        let (spec, findings) = AppSpec::read_undigested(daemon, app, path, context);
+        (spec.as_ref().map(Self::of), findings)
+    }
+
     /// Those of an app.
     #[must_use]
     pub fn of(app: &AppSpec) -> Self {

@@ -144,6 +144,20 @@ impl AppSpec {
         path: &DocumentPath,
         context: &SpecContext<'_>,
     ) -> (Option<Self>, Vec<Finding>) {
+        let (mut spec, findings) = Self::read_undigested(daemon, app, path, context);
+        if let Some(spec) = &mut spec {
+            spec.digest = digest(spec);
+        }
+        (spec, findings)
+    }
+
+    /// The same for who only looks at it: without a digest, which takes longer than all the rest.
+    pub(crate) fn read_undigested(
+        daemon: &DaemonId,
+        app: &Value,
+        path: &DocumentPath,
+        context: &SpecContext<'_>,
+    ) -> (Option<Self>, Vec<Finding>) {
         let mut findings = Findings::default();
         let Some(app) = app.as_object() else {
             findings.error(
@@ -443,7 +457,7 @@ fn build(
             Some((attribute.name, drop_default(attribute, value)?))
         })
         .collect::<BTreeMap<_, _>>();
-    let mut spec = AppSpec {
+    Some(AppSpec {
         daemon: daemon.clone(),
         name,
         script,
@@ -463,9 +477,7 @@ fn build(
         env,
         policy,
         digest: SpecDigest(String::new()),
-    };
-    spec.digest = digest(&spec);
-    Some(spec)
+    })
 }
 
 fn take_text(values: &mut BTreeMap<&'static str, Value>, name: &str) -> Option<String> {

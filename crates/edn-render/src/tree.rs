@@ -283,14 +283,15 @@ impl<'t> Node<'t> {
             .map(|(_, value)| value)
     }
 
-    /// How long the texts are of all that is in it.
+    /// How much a process is given of all that is in it: the texts, and for each pair an equals sign, an end and a
+    /// pointer.
     pub(crate) fn size(self) -> usize {
         let cells = self.tree.cells.get(self.at..self.next());
         cells
             .into_iter()
             .flatten()
             .filter(|cell| !cell.tag.is_collection())
-            .map(|cell| (cell.end - cell.start) as usize)
+            .map(|cell| (cell.end - cell.start) as usize + 5)
             .sum()
     }
 

@@ -12,7 +12,7 @@ use crate::args::{GlobalArgs, RenderCommand, RendererChoice, VariantArgs};
 use crate::artifacts;
 use crate::commands::parity;
 use crate::config::{Config, ConfigError};
-use crate::definitions::{Definitions, MOST_OF_APP, diagnose, keep, read_app};
+use crate::definitions::{Definitions, MOST_OF_APP, diagnose, keep, too_large};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
@@ -354,9 +354,12 @@ impl<'a> FileReader<'a> {
             let mut all = Vec::new();
             for (index, app) in document.apps(MOST_OF_APP).enumerate() {
                 let place = DocumentPath::root().key("apps").index(index);
-                let (spec, findings) = read_app(&id, app.as_deref(), &place, &context);
                 // Of an app that nobody starts only what it takes from others is kept.
-                claims.extend(spec.map(|spec| (&id, index, Claims::of(&spec))));
+                let (claim, findings) = match app {
+                    Some(app) => Claims::read(&id, &app, &place, &context),
+                    None => (None, too_large(&place)),
+                };
+                claims.extend(claim.map(|claim| (&id, index, claim)));
                 keep(&mut all, findings);
             }
             let together = daemon_model::check_claims(claims);
