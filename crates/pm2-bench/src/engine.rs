@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
+use daemon_model::ObservedProcess;
 use pm2_client::{
     AdapterError, CurrentConf, LiveProcess, MemoryAdapter, PmId, Prepare, ProcessAdapter,
     ProcessRecord,
@@ -200,6 +201,14 @@ impl ProcessAdapter for Stamped {
 
     fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
         self.inner.list()
+    }
+
+    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
+        self.inner.records(ids)
+    }
+
+    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+        self.inner.observe()
     }
 
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {

@@ -32,6 +32,16 @@ pub trait ProcessAdapter: Send {
     /// [`AdapterError`] when the daemon does not answer.
     fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError>;
 
+    /// PM2's records of these processes, as far as it has them.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when the daemon does not answer.
+    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
+        let mut records = self.list()?;
+        records.retain(|record| ids.contains(&record.pm_id));
+        Ok(records)
+    }
+
     /// As [`list`](Self::list), in the model's words. Cheaper for whoever looks again and again: what has not changed may be
     /// shared with the last answer.
     ///

@@ -338,7 +338,7 @@ fn roll(
         adapter.stop_watch(record.pm_id)?;
         adapter.delete(record.pm_id)?;
     }
-    let list = adapter.list()?;
+    let list = adapter.records(started)?;
     for (id, number) in started.iter().zip(0..) {
         let Some(record) = list.iter().find(|record| record.pm_id == *id) else {
             return Err(VerifyError::NotListed(*id).into());
@@ -364,7 +364,7 @@ fn remove(
         }
         ids.push(record.pm_id);
     }
-    let list = adapter.list()?;
+    let list = adapter.records(&ids)?;
     for (id, target) in ids.into_iter().zip(targets) {
         match list.iter().find(|record| record.pm_id == id) {
             // The number may have been given to another process by now.
@@ -394,7 +394,8 @@ fn find_all(
     targets: &[Target],
     adapter: &mut dyn ProcessAdapter,
 ) -> Result<Vec<ProcessRecord>, StepError> {
-    let list = adapter.list()?;
+    let ids: Vec<PmId> = targets.iter().map(|target| PmId(target.pm_id)).collect();
+    let list = adapter.records(&ids)?;
     targets
         .iter()
         .map(|target| {
@@ -471,7 +472,7 @@ impl<'a> Verification<'a> {
         before: &BTreeMap<PmId, Before>,
         adapter: &mut dyn ProcessAdapter,
     ) -> Result<(), StepError> {
-        let list = adapter.list()?;
+        let list = adapter.records(ids)?;
         for id in ids {
             verify_process(
                 *id,

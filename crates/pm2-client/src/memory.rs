@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use daemon_model::{env_text, paths::with_pm_id};
+use daemon_model::{ObservedProcess, env_text, paths::with_pm_id};
 use serde_json::{Map, Value, json};
 
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
 use crate::message::{CurrentConf, Prepare};
+use crate::observe::observe;
 use crate::record::{LiveProcess, PmId, ProcessRecord, Status};
 
 /// A fault to inject.
@@ -338,6 +339,20 @@ impl ProcessAdapter for MemoryAdapter {
         let begun = self.begin(Method::List, None, "")?;
         let list = begun.world.processes.values().cloned().collect();
         begun.end(list)
+    }
+
+    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
+        let begun = self.begin(Method::List, None, "")?;
+        let known = |id: &PmId| begun.world.processes.get(&id.0).cloned();
+        let records = ids.iter().filter_map(known).collect();
+        begun.end(records)
+    }
+
+    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+        let begun = self.begin(Method::List, None, "")?;
+        let processes = begun.world.processes.values();
+        let observed = processes.map(observe).map(Arc::new).collect();
+        begun.end(observed)
     }
 
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// PM2's number of a process. Unique while the process list is not empty; PM2 counts from 0 again
@@ -150,6 +151,28 @@ impl fmt::Debug for LiveProcess {
             .field("start_time_ticks", &self.start_time_ticks)
             .finish_non_exhaustive()
     }
+}
+
+/// Of a list of PM2 the records of these processes.
+pub(crate) fn records_of(list: &str, ids: &[PmId]) -> serde_json::Result<Vec<ProcessRecord>> {
+    #[derive(Deserialize)]
+    struct Entry {
+        pm2_env: Env,
+    }
+    #[derive(Deserialize)]
+    struct Env {
+        pm_id: u32,
+    }
+    let entries: Vec<&RawValue> = serde_json::from_str(list)?;
+    let wanted = |entry: &&RawValue| {
+        serde_json::from_str::<Entry>(entry.get())
+            .is_ok_and(|entry| ids.contains(&PmId(entry.pm2_env.pm_id)))
+    };
+    let mut records = Vec::with_capacity(ids.len());
+    for entry in entries.into_iter().filter(wanted) {
+        records.extend(record(serde_json::from_str(entry.get())?));
+    }
+    Ok(records)
 }
 
 /// One entry of PM2's list, or one of the processes that it answers a start with; none for what is not a process of

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
 use crate::message::{CurrentConf, Prepare};
-use crate::record::{LiveProcess, PmId, ProcessRecord, record};
+use crate::record::{LiveProcess, PmId, ProcessRecord, record, records_of};
 use crate::seen::Seen;
 use crate::wire::{Decoder, WireError, encode_call};
 
@@ -322,6 +322,13 @@ impl ProcessAdapter for SocketAdapter {
             .map(|record| (record.pm_id, patience_for(&record.pm2_env)))
             .collect();
         Ok(records)
+    }
+
+    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
+        // PM2 cannot be asked for less than all, but the rest need not be read.
+        let timeout = self.deadlines.question;
+        let read = &mut |list: &str| records_of(list, ids);
+        self.call_and(Method::List, &[json!({})], timeout, read)
     }
 
     fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
