@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use camino::Utf8Path;
 use serde_json::Value;
 
 use crate::finding::{DocumentPath, Finding, Place};
+use crate::paths::file_stem;
 use crate::{AppSpec, DaemonId, Level, Severity, SpecContext};
 
 /// What one definition wants.
@@ -69,11 +69,16 @@ impl Claims {
     /// Those of an app.
     #[must_use]
     pub fn of(app: &AppSpec) -> Self {
-        let files = app.files(Utf8Path::new("/"), None);
+        // As `AppSpec::files` has them: all the others are not asked for here.
+        let stem = file_stem(app.name());
+        let log = |attribute, kind| match app.text(attribute) {
+            Some(path) => path.into(),
+            None => format!("/logs/{stem}-{kind}.log").into(),
+        };
         Self {
             name: app.name().into(),
             namespace: app.text("namespace").map(Into::into),
-            logs: [files.out.into(), files.err.into()],
+            logs: [log("out_file", "out"), log("error_file", "error")],
         }
     }
 
@@ -120,8 +125,8 @@ pub fn check_claims<'a>(
         let first = *by_name.entry(&app.name).or_insert(number);
         if first != number {
             let all = twins.entry(&app.name).or_insert_with(|| vec![first]);
-            // One more than is named: every one of them has itself among them.
-            if all.len() <= MOST_NAMED {
+            // Two more than are named: one of them may be the app itself, one tells that there are more.
+            if all.len() <= MOST_NAMED + 1 {
                 all.push(number);
             }
         }
@@ -132,7 +137,7 @@ pub fn check_claims<'a>(
                 let all = sharers
                     .entry(log)
                     .or_insert_with(|| BTreeSet::from([first_name]));
-                if all.len() <= MOST_NAMED {
+                if all.len() <= MOST_NAMED + 1 {
                     all.insert(&app.name);
                 }
             }
@@ -209,7 +214,7 @@ pub fn check_claims<'a>(
     findings
 }
 
-/// The first few of them.
+/// The first few of them, and whether there are more.
 fn list(words: impl Iterator<Item = String>) -> String {
     let mut words: Vec<String> = words.take(MOST_NAMED + 1).collect();
     if words.len() > MOST_NAMED {
@@ -217,4 +222,49 @@ fn list(words: impl Iterator<Item = String>) -> String {
         words.push("others".to_owned());
     }
     words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn logs_are_those_of_the_files() {
+        let context = SpecContext {
+            root: "/w".into(),
+            home: "/h".into(),
+            env_name: None,
+            deploy: None,
+        };
+        let id = DaemonId::new("d").unwrap();
+        for app in [
+            json!({ "name": "a b/c", "script": "a.js" }),
+            json!({ "name": "a", "script": "a.js", "out_file": "x.log", "error_file": "/dev/null" }),
+        ] {
+            let (spec, _) = AppSpec::read(&id, &app, &DocumentPath::root(), &context);
+            let spec = spec.unwrap();
+            let files = spec.files("/".into(), None);
+            assert_eq!(*Claims::of(&spec).logs[0], files.out);
+            assert_eq!(*Claims::of(&spec).logs[1], files.err);
+        }
+    }
+
+    #[test]
+    fn many_of_one_name_are_not_all_told() {
+        let id = DaemonId::new("d").unwrap();
+        let claims = Claims {
+            name: "a".into(),
+            namespace: None,
+            logs: ["/x".into(), "/y".into()],
+        };
+        let apps = (0..10_000).map(|index| (&id, index, claims.clone()));
+        let findings = &check_claims(apps)[&id];
+        assert_eq!(findings.len(), MOST_FINDINGS);
+        assert_eq!(
+            findings[1].message,
+            "the name `a` is used again by apps[0] of `d`, apps[2] of `d`, apps[3] of `d`, apps[4] of `d`, apps[5] of `d`, others"
+        );
+    }
 }

@@ -78,12 +78,8 @@ pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<
     if key.contains('\0') {
         return Some(path.clone());
     }
-    // The way is written down only where it leads somewhere.
-    if !has_nul(value) {
-        return None;
-    }
     match value {
-        Value::String(_) => Some(path.clone()),
+        Value::String(text) => text.contains('\0').then(|| path.clone()),
         Value::Array(items) => items
             .iter()
             .enumerate()
@@ -95,15 +91,15 @@ pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<
     }
 }
 
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(map) => map
-            .iter()
-            .any(|(key, value)| key.contains('\0') || has_nul(value)),
-        _ => false,
-    }
+/// Whether there is one. The way to it is written down only where there is.
+pub(crate) fn has_nul(key: &str, value: &Value) -> bool {
+    key.contains('\0')
+        || match value {
+            Value::String(text) => text.contains('\0'),
+            Value::Array(items) => items.iter().any(|item| has_nul("", item)),
+            Value::Object(map) => map.iter().any(|(key, value)| has_nul(key, value)),
+            _ => false,
+        }
 }
 
 /// The path of a key that would end PM2's daemon.

@@ -59,8 +59,11 @@ pub(super) fn read_attributes(
     let mut values = BTreeMap::new();
     let mut read_from: BTreeMap<&str, (String, usize)> = BTreeMap::new();
     for (key, value) in app {
-        let place = path.key(key);
-        if let Some(zero) = names::find_nul(key, value, &place) {
+        // Most of them have nothing wrong, and no need of their place.
+        let place = || path.key(key);
+        if names::has_nul(key, value)
+            && let Some(zero) = names::find_nul(key, value, &place())
+        {
             findings.error(
                 &zero,
                 Place::Value,
@@ -69,7 +72,7 @@ pub(super) fn read_attributes(
             continue;
         }
         let Some(attribute) = attribute::find(key) else {
-            check_unknown(key, value, &place, findings);
+            check_unknown(key, value, &place(), findings);
             continue;
         };
         let rank = rank(attribute, key);
@@ -78,7 +81,7 @@ pub(super) fn read_attributes(
         }
         if let Some((other, other_rank)) = read_from.get(attribute.name) {
             findings.warning(
-                &place,
+                &place(),
                 Place::Key,
                 format!("`{key}` and `{other}` are the same attribute"),
                 Some(format!("keep `{}` only", attribute.name)),
@@ -92,13 +95,14 @@ pub(super) fn read_attributes(
             Ok(Some(read)) => {
                 // Variables are looked at by name; what is in them becomes text.
                 if attribute.kind != Kind::Env
-                    && let Some(fatal) = names::find_fatal_key(&read, &place)
+                    && (read.is_object() || read.is_array())
+                    && let Some(fatal) = names::find_fatal_key(&read, &place())
                 {
                     findings.error(&fatal, Place::Key, "PM2 would die of a key of this name");
                 }
                 if let Some(requirement) = survival::requirement(attribute.name, &read) {
                     findings.error(
-                        &place,
+                        &place(),
                         Place::Value,
                         format!("PM2 would die of this; expected {requirement}"),
                     );
@@ -109,7 +113,7 @@ pub(super) fn read_attributes(
             Ok(None) => {
                 values.remove(attribute.name);
             }
-            Err(unfit) => findings.error(&place, Place::Value, unfit.message),
+            Err(unfit) => findings.error(&place(), Place::Value, unfit.message),
         }
     }
     values
@@ -134,12 +138,12 @@ fn warn_ineffective(
     attribute: &Attribute,
     key: &str,
     value: &Value,
-    path: &DocumentPath,
+    path: &dyn Fn() -> DocumentPath,
     findings: &mut Findings,
 ) {
     if attribute.name == "username" {
         findings.warning(
-            path,
+            &path(),
             Place::Key,
             "PM2 overwrites this with the name of the user it runs as",
             Some("to run the app as another user set `uid`".to_owned()),
@@ -149,10 +153,10 @@ fn warn_ineffective(
         // Under an alias PM2's command line keeps it.
         && (attribute.name != "max_restarts" || key == attribute.name)
     {
-        findings.warning(path, Place::Value, note, None);
+        findings.warning(&path(), Place::Value, note, None);
     } else if attribute.is_timer() && value.as_f64().is_some_and(|ms| ms > LONGEST_TIMER_MS) {
         findings.warning(
-            path,
+            &path(),
             Place::Value,
             "PM2 waits 1 ms instead: its timers hold at most 2147483647 ms, which is 24 days",
             None,
