@@ -36,7 +36,23 @@ pub(crate) fn number(token: &str) -> Result<f64, Fault> {
         .or_else(|| integer(token))
         .or_else(|| decimal(token))
         .or_else(|| ratio(token))
-        .ok_or_else(|| whole(format!("invalid number `{}`", crop(token))))
+        .ok_or_else(|| {
+            let shown = crop(token);
+            whole(if has_radix(token) {
+                format!("`{shown}` has a digit that its radix has not")
+            } else {
+                format!("invalid number `{shown}`")
+            })
+        })
+}
+
+/// Whether it is like a number in a radix, which reads up to the first digit that is none in the reference.
+fn has_radix(token: &str) -> bool {
+    let (_, body) = signed(token);
+    body.split_once(['r', 'R']).is_some_and(|(radix, text)| {
+        let is_radix = radix.parse().is_ok_and(|radix| (2..=36).contains(&radix));
+        is_radix && !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric())
+    })
 }
 
 pub(crate) fn digits(text: &str) -> bool {

@@ -92,7 +92,10 @@ fn what_javascript_would_get_from_clojure_is_not_rendered() {
 
 #[test]
 fn digits_that_a_radix_has_not_are_no_number() {
-    assert_eq!(x("2r12"), Err(vec!["invalid number `2r12`".to_owned()]));
+    assert_eq!(
+        x("2r12"),
+        Err(vec!["`2r12` has a digit that its radix has not".to_owned()])
+    );
     assert_eq!(x("3r12"), Ok(json!(5)));
 }
 

@@ -51,6 +51,10 @@ const LEAVES: &[&str] = &[
     "+", "-", "/", "a/b", "a//", "a/b/c", "/a", "a/", ":a/", ":/", ":/a", "::a", ":a::b", ":a:", "a:", "a:b",
     "foo", "foo.bar", "ns.x/y", "a'", "'a", "a#", "#a", "%", "&", "<=>", "*x*", "é", "漢", "😀", ":é", "-a", "+a",
     "-1a", "1a", "1-2", "1+2", ".", "..", "...", "a.", "true1", "nil/x", "x/nil", "true/a", ":nil", ":true",
+    ":a/:b", "a/:b", ":a/:b:c", ":a/::b", "a/::b", "a/:", "2r12", "16rFG", "36rZZZZZZZZZZZZZZZZ", "7r6543210123456",
+    "0x20000000000001", "0x3FFFFFFFFFFFFFFFFF", "0777777777777777777777777", "-0xFFFFFFFFFFFFFFF8N",
+    "# inst \"2020\"", "#\ninst \"2020\"", "# foo 1", "# {1 2}", "#js {:a :b}", "#js [b]", "#js {:a/b \\c, d nil}",
+    "#queue [#{1} [1]]", ":pm2-clj/remove", ":pm2-clj.dsl/remove",
     ":a/1", "a/1", ":1/a", "\\a", "\\newline", "\\space", "\\tab", "\\return", "\\backspace", "\\formfeed",
     "\\u0041", "\\u00e9", "\\o101", "\\o377", "\\o400", "\\o777", "\\o07", "a//", ":a//", "a/b//", "\\é", "\\漢", "\\😀", "\\ab", "\\(", "\\\\", "\\\"",
     "\\;", "\\ud800", "\\u12", "\\,", "\\o8", "\\o", "#inst \"2020\"", "#inst \"2020-02-29T23:59:59.123456Z\"",
@@ -72,7 +76,8 @@ const TEXTS: &[&str] = &[
 const SPACES: &[&str] = &[
     " ", " ", " ", " ", " ", "\n", "\n   ", ", ", ",", "\t", "\r\n", "  ", "\u{a0}", "\u{2028}", "\u{feff}",
     "\u{b}", " ; note\n", ";\n", " ;; a \"b\" [\n", " #_x ", " #_ {:a 1} ", " #_#_ a b ", " #_\"s\" ",
-    " #! x\n", " #_#inst \"2020\" ", " #_#foo 1 ", "\u{3000}", "\u{1c}", "\u{85}", "\u{180e}",
+    " #! x\n", " #_#inst \"2020\" ", " #_#foo 1 ", " #_ ##NaN ", " #_ 1/0 ", " #_1e400 ",
+    " #_ #uuid \"x\" ", " #_ #js {:a [1]} ", " #_ {[1] 2} ", " ; a\r b\n", ";\r\n", "\u{3000}", "\u{1c}", "\u{85}", "\u{180e}",
 ];
 
 #[rustfmt::skip]
@@ -124,6 +129,8 @@ pub fn definition(random: &mut Random) -> String {
         space(random, &mut out);
         out.push_str(random.pick(&[
             ":profiles {:dev {:apps []}}",
+            ":profiles {:dev {:x ##NaN :y [1/0 {[1] 1}]} :b #uuid \"x\"}",
+            ":profiles {:dev 08}",
             ":deploy {:production {:user \"u\"}}",
             ":x 1",
         ]));
