@@ -85,6 +85,9 @@ pub struct Engine<'a> {
     running: usize,
     told: BTreeMap<DaemonId, Vec<Diagnostic>>,
     told_strays: Vec<Stray>,
+    /// Whether the next pass looks for processes that PM2 does not know of: every minute, and after steps that failed, of
+    /// which somebody else's work at the same process may be the reason.
+    seek_orphans: bool,
     /// What was wrong with the tree itself at the last scan.
     problems: String,
     failure: Option<String>,
@@ -128,6 +131,7 @@ impl<'a> Engine<'a> {
             running: 0,
             told: BTreeMap::new(),
             told_strays: Vec::new(),
+            seek_orphans: false,
             problems: String::new(),
             failure: None,
             succeeded: false,
@@ -163,6 +167,7 @@ impl<'a> Engine<'a> {
             };
             let mut asked = false;
             for Batch { scope, cause } in batches {
+                self.seek_orphans |= matches!(cause, Cause::Resync | Cause::FullResync);
                 asked |= self.scan(&scope, cause, Some(&watcher), observer);
             }
             if self.stop.is_set() {
@@ -350,6 +355,7 @@ impl<'a> Engine<'a> {
                     report.after.apps.iter().any(leaving) || !report.artifacts.leaving.is_empty();
                 self.schedule.found_leaving(leaving, now);
                 let failed: BTreeSet<DaemonId> = report.applied.failed_daemons().cloned().collect();
+                self.seek_orphans = !failed.is_empty();
                 self.schedule.passed(&failed, &except, now);
                 if self.heal {
                     self.schedule.looked(Duration::ZERO, now);
@@ -379,8 +385,14 @@ impl<'a> Engine<'a> {
         let options = PassOptions {
             only,
             except: except.clone(),
-            // What has not changed was written by an earlier pass of this run, or is written by the first.
-            stale: known.map(|_| self.changed.clone()),
+            // What has not changed was written by an earlier pass of this run, or is written by the first; unless it was
+            // broken then, which another definition can mend as well: one that gives up a name.
+            stale: known.map(|known| {
+                let broken = known.daemons.iter().filter(|(_, it)| it.is_broken());
+                let broken = broken.map(|(id, _)| id.clone());
+                self.changed.iter().cloned().chain(broken).collect()
+            }),
+            seek_orphans: self.seek_orphans,
             defer_removal: !self.schedule.removal_is_due(Instant::now()),
             removal_delay: Duration::ZERO,
             // It looks again all the time.

@@ -104,6 +104,8 @@ pub struct PassOptions {
     pub lock_timeout: Duration,
     /// How long after the first look a second one must agree before anything is removed.
     pub removal_delay: Duration,
+    /// Whether to look for processes that PM2 does not know of, though nothing is about to start.
+    pub seek_orphans: bool,
     /// Whether to wait for what PM2 is stopping at this moment, as it does after a sync that was killed, and then to
     /// look again.
     pub settle: bool,
@@ -124,6 +126,7 @@ impl Default for PassOptions {
             save: true,
             lock_timeout: Duration::from_secs(60),
             removal_delay: Duration::from_millis(100),
+            seek_orphans: false,
             settle: true,
         }
     }
@@ -378,7 +381,7 @@ pub(crate) fn look(
 }
 
 /// The plan, with what lives on without PM2 in it. To look for that takes a look at every process of the machine, so it
-/// is done only when something is about to start.
+/// is done only when something is about to start, or when it is asked for.
 fn make_plan_with_orphans(
     config: &Config,
     options: &PassOptions,
@@ -387,11 +390,8 @@ fn make_plan_with_orphans(
     only: Option<&BTreeSet<DaemonId>>,
 ) -> Result<Plan, PassError> {
     let plan = make_plan(config, options, definitions, observed, only.cloned())?;
-    if !plan
-        .steps
-        .iter()
-        .any(|step| matches!(step.action, Action::Start { .. }))
-    {
+    let starts = |step: &Step| matches!(step.action, Action::Start { .. });
+    if !options.seek_orphans && !plan.steps.iter().any(starts) {
         return Ok(plan);
     }
     let known: Vec<u32> = observed

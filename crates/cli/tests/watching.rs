@@ -247,3 +247,23 @@ fn an_edit_while_another_is_applied_ends_with_the_newest() {
     assert_eq!(watch.stop(), 0);
     env.sync();
 }
+
+#[test]
+fn a_definition_that_another_one_mends_gets_its_generated_config() {
+    let env = definitions(3);
+    let watch = env.watch(&[]);
+    // Both claim one name, and the one that changes is not the one that gives it up.
+    env.define("d0", &sleeper("app1", 2000));
+    watch.wait_for_line("app1");
+    wait_for(|| env.run(&["check"]).code == 1);
+    fence(&env, 2001);
+    env.define("d1", &sleeper("other", 3000));
+    env.wait_for_args("app1", &["2000"]);
+    env.wait_for_args("other", &["3000"]);
+    wait_for(|| {
+        let text = std::fs::read_to_string(env.artifact("d0")).unwrap();
+        text.contains("\"2000\"")
+    });
+    assert_eq!(env.run(&["render", "--check"]).code, 0);
+    assert_eq!(watch.stop(), 0);
+}
