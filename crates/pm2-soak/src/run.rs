@@ -26,6 +26,8 @@ const ROUND: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_secs(15);
 /// The same when PM2 died in it: it has to be started, and what failed meanwhile is tried again more slowly.
 const SETTLE_DEATH: Duration = Duration::from_secs(60);
+/// The same for processes that PM2 does not know of: those are looked for once a minute.
+const SETTLE_UNKNOWN: Duration = Duration::from_secs(75);
 /// How long it may take however many steps it takes: a busy machine makes each of them long.
 const SETTLE_ALL: Duration = Duration::from_secs(180);
 /// How long definitions are away in a round about that: three times the grace of a removal.
@@ -248,6 +250,7 @@ impl Soak {
                 (told, told_at) = (so_far, Instant::now());
             }
             let late = told_at.elapsed() > limit || began.elapsed() > SETTLE_ALL;
+            let too_late = told_at.elapsed() > SETTLE_UNKNOWN || began.elapsed() > SETTLE_ALL;
             if let Ok(Some(status)) = self.watcher.try_wait() {
                 return Err(format!("the watcher ended: {status}"));
             }
@@ -257,7 +260,7 @@ impl Soak {
             if wrong.is_empty() && !left.is_empty() {
                 let mut left = left;
                 left.retain(|pid| !self.for_doctor(*pid));
-                if !late && !left.is_empty() {
+                if !too_late && !left.is_empty() {
                     sleep(Duration::from_millis(100));
                     continue;
                 }
