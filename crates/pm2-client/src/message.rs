@@ -192,6 +192,12 @@ const FORBIDDEN: &[&str] = &[
     "pm_uptime",
     "restart_time",
     "unstable_restarts",
+    // What apps report through PM2's agent: it dies at the next report if they are anything else than it expects
+    // (PM2 7.0.4, lib/Daemon.js, `axm:action`).
+    "axm_actions",
+    "axm_monitor",
+    "axm_options",
+    "axm_dynamic",
 ];
 
 /// Pids that PM2 kills, whatever they are by now. Only that it forgets them may be asked for.
@@ -453,6 +459,7 @@ mod tests {
             ("instance_var", json!("pm_pid_path")),
             ("increment_var", json!("pm_pid_path")),
             ("pm_id", json!(0)),
+            ("axm_actions", json!({})),
             ("name", json!("")),
         ] {
             assert!(
