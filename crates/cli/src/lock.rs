@@ -33,8 +33,6 @@ pub struct Holder {
 pub struct Lock {
     file: File,
     holder: Holder,
-    /// Whether the last holder was killed at work.
-    interrupted: bool,
 }
 
 /// Why the lock could not be had.
@@ -131,7 +129,6 @@ impl Lock {
             std::thread::sleep(Duration::from_millis(20));
         }
         let last = read(&mut file);
-        let interrupted = last.as_ref().is_some_and(|last| last.at_work);
         let holder = Holder {
             pid: std::process::id(),
             command: command.to_owned(),
@@ -139,13 +136,9 @@ impl Lock {
             // zones, which takes longer than many a sync.
             since: jiff::Timestamp::now().to_string(),
             unsaved: last.as_ref().is_some_and(|last| last.unsaved),
-            at_work: interrupted,
+            at_work: last.is_some_and(|last| last.at_work),
         };
-        let mut lock = Self {
-            file,
-            holder,
-            interrupted,
-        };
+        let mut lock = Self { file, holder };
         lock.describe();
         Ok(lock)
     }
@@ -156,10 +149,11 @@ impl Lock {
         self.holder.unsaved
     }
 
-    /// Whether the last holder was killed while it changed PM2.
+    /// Whether PM2 may be busy with what it was asked to do: before this holder's own work, because the last one was killed
+    /// at its.
     #[must_use]
-    pub fn was_interrupted(&self) -> bool {
-        self.interrupted
+    pub fn is_at_work(&self) -> bool {
+        self.holder.at_work
     }
 
     /// Notes that PM2 is about to be changed; if its dump is to be written afterwards, that too.
@@ -178,7 +172,6 @@ impl Lock {
     /// Notes that PM2 has done what it was asked to do.
     pub(crate) fn end_work(&mut self) {
         self.holder.at_work = false;
-        self.interrupted = false;
         self.describe();
     }
 

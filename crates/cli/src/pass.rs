@@ -253,7 +253,7 @@ pub fn sync_locked(
     let mut definitions = definitions;
     let mut observed = observe_all(borrow(adapter))?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
-    if lock.was_interrupted() {
+    if lock.is_at_work() {
         if let Some(adapter) = borrow(adapter) {
             let plan = make_plan(config, options, &definitions, &observed, only.clone())?;
             if plan.has_stopping() {
