@@ -4,7 +4,7 @@
 //! own reading loses a value (`max_restarts: 0`, `"0x10"` read as 0) or guesses (`instances: "two"` read
 //! as one for each CPU), this is stricter or keeps what was written.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::attribute::{Attribute, Kind};
 
@@ -430,12 +430,9 @@ pub(crate) fn drop_default(attribute: &Attribute, value: Value) -> Option<Value>
     }
 }
 
-/// The attributes of `record` (PM2's flat record, or an app) in canonical form; what does not fit is kept as it is.
-pub(crate) fn canonical_stored(
-    attribute: &Attribute,
-    record: &Map<String, Value>,
-) -> Option<Value> {
-    let value = record.get(attribute.name)?;
+/// A value of PM2's record in canonical form; none when it is the default, and as it is when it does not fit. What is in
+/// canonical form already stays so.
+pub(crate) fn canonical(attribute: &Attribute, value: &Value) -> Option<Value> {
     match coerce(attribute, value) {
         Ok(Some(value)) => drop_default(attribute, value),
         Ok(None) => None,
@@ -511,6 +508,41 @@ mod tests {
             ),
         ] {
             assert_eq!(env_text(&value), text);
+        }
+    }
+
+    #[test]
+    fn the_canonical_form_is_its_own() {
+        let values = [
+            json!(true),
+            json!(false),
+            json!(0),
+            json!(1.0),
+            json!(-3),
+            json!(1e300),
+            json!(""),
+            json!("0"),
+            json!("0s"),
+            json!("7"),
+            json!("12K"),
+            json!("5m"),
+            json!("max"),
+            json!("fork"),
+            json!("-a \"b c\" 'd'"),
+            json!("1 2 3 4 5"),
+            json!(["a", 1, true]),
+            json!([0]),
+            json!([1, "2"]),
+            json!([]),
+            json!({ "b": 1.0, "a": null }),
+        ];
+        for attribute in crate::attribute::ATTRIBUTES {
+            for value in &values {
+                if let Some(once) = canonical(attribute, value) {
+                    let twice = canonical(attribute, &once);
+                    assert_eq!(twice.as_ref(), Some(&once), "{} {value}", attribute.name);
+                }
+            }
         }
     }
 

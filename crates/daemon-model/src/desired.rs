@@ -1,5 +1,6 @@
 //! What the definitions of a workspace want.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
@@ -47,13 +48,14 @@ pub struct Desired {
 
 /// What an app takes for itself that no other may have.
 #[derive(Debug, Clone)]
-pub struct Claims {
-    name: Box<str>,
-    namespace: Option<Box<str>>,
-    logs: [Box<str>; 2],
+pub struct Claims<'a> {
+    name: Cow<'a, str>,
+    namespace: Option<Cow<'a, str>>,
+    /// Where they are not those that PM2 would name after just this app: nearly all are, and then nobody shares them.
+    logs: Option<Box<[Box<str>; 2]>>,
 }
 
-impl Claims {
+impl<'a> Claims<'a> {
     /// Reads one app of a rendered document as [`AppSpec::read`] does, for what it claims only.
     #[must_use]
     pub fn read(
@@ -61,33 +63,47 @@ impl Claims {
         app: &Value,
         path: &DocumentPath,
         context: &SpecContext<'_>,
-    ) -> (Option<Self>, Vec<Finding>) {
-        let (spec, findings) = AppSpec::read_undigested(daemon, app, path, context);
-        (spec.as_ref().map(Self::of), findings)
+    ) -> (Option<Claims<'static>>, Vec<Finding>) {
+        let (spec, findings) = AppSpec::read(daemon, app, path, context);
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let claims = spec.as_ref().map(Claims::of).map(|claims| Claims {
+            name: own(claims.name),
+            namespace: claims.namespace.map(own),
+            logs: claims.logs,
+        });
+        (claims, findings)
     }
 
     /// Those of an app.
     #[must_use]
-    pub fn of(app: &AppSpec) -> Self {
+    pub fn of(app: &'a AppSpec) -> Self {
         // As `AppSpec::files` has them: all the others are not asked for here.
+        let own = ["out_file", "error_file"].map(|attribute| app.text(attribute));
         let stem = file_stem(app.name());
-        let log = |attribute, kind| match app.text(attribute) {
-            Some(path) => path.into(),
-            None => format!("/logs/{stem}-{kind}.log").into(),
-        };
+        let logs = (own != [None, None] || stem != app.name()).then(|| {
+            let [out, error] = default_logs(&stem);
+            Box::new([
+                own[0].map_or(out, Into::into),
+                own[1].map_or(error, Into::into),
+            ])
+        });
         Self {
             name: app.name().into(),
             namespace: app.text("namespace").map(Into::into),
-            logs: [log("out_file", "out"), log("error_file", "error")],
+            logs,
         }
     }
 
-    fn logs(&self) -> impl Iterator<Item = &str> {
-        self.logs
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|log| *log != "/dev/null")
+    fn logs(&self) -> [Cow<'_, str>; 2] {
+        match &self.logs {
+            Some(logs) => logs.each_ref().map(|log| Cow::Borrowed(log.as_ref())),
+            None => default_logs(&self.name).map(|log| Cow::Owned(log.into())),
+        }
     }
+}
+
+fn default_logs(stem: &str) -> [Box<str>; 2] {
+    ["out", "error"].map(|kind| format!("/logs/{stem}-{kind}.log").into())
 }
 
 /// How many others a finding names, and how many findings of one severity there are for one daemon at most: as many as
@@ -112,13 +128,22 @@ pub fn check_together<'a>(
 /// The same for apps of which only the claims are known.
 #[must_use]
 pub fn check_claims<'a>(
-    apps: impl IntoIterator<Item = (&'a DaemonId, usize, Claims)>,
+    apps: impl IntoIterator<Item = (&'a DaemonId, usize, Claims<'a>)>,
 ) -> BTreeMap<DaemonId, Vec<Finding>> {
-    let apps: Vec<(&DaemonId, usize, Claims)> = apps.into_iter().collect();
+    let apps: Vec<(&DaemonId, usize, Claims<'_>)> = apps.into_iter().collect();
     // Most names and files have one owner, who is kept by number; lists are only for the others.
     let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(apps.len());
     let mut twins: HashMap<&str, Vec<usize>> = HashMap::new();
-    let mut by_log: HashMap<&str, usize> = HashMap::with_capacity(apps.len());
+    let is_shared_perhaps = apps.iter().any(|(_, _, app)| app.logs.is_some());
+    let logs: Vec<[Cow<'_, str>; 2]> = match is_shared_perhaps {
+        true => apps.iter().map(|(_, _, app)| app.logs()).collect(),
+        false => Vec::new(),
+    };
+    let logs_of = |number: usize| {
+        let logs = logs.get(number).into_iter().flatten();
+        logs.map(AsRef::as_ref).filter(|log| *log != "/dev/null")
+    };
+    let mut by_log: HashMap<&str, usize> = HashMap::new();
     let mut sharers: HashMap<&str, BTreeSet<&str>> = HashMap::new();
     let mut namespaces: BTreeMap<&str, (&DaemonId, &str)> = BTreeMap::new();
     for (number, (id, _, app)) in apps.iter().enumerate() {
@@ -130,7 +155,7 @@ pub fn check_claims<'a>(
                 all.push(number);
             }
         }
-        for log in app.logs() {
+        for log in logs_of(number) {
             let first = *by_log.entry(log).or_insert(number);
             let first_name: &str = &apps[first].2.name;
             if first_name != &*app.name {
@@ -192,14 +217,14 @@ pub fn check_claims<'a>(
             );
         }
         let sharing = || -> BTreeSet<&str> {
-            app.logs()
+            logs_of(number)
                 .filter_map(|log| sharers.get(log))
                 .flatten()
                 .copied()
                 .filter(|name| *name != &*app.name)
                 .collect()
         };
-        if app.logs().any(|log| sharers.contains_key(log)) {
+        if logs_of(number).any(|log| sharers.contains_key(log)) {
             let message = || {
                 let names = sharing().into_iter().map(|name| format!("`{name}`"));
                 format!("writes to the same log file as {}", list(names))
@@ -240,14 +265,15 @@ mod tests {
         };
         let id = DaemonId::new("d").unwrap();
         for app in [
+            json!({ "name": "plain", "script": "a.js" }),
             json!({ "name": "a b/c", "script": "a.js" }),
             json!({ "name": "a", "script": "a.js", "out_file": "x.log", "error_file": "/dev/null" }),
         ] {
             let (spec, _) = AppSpec::read(&id, &app, &DocumentPath::root(), &context);
             let spec = spec.unwrap();
             let files = spec.files("/".into(), None);
-            assert_eq!(*Claims::of(&spec).logs[0], files.out);
-            assert_eq!(*Claims::of(&spec).logs[1], files.err);
+            assert_eq!(Claims::of(&spec).logs()[0], files.out);
+            assert_eq!(Claims::of(&spec).logs()[1], files.err);
         }
     }
 
@@ -257,7 +283,7 @@ mod tests {
         let claims = Claims {
             name: "a".into(),
             namespace: None,
-            logs: ["/x".into(), "/y".into()],
+            logs: Some(Box::new(["/x".into(), "/y".into()])),
         };
         let apps = (0..10_000).map(|index| (&id, index, claims.clone()));
         let findings = &check_claims(apps)[&id];

@@ -7,8 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::attribute::{self, Cost};
-use crate::coerce::{canonical_stored, env_text};
+use crate::attribute::{self, Attribute, Cost, Role};
+use crate::coerce::{canonical, env_text};
 use crate::spec::{self, AppSpec, is_node_like};
 use crate::{ExecMode, ObservedProcess, Orphan};
 
@@ -136,88 +136,87 @@ impl Change {
 /// The number of processes is not a part of any one process and is not compared here.
 #[must_use]
 pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) -> Vec<Change> {
+    // Nearly all of it is equal nearly always: text is made of what differs only.
     let mut changes = Vec::new();
-    let mut compare = |field: Field, from: Option<String>, to: Option<String>| {
-        changes.extend(Change::between(field, from, to));
+    let mut compare = |name: &'static str, from: Option<&str>, to: Option<&str>| {
+        if from != to {
+            let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
+            changes.extend(Change::between(
+                Field::Attribute(name),
+                owned(from),
+                owned(to),
+            ));
+        }
     };
 
-    compare(
-        Field::Attribute("name"),
-        Some(process.name.clone()),
-        Some(spec.name().to_owned()),
-    );
+    compare("name", Some(&process.name), Some(spec.name()));
     let exec_path = process.text("pm_exec_path").unwrap_or("");
     if !script_matches(spec, exec_path) {
-        compare(
-            Field::Attribute("script"),
-            Some(exec_path.to_owned()),
-            Some(spec.script().to_owned()),
-        );
+        compare("script", Some(exec_path), Some(spec.script()));
     }
-    compare(
-        Field::Attribute("cwd"),
-        process.text("pm_cwd").map(ToOwned::to_owned),
-        Some(spec.cwd().to_string()),
-    );
+    compare("cwd", process.text("pm_cwd"), Some(spec.cwd().as_str()));
     if let Some(mode) = spec.exec_mode().as_pm2() {
-        compare(
-            Field::Attribute("exec_mode"),
-            process.text("exec_mode").map(ToOwned::to_owned),
-            Some(mode.to_owned()),
-        );
+        compare("exec_mode", process.text("exec_mode"), Some(mode));
     }
     let files = spec.files(&around.pm2_home, Some(process.pm_id));
-    for (field, key, wanted) in [
-        ("out_file", "pm_out_log_path", Some(files.out)),
-        ("error_file", "pm_err_log_path", Some(files.err)),
-        ("log_file", "pm_log_path", files.both),
-        ("pid_file", "pm_pid_path", Some(files.pid)),
+    for (name, key, wanted) in [
+        ("out_file", "pm_out_log_path", Some(&files.out)),
+        ("error_file", "pm_err_log_path", Some(&files.err)),
+        ("log_file", "pm_log_path", files.both.as_ref()),
+        ("pid_file", "pm_pid_path", Some(&files.pid)),
     ] {
-        compare(
-            Field::Attribute(field),
-            process.text(key).map(ToOwned::to_owned),
-            wanted,
-        );
+        compare(name, process.text(key), wanted.map(String::as_str));
     }
     for account in ["uid", "gid"] {
         let wanted = spec.attribute(account);
         let has = process.attributes.get(account).filter(|v| !v.is_null());
         match (has, wanted) {
-            (Some(has), Some(wanted)) if wanted.is_number() => compare(
-                Field::Attribute(account),
-                Some(env_text(has)),
-                Some(env_text(wanted)),
-            ),
-            (None, Some(wanted)) => {
-                compare(Field::Attribute(account), None, Some(env_text(wanted)));
+            (Some(has), Some(wanted)) if wanted.is_number() => {
+                compare(account, Some(&env_text(has)), Some(&env_text(wanted)));
             }
+            (None, Some(wanted)) => compare(account, None, Some(&env_text(wanted))),
             // PM2 adds the user's own group when only a user is given.
             (Some(has), None) if account == "uid" || spec.attribute("uid").is_none() => {
-                compare(Field::Attribute(account), Some(env_text(has)), None);
+                compare(account, Some(&env_text(has)), None);
             }
             _ => {}
         }
     }
     // PM2 5 and 6 turn the order of a map's keys around.
     let text = |value: &Value| env_text(&spec::sorted(value));
-    for attribute in spec::stored_attributes() {
+    let mut compare_stored = |attribute: &'static Attribute, raw: Option<&Value>| {
         let wanted = spec.attribute(attribute.name);
-        let has = canonical_stored(attribute, &process.attributes);
+        if raw == wanted {
+            // What is wanted is in canonical form already.
+            return;
+        }
+        let has = raw.and_then(|value| canonical(attribute, value));
         let chosen_by_pm2 = match attribute.name {
             "exec_interpreter" => interpreter_is_as_chosen(spec, has.as_ref()),
             // PM2 adds a flag of its own for TypeScript.
             "node_args" => wanted.is_none() && exec_path.ends_with(".ts"),
             _ => false,
         };
-        if !chosen_by_pm2 {
-            compare(
-                Field::Attribute(attribute.name),
-                has.as_ref().map(text),
-                wanted.map(text),
-            );
+        if !chosen_by_pm2 && has.as_ref() != wanted {
+            let (has, wanted) = (has.as_ref().map(text), wanted.map(text));
+            compare(attribute.name, has.as_deref(), wanted.as_deref());
+        }
+    };
+    let stored =
+        |name: &str| attribute::by_own_name(name).filter(|found| found.role == Role::Stored);
+    for (name, value) in &process.attributes {
+        if let Some(attribute) = stored(name) {
+            compare_stored(attribute, Some(value));
         }
     }
-    compare_env(spec, process, around, &mut compare);
+    for (name, _) in spec.attributes() {
+        if !process.attributes.contains_key(name)
+            && let Some(attribute) = stored(name)
+        {
+            compare_stored(attribute, None);
+        }
+    }
+    compare_env(spec, process, around, &mut changes);
     changes.sort_by(|a, b| a.field.cmp(&b.field));
     changes
 }
@@ -226,16 +225,22 @@ fn compare_env(
     spec: &AppSpec,
     process: &ObservedProcess,
     around: &Surroundings,
-    compare: &mut impl FnMut(Field, Option<String>, Option<String>),
+    changes: &mut Vec<Change>,
 ) {
     let counts_up = spec.text("increment_var");
     for (key, value) in spec.env() {
-        if Some(key.as_str()) != counts_up {
-            compare(
+        let has = process.env.get(key);
+        let same = match (has, value) {
+            (Some(has), Value::String(wanted)) => has == wanted,
+            _ => false,
+        };
+        if !same && Some(key.as_str()) != counts_up {
+            let wanted = Some(env_text(value));
+            changes.extend(Change::between(
                 Field::Env(key.clone()),
-                process.env.get(key).cloned(),
-                Some(env_text(value)),
-            );
+                has.cloned(),
+                wanted,
+            ));
         }
     }
     let instance_var = spec.text("instance_var").unwrap_or("NODE_APP_INSTANCE");
@@ -248,7 +253,8 @@ fn compare_env(
             || key == spec.name()
             || is_set_by_pm2(key);
         if !known {
-            compare(Field::Env(key.clone()), Some(value.clone()), None);
+            let has = Some(value.clone());
+            changes.extend(Change::between(Field::Env(key.clone()), has, None));
         }
     }
 }

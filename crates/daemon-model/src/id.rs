@@ -1,15 +1,16 @@
 //! The id of a daemon.
 
 use std::fmt;
+use std::sync::Arc;
 
 use camino::{Utf8Component, Utf8Path};
 use serde::{Deserialize, Serialize};
 
 /// The id of a daemon: its directory's path relative to the tree of definitions, with `/`,
-/// for example `mcp/serena`.
+/// for example `mcp/serena`. Copies share their text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DaemonId(String);
+pub struct DaemonId(Arc<str>);
 
 /// Why a path cannot be the id of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +51,7 @@ impl DaemonId {
         if id.is_empty() {
             return Err(InvalidId::Empty);
         }
-        Ok(Self(id))
+        Ok(Self(id.into()))
     }
 
     /// The id as text, segments joined by `/`.
@@ -76,7 +77,7 @@ impl TryFrom<String> for DaemonId {
 
 impl From<DaemonId> for String {
     fn from(value: DaemonId) -> Self {
-        value.0
+        value.0.as_ref().to_owned()
     }
 }
 

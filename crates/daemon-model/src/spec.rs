@@ -4,6 +4,8 @@ mod digest;
 mod read;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
@@ -11,7 +13,7 @@ use serde_json::{Map, Value, json};
 use digest::digest;
 use read::{Findings, check_env_keys, read_attributes, read_policy, warn_interpreter_of_cluster};
 
-use crate::attribute::{self, ATTRIBUTES, Attribute, Role};
+use crate::attribute::{self, Attribute, Role};
 use crate::coerce::{drop_default, env_text, env_value, show};
 use crate::finding::{DocumentPath, Finding, Place};
 use crate::names;
@@ -120,39 +122,39 @@ pub struct ProcessFiles {
     pub pid: String,
 }
 
-/// One app in canonical form.
+/// One app in canonical form. Copies share it.
+#[derive(Clone, PartialEq)]
+pub struct AppSpec(Arc<Content>);
+
 #[derive(Debug, Clone, PartialEq)]
-pub struct AppSpec {
+struct Content {
     daemon: DaemonId,
     name: String,
     script: String,
     cwd: Utf8PathBuf,
     exec_mode: ExecMode,
     instances: Instances,
-    attributes: BTreeMap<&'static str, Value>,
+    /// Sorted by name. There are few, and a tree of few takes a kilobyte.
+    attributes: Box<[(&'static str, Value)]>,
     env: BTreeMap<String, Value>,
     policy: AppPolicy,
-    digest: SpecDigest,
+    digest: LateDigest,
+}
+
+/// Worked out when it is first asked for: it takes about as long as all the rest. It says nothing that the rest does not.
+#[derive(Debug, Clone, Default)]
+struct LateDigest(OnceLock<SpecDigest>);
+
+impl PartialEq for LateDigest {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl AppSpec {
     /// Reads one app of a rendered document. No spec is given when a finding is an error.
     #[must_use]
     pub fn read(
-        daemon: &DaemonId,
-        app: &Value,
-        path: &DocumentPath,
-        context: &SpecContext<'_>,
-    ) -> (Option<Self>, Vec<Finding>) {
-        let (mut spec, findings) = Self::read_undigested(daemon, app, path, context);
-        if let Some(spec) = &mut spec {
-            spec.digest = digest(spec);
-        }
-        (spec, findings)
-    }
-
-    /// The same for who only looks at it: without a digest, which takes longer than all the rest.
-    pub(crate) fn read_undigested(
         daemon: &DaemonId,
         app: &Value,
         path: &DocumentPath,
@@ -174,49 +176,52 @@ impl AppSpec {
             .list
             .iter()
             .any(|finding| finding.severity == Severity::Error);
-        (spec.filter(|_| !broken), findings.list)
+        let spec = spec.filter(|_| !broken);
+        (spec.map(|content| Self(Arc::new(content))), findings.list)
     }
 
     /// The daemon it belongs to.
     #[must_use]
     pub fn daemon(&self) -> &DaemonId {
-        &self.daemon
+        &self.0.daemon
     }
 
     /// Its name in PM2.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The script: an absolute path, or a bare name that is looked for in the working directory and in PATH.
     #[must_use]
     pub fn script(&self) -> &str {
-        &self.script
+        &self.0.script
     }
 
     /// The working directory, absolute.
     #[must_use]
     pub fn cwd(&self) -> &Utf8Path {
-        &self.cwd
+        &self.0.cwd
     }
 
     /// How PM2 runs it.
     #[must_use]
     pub fn exec_mode(&self) -> ExecMode {
-        self.exec_mode
+        self.0.exec_mode
     }
 
     /// How many processes it wants.
     #[must_use]
     pub fn instances(&self) -> Instances {
-        self.instances
+        self.0.instances
     }
 
     /// An attribute in canonical form, by PM2's own name; none when it is absent or PM2's default.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Value> {
-        self.attributes.get(name)
+        let all = &self.0.attributes;
+        let found = all.binary_search_by_key(&name, |(name, _)| *name).ok()?;
+        all.get(found).map(|(_, value)| value)
     }
 
     /// An attribute that is text.
@@ -237,13 +242,13 @@ impl AppSpec {
 
     /// All attributes in canonical form, without name, script, cwd, mode, instances and env.
     pub fn attributes(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.attributes.iter().map(|(name, value)| (*name, value))
+        self.0.attributes.iter().map(|(name, value)| (*name, value))
     }
 
     /// The app's own environment.
     #[must_use]
     pub fn env(&self) -> &BTreeMap<String, Value> {
-        &self.env
+        &self.0.env
     }
 
     /// The label of its processes, started for this workspace.
@@ -251,24 +256,24 @@ impl AppSpec {
     pub fn label(&self, workspace: &Utf8Path) -> Label {
         Label {
             workspace: workspace.to_owned(),
-            daemon: self.daemon.clone(),
-            app: self.name.clone(),
-            spec: self.digest.clone(),
-            protect: self.policy.protect,
-            on_remove: self.policy.on_remove,
+            daemon: self.0.daemon.clone(),
+            app: self.0.name.clone(),
+            spec: self.digest().clone(),
+            protect: self.0.policy.protect,
+            on_remove: self.0.policy.on_remove,
         }
     }
 
     /// What its author asks of pm2-sync.
     #[must_use]
     pub fn policy(&self) -> AppPolicy {
-        self.policy
+        self.0.policy
     }
 
     /// The digest of all that PM2 is told about it.
     #[must_use]
     pub fn digest(&self) -> &SpecDigest {
-        &self.digest
+        self.0.digest.0.get_or_init(|| digest(&self.0))
     }
 
     /// Whether PM2 can merge the app into the record of a process. It takes a value that reads as `null` for "remove
@@ -282,7 +287,7 @@ impl AppSpec {
             Value::Array(items) => items.len() == 1 && items[0].as_str() == Some("null"),
             _ => false,
         };
-        self.name != "null" && !self.attributes.values().any(is_null_text)
+        self.0.name != "null" && !self.attributes().any(|(_, value)| is_null_text(value))
     }
 
     /// Whether the processes are expected to be running: not so for `:autostart false`.
@@ -296,7 +301,7 @@ impl AppSpec {
     /// Source: PM2 7.0.4, `lib/Common.js` (`prepareAppConf`) and `lib/God.js` (`executeApp`).
     #[must_use]
     pub fn files(&self, pm2_home: &Utf8Path, pm_id: Option<u32>) -> ProcessFiles {
-        let stem = file_stem(&self.name);
+        let stem = file_stem(&self.0.name);
         let logs = pm2_home.join("logs");
         let numbered = |path: String| match pm_id {
             Some(id) if !self.switch("merge_logs") => with_pm_id(&path, "log", id),
@@ -333,6 +338,12 @@ impl AppSpec {
     }
 }
 
+impl fmt::Debug for AppSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Attribute {
     fn default_value_of(attribute: &'static Attribute) -> Option<Value> {
         attribute.default_value()
@@ -347,7 +358,7 @@ fn build(
     mut values: BTreeMap<&'static str, Value>,
     policy: AppPolicy,
     findings: &mut Findings,
-) -> Option<AppSpec> {
+) -> Option<Content> {
     let Some(raw_script) = take_text(&mut values, "script").filter(|script| !script.is_empty())
     else {
         findings.error(
@@ -456,8 +467,8 @@ fn build(
             debug_assert_ne!(attribute.role, Role::Inert);
             Some((attribute.name, drop_default(attribute, value)?))
         })
-        .collect::<BTreeMap<_, _>>();
-    Some(AppSpec {
+        .collect();
+    Some(Content {
         daemon: daemon.clone(),
         name,
         script,
@@ -476,7 +487,7 @@ fn build(
         attributes,
         env,
         policy,
-        digest: SpecDigest(String::new()),
+        digest: LateDigest::default(),
     })
 }
 
@@ -553,11 +564,4 @@ pub(crate) fn sorted(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(sorted).collect::<Vec<_>>().into(),
         other => other.clone(),
     }
-}
-
-/// Every attribute whose value is stored in PM2's record under its own name.
-pub(crate) fn stored_attributes() -> impl Iterator<Item = &'static Attribute> {
-    ATTRIBUTES
-        .iter()
-        .filter(|attribute| attribute.role == Role::Stored)
 }

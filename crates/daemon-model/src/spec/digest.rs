@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{AppSpec, hex, sorted};
+use super::{Content, hex, sorted};
 use crate::SpecDigest;
 use crate::coerce::env_text;
 
@@ -17,7 +17,7 @@ use crate::coerce::env_text;
 const DIGEST_VERSION: &str = "v1";
 
 /// How many processes there are is no matter of any one of them, so it does not count.
-pub(super) fn digest(spec: &AppSpec) -> SpecDigest {
+pub(super) fn digest(spec: &Content) -> SpecDigest {
     // As JSON with its keys in order. The environment may be large, so no copy of it is made for that.
     let mut hash = Hashed(Sha256::new());
     let canonical = Canonical {
@@ -38,7 +38,7 @@ pub(super) fn digest(spec: &AppSpec) -> SpecDigest {
 #[derive(Serialize)]
 struct Canonical<'a> {
     #[serde(serialize_with = "in_order")]
-    attributes: &'a BTreeMap<&'static str, Value>,
+    attributes: &'a [(&'static str, Value)],
     cwd: &'a Utf8Path,
     env: Texts<'a>,
     exec_mode: Option<&'static str>,
@@ -48,7 +48,7 @@ struct Canonical<'a> {
 
 /// Attributes whose maps have their keys in order too. Few have maps, so few are copied for it.
 fn in_order<S: Serializer>(
-    attributes: &BTreeMap<&'static str, Value>,
+    attributes: &[(&'static str, Value)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(attributes.iter().map(|(name, value)| {
@@ -87,7 +87,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{DaemonId, DocumentPath, SpecContext};
+    use crate::{AppSpec, DaemonId, DocumentPath, SpecContext};
 
     #[test]
     fn the_recipe_is_that_of_the_first_release() {
@@ -106,7 +106,8 @@ mod tests {
         };
         let id = DaemonId::new("d").unwrap();
         let (spec, _) = AppSpec::read(&id, &app, &DocumentPath::root(), &context);
-        let spec = spec.unwrap();
+        let digest = spec.as_ref().unwrap().digest().clone();
+        let spec = spec.unwrap().0;
         let env: serde_json::Map<String, Value> = spec
             .env
             .iter()
@@ -117,10 +118,10 @@ mod tests {
             "script": spec.script,
             "cwd": spec.cwd,
             "exec_mode": spec.exec_mode.as_pm2(),
-            "attributes": spec.attributes,
+            "attributes": spec.attributes.iter().cloned().collect::<BTreeMap<_, _>>(),
             "env": env,
         }));
         let hash = Sha256::digest(canonical.to_string().as_bytes());
-        assert_eq!(spec.digest.0, format!("v1:{}", hex(&hash[..16])));
+        assert_eq!(digest.0, format!("v1:{}", hex(&hash[..16])));
     }
 }
