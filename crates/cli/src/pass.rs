@@ -32,7 +32,7 @@ pub(crate) use pm2::{borrow, connect_or_start, connect_until};
 
 use carry::{Carried, Carrier};
 use choose::resolve_ids;
-use pm2::{observe_all, start_pm2};
+use pm2::{connect_asking, observe_all, start_pm2};
 
 /// Why a pass ended before it could do its work.
 #[derive(Debug, thiserror::Error)]
@@ -224,13 +224,15 @@ pub fn sync(
         &|| stop.is_set(),
         &mut |holder| observer(PassEvent::Waiting(holder)),
     )?;
+    // PM2 makes its list while the definitions are read.
+    let mut adapter = connect_asking(config, stop)?;
     let definitions = Arc::new(Definitions::load(config)?);
     sync_locked(
         config,
         options,
         definitions,
         &mut lock,
-        &mut connect_until(config, stop)?,
+        &mut adapter,
         stop,
         observer,
     )

@@ -394,11 +394,38 @@ pub const DERIVED_KEYS: &[&str] = &[
     "pm2_sync",
 ];
 
+/// What a key of PM2's flat record of a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKey {
+    /// An attribute's own name, or what PM2's command line derives from attributes.
+    Attribute,
+    /// One of [`RUNTIME_KEYS`].
+    Runtime,
+}
+
+/// What PM2's own `key` in the flat record of a process is; none of an environment variable.
+#[must_use]
+pub fn record_key(key: &str) -> Option<RecordKey> {
+    RECORD_KEYS.get(key).copied()
+}
+
+/// Every key of every process is looked up here at each look at PM2.
+static RECORD_KEYS: LazyLock<HashMap<&str, RecordKey>> = LazyLock::new(|| {
+    let own_names = ATTRIBUTES.iter().map(|attribute| attribute.name);
+    let attributes = own_names.chain(DERIVED_KEYS.iter().copied());
+    let runtime = RUNTIME_KEYS.iter().copied();
+    let runtime = runtime.map(|key| (key, RecordKey::Runtime));
+    // Where a name is both, it is what an author can write.
+    runtime
+        .chain(attributes.map(|key| (key, RecordKey::Attribute)))
+        .collect()
+});
+
 /// Whether `key` is PM2's own in the flat record of a process, so that an environment variable of that name
 /// would overwrite it.
 #[must_use]
 pub fn is_record_key(key: &str) -> bool {
-    by_own_name(key).is_some() || RUNTIME_KEYS.contains(&key) || DERIVED_KEYS.contains(&key)
+    record_key(key).is_some()
 }
 
 /// Names that no map which PM2 is given may have: PM2's daemon compares maps with text and copies them key by key, and

@@ -32,6 +32,15 @@ pub trait ProcessAdapter: Send {
     /// [`AdapterError`] when the daemon does not answer.
     fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError>;
 
+    /// As [`list`](Self::list), one record after the other, so that not all of them are in memory at once.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when the daemon does not answer; then some records may have been visited.
+    fn each(&mut self, visit: &mut dyn FnMut(ProcessRecord)) -> Result<(), AdapterError> {
+        self.list()?.into_iter().for_each(visit);
+        Ok(())
+    }
+
     /// PM2's records of these processes, as far as it has them.
     ///
     /// # Errors
@@ -48,8 +57,8 @@ pub trait ProcessAdapter: Send {
     /// # Errors
     /// [`AdapterError`] when the daemon does not answer.
     fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
-        let records = self.list()?;
-        Ok(records.iter().map(observe).map(Arc::new).collect())
+        let records = self.list()?.into_iter();
+        Ok(records.map(observe).map(Arc::new).collect())
     }
 
     /// Starts a new app; gives PM2's record of each instance, in order. After a refusal some instances

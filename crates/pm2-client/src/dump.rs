@@ -4,6 +4,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::record::ProcessRecord;
@@ -47,54 +49,94 @@ pub enum DumpError {
     },
 }
 
-/// Writes PM2's dump: the managed processes as they are now, and of others what the dump there says of them.
-///
-/// `is_managed` tells of an entry of the old dump whether it is replaced by what is managed now. The set may be
-/// empty. The old dump is kept beside it (`dump.pm2.bak`), as PM2 does.
-///
-/// # Errors
-/// [`DumpError`].
-pub fn save(
-    pm2_home: &Utf8Path,
-    managed: &[ProcessRecord],
-    is_managed: impl Fn(&Map<String, Value>) -> bool,
-) -> Result<Saved, DumpError> {
-    let path = pm2_home.join("dump.pm2");
-    let old = match std::fs::read(&path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(source) => return Err(DumpError::Read { path, source }),
-    };
-    let entries: Vec<Map<String, Value>> = match &old {
-        None => Vec::new(),
-        // PM2 itself leaves an empty file behind when it is killed while it writes.
-        Some(bytes) if bytes.is_empty() => Vec::new(),
-        Some(bytes) => {
-            serde_json::from_slice(bytes).map_err(|_| DumpError::Damaged { path: path.clone() })?
+/// What PM2's dump is to say of the managed processes. There may be none.
+#[derive(Debug, Default)]
+pub struct Dump {
+    /// JSON, with a comma between two.
+    entries: String,
+}
+
+impl Dump {
+    /// Adds a process as it is now. PM2 leaves its modules out, and so does this.
+    pub fn add(&mut self, record: &ProcessRecord) {
+        if record.pm2_env.get("pmx_module") != Some(&Value::Bool(true)) {
+            // Neither the keys nor the values can fail to be written.
+            let text = serde_json::to_string(&Entry(&record.pm2_env)).unwrap_or_default();
+            self.push(&text);
         }
-    };
-    let others = entries.into_iter().filter(|entry| !is_managed(entry));
-    // PM2 leaves out its modules, and numbers that a resurrected process gets anew (lib/God/ActionMethods.js,
-    // `dumpProcessList`).
-    let ours = managed
-        .iter()
-        .filter(|record| record.pm2_env.get("pmx_module") != Some(&Value::Bool(true)))
-        .map(|record| {
-            let mut entry = record.pm2_env.clone();
-            entry.remove("instances");
-            entry.remove("pm_id");
-            entry
-        });
-    let dump: Vec<Value> = others.chain(ours).map(Value::Object).collect();
-    let text = Value::Array(dump).to_string();
-    if old.as_deref() == Some(text.as_bytes()) && is_private(&path) {
-        return Ok(Saved::Unchanged);
     }
-    if let Some(old) = old {
-        replace(pm2_home, &pm2_home.join("dump.pm2.bak"), &old)?;
+
+    fn push(&mut self, entry: &str) {
+        if !self.entries.is_empty() {
+            self.entries.push(',');
+        }
+        self.entries.push_str(entry);
     }
-    replace(pm2_home, &path, text.as_bytes())?;
-    Ok(Saved::Written)
+
+    /// Writes PM2's dump: the managed processes, and of others what the dump there says of them.
+    ///
+    /// `is_managed` tells of an entry of the old dump whether it is replaced by what is managed now. The old dump is kept
+    /// beside it (`dump.pm2.bak`), as PM2 does.
+    ///
+    /// # Errors
+    /// [`DumpError`].
+    pub fn save(
+        self,
+        pm2_home: &Utf8Path,
+        is_managed: impl Fn(&Map<String, Value>) -> bool,
+    ) -> Result<Saved, DumpError> {
+        let path = pm2_home.join("dump.pm2");
+        let old = match std::fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(DumpError::Read { path, source }),
+        };
+        let mut dump = Self::default();
+        // PM2 itself leaves an empty file behind when it is killed while it writes.
+        if let Some(bytes) = old.as_ref().filter(|bytes| !bytes.is_empty()) {
+            dump.add_others(bytes, is_managed)
+                .map_err(|_| DumpError::Damaged { path: path.clone() })?;
+        }
+        if !self.entries.is_empty() {
+            dump.push(&self.entries);
+        }
+        drop(self);
+        let text = format!("[{}]", dump.entries);
+        drop(dump);
+        if old.as_deref() == Some(text.as_bytes()) && is_private(&path) {
+            return Ok(Saved::Unchanged);
+        }
+        if let Some(old) = old {
+            replace(pm2_home, &pm2_home.join("dump.pm2.bak"), &old)?;
+        }
+        replace(pm2_home, &path, text.as_bytes())?;
+        Ok(Saved::Written)
+    }
+
+    fn add_others(
+        &mut self,
+        old: &[u8],
+        is_managed: impl Fn(&Map<String, Value>) -> bool,
+    ) -> serde_json::Result<()> {
+        for entry in serde_json::from_slice::<Vec<&RawValue>>(old)? {
+            if !is_managed(&serde_json::from_str(entry.get())?) {
+                self.push(entry.get());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A record without the numbers that a resurrected process gets anew.
+///
+/// Source: PM2 7.0.4, lib/God/ActionMethods.js, `dumpProcessList`.
+struct Entry<'a>(&'a Map<String, Value>);
+
+impl Serialize for Entry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kept = |(key, _): &(&String, &Value)| *key != "instances" && *key != "pm_id";
+        serializer.collect_map(self.0.iter().filter(kept))
+    }
 }
 
 fn is_private(path: &Utf8Path) -> bool {
@@ -124,6 +166,12 @@ mod tests {
     use super::*;
     use crate::record::{PmId, Status};
 
+    fn dump_of(name: &str) -> Dump {
+        let mut dump = Dump::default();
+        dump.add(&process(name));
+        dump
+    }
+
     fn process(name: &str) -> ProcessRecord {
         let env = json!({ "name": name, "pm_id": 3, "instances": 1, "pm2_sync": {}, "env": { "SECRET": "x" } });
         ProcessRecord {
@@ -149,7 +197,7 @@ mod tests {
         .unwrap();
         let is_managed = |entry: &Map<String, Value>| entry.contains_key("pm2_sync");
         assert_eq!(
-            save(home, &[process("new")], is_managed).unwrap(),
+            dump_of("new").save(home, is_managed).unwrap(),
             Saved::Written
         );
         let written: Value = serde_json::from_slice(&std::fs::read(&dump).unwrap()).unwrap();
@@ -159,10 +207,13 @@ mod tests {
         );
         assert!(is_private(&dump));
         assert_eq!(
-            save(home, &[process("new")], is_managed).unwrap(),
+            dump_of("new").save(home, is_managed).unwrap(),
             Saved::Unchanged
         );
-        assert_eq!(save(home, &[], is_managed).unwrap(), Saved::Written);
+        assert_eq!(
+            Dump::default().save(home, is_managed).unwrap(),
+            Saved::Written
+        );
         assert_eq!(
             std::fs::read_to_string(&dump).unwrap(),
             r#"[{"name":"other","x":1}]"#
@@ -175,7 +226,7 @@ mod tests {
         let home = Utf8Path::from_path(dir.path()).unwrap();
         std::fs::write(home.join("dump.pm2"), "[{").unwrap();
         assert!(matches!(
-            save(home, &[], |_| true),
+            Dump::default().save(home, |_| true),
             Err(DumpError::Damaged { .. })
         ));
         assert_eq!(

@@ -25,7 +25,7 @@ mod wire;
 pub use adapter::{AdapterError, Method, ProcessAdapter};
 pub use apply::{ApplyContext, Progress, StepError, apply};
 pub use bus::Bus;
-pub use dump::{DumpError, Saved, save};
+pub use dump::{Dump, DumpError, Saved};
 pub use host::{FileKind, Host, User};
 pub use launch::{LaunchError, Pm2Command, Started, ensure_running};
 pub use memory::{Behaviour, Call, Fault, MemoryAdapter};

@@ -56,7 +56,7 @@ pub struct Call {
 
 #[derive(Debug, Default)]
 struct World {
-    processes: BTreeMap<u32, ProcessRecord>,
+    processes: BTreeMap<u32, Held>,
     next_id: u32,
     next_pid: u32,
     clock: u64,
@@ -65,6 +65,35 @@ struct World {
     behaviours: BTreeMap<String, Behaviour>,
     watched: BTreeSet<u32>,
     dead: bool,
+}
+
+/// A process, and what the last look made of it if nothing has changed since.
+#[derive(Debug)]
+struct Held {
+    record: ProcessRecord,
+    observed: Option<Arc<ObservedProcess>>,
+}
+
+impl Held {
+    fn new(record: ProcessRecord) -> Self {
+        Self {
+            record,
+            observed: None,
+        }
+    }
+
+    fn change(&mut self) -> &mut ProcessRecord {
+        self.observed = None;
+        &mut self.record
+    }
+
+    fn observe(&mut self) -> Arc<ObservedProcess> {
+        let record = &self.record;
+        let observed = self
+            .observed
+            .get_or_insert_with(|| Arc::new(observe(record.clone())));
+        Arc::clone(observed)
+    }
 }
 
 /// A connection to a PM2 in memory. Clones and [`another`](ProcessAdapter::another) share the same PM2.
@@ -112,8 +141,8 @@ impl MemoryAdapter {
 
     /// Changes a record from outside, as somebody at a terminal would.
     pub fn meddle(&self, id: PmId, change: impl FnOnce(&mut ProcessRecord)) {
-        if let Some(record) = self.world().processes.get_mut(&id.0) {
-            change(record);
+        if let Some(held) = self.world().processes.get_mut(&id.0) {
+            change(held.change());
         }
     }
 
@@ -156,7 +185,7 @@ impl MemoryAdapter {
         if !matches!(method, Method::List | Method::Version | Method::Inspect) {
             let name = pm_id
                 .and_then(|id| world.processes.get(&id.0))
-                .map_or_else(|| name.to_owned(), |record| record.name.clone());
+                .map_or_else(|| name.to_owned(), |held| held.record.name.clone());
             world.calls.push(Call {
                 method,
                 pm_id,
@@ -251,6 +280,7 @@ impl World {
     fn known(&mut self, method: Method, id: PmId) -> Result<&mut ProcessRecord, AdapterError> {
         self.processes
             .get_mut(&id.0)
+            .map(Held::change)
             .ok_or_else(|| AdapterError::Refused {
                 method,
                 message: format!("{id} : id unknown"),
@@ -295,18 +325,16 @@ impl World {
             .and_then(Value::as_str)
             .unwrap_or("")
             .to_owned();
-        self.processes.insert(
-            id,
-            ProcessRecord {
-                pm_id: PmId(id),
-                name,
-                pid,
-                status,
-                pm2_env: record,
-                memory_bytes: 0,
-                cpu_percent: 0.0,
-            },
-        );
+        let record = ProcessRecord {
+            pm_id: PmId(id),
+            name,
+            pid,
+            status,
+            pm2_env: record,
+            memory_bytes: 0,
+            cpu_percent: 0.0,
+        };
+        self.processes.insert(id, Held::new(record));
     }
 
     /// The lowest instance number that no process of this name has.
@@ -314,6 +342,7 @@ impl World {
         let taken: BTreeSet<u64> = self
             .processes
             .values()
+            .map(|held| &held.record)
             .filter(|record| record.name == name)
             .filter_map(|record| record.pm2_env.get(variable)?.as_u64())
             .collect();
@@ -321,7 +350,7 @@ impl World {
     }
 
     fn stop(&mut self, id: u32) {
-        if let Some(record) = self.processes.get_mut(&id) {
+        if let Some(record) = self.processes.get_mut(&id).map(Held::change) {
             record.pid = None;
             record.status = Status::Stopped;
             record.pm2_env.insert("status".into(), json!("stopped"));
@@ -337,21 +366,23 @@ impl ProcessAdapter for MemoryAdapter {
 
     fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
         let begun = self.begin(Method::List, None, "")?;
-        let list = begun.world.processes.values().cloned().collect();
+        let processes = begun.world.processes.values();
+        let list = processes.map(|held| held.record.clone()).collect();
         begun.end(list)
     }
 
     fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
         let begun = self.begin(Method::List, None, "")?;
-        let known = |id: &PmId| begun.world.processes.get(&id.0).cloned();
-        let records = ids.iter().filter_map(known).collect();
+        let known = |id: &PmId| begun.world.processes.get(&id.0);
+        let records = ids.iter().filter_map(known);
+        let records = records.map(|held| held.record.clone()).collect();
         begun.end(records)
     }
 
     fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
-        let begun = self.begin(Method::List, None, "")?;
-        let processes = begun.world.processes.values();
-        let observed = processes.map(observe).map(Arc::new).collect();
+        let mut begun = self.begin(Method::List, None, "")?;
+        let processes = begun.world.processes.values_mut();
+        let observed = processes.map(Held::observe).collect();
         begun.end(observed)
     }
 
@@ -404,7 +435,8 @@ impl ProcessAdapter for MemoryAdapter {
                 world.watched.insert(id);
             }
             world.execute(id, record);
-            started.extend(world.processes.get(&id).cloned());
+            let new = world.processes.get(&id);
+            started.extend(new.map(|held| held.record.clone()));
         }
         begun.end(started)
     }
@@ -440,7 +472,8 @@ impl ProcessAdapter for MemoryAdapter {
     fn stop_watch(&mut self, id: PmId) -> Result<(), AdapterError> {
         let mut begun = self.begin(Method::StopWatch, Some(id), "")?;
         begun.world.watched.remove(&id.0);
-        if let Some(record) = begun.world.processes.get_mut(&id.0) {
+        if let Some(held) = begun.world.processes.get_mut(&id.0) {
+            let record = held.change();
             record.pm2_env.insert("watch".into(), json!(false));
         }
         begun.end(())
@@ -452,6 +485,7 @@ impl ProcessAdapter for MemoryAdapter {
             .world
             .processes
             .values()
+            .map(|held| &held.record)
             .find(|record| record.pid == Some(pid))
             .map(|record| live(record, pid));
         begun.end(live)

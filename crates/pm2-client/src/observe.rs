@@ -2,9 +2,12 @@
 //! with environment variables.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use daemon_model::attribute::RecordKey;
 use daemon_model::{Label, ObservedProcess, ProcessStatus, attribute, env_text};
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::payload::LABEL_KEY;
@@ -12,42 +15,126 @@ use crate::record::{ProcessRecord, Status};
 
 /// Reads one record.
 #[must_use]
-pub fn observe(record: &ProcessRecord) -> ObservedProcess {
-    let number = |key: &str| record.pm2_env.get(key).and_then(Value::as_u64);
-    let count = |key: &str| number(key).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-    ObservedProcess {
-        pm_id: record.pm_id.0,
-        name: record.name.clone(),
-        pid: record.pid,
-        status: match record.status {
-            Status::Online => ProcessStatus::Online,
-            Status::Launching | Status::OneLaunch => ProcessStatus::Launching,
-            Status::Stopping => ProcessStatus::Stopping,
-            Status::Stopped => ProcessStatus::Stopped,
-            Status::Errored => ProcessStatus::Errored,
-            Status::WaitingRestart => ProcessStatus::WaitingRestart,
-            Status::Other(_) => ProcessStatus::Unknown,
-        },
-        label: label_of(&record.pm2_env),
-        is_module: record
-            .pm2_env
-            .get("pmx_module")
-            .is_some_and(|v| *v == Value::Bool(true)),
-        attributes: record
-            .pm2_env
-            .iter()
-            .filter(|(key, _)| {
-                attribute::by_own_name(key).is_some()
-                    || attribute::DERIVED_KEYS.contains(&key.as_str())
-            })
-            .filter(|(key, _)| *key != "env")
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-        env: environment(&record.pm2_env),
-        restarts: count("restart_time"),
-        unstable_restarts: count("unstable_restarts"),
-        started_at_ms: number("pm_uptime"),
-        exit_code: record.pm2_env.get("exit_code").and_then(Value::as_i64),
+pub fn observe(record: ProcessRecord) -> ObservedProcess {
+    let mut reading = Reading::default();
+    for (key, value) in record.pm2_env {
+        reading.add(key, value);
+    }
+    reading.name = record.name;
+    reading.status = Some(record.status);
+    reading.process(record.pm_id.0, record.pid)
+}
+
+/// PM2's record of a process, read key by key.
+#[derive(Default)]
+pub(crate) struct Reading {
+    name: String,
+    status: Option<Status>,
+    label: Option<Label>,
+    attributes: Vec<(String, Value)>,
+    env: BTreeMap<String, String>,
+    nested: Option<Map<String, Value>>,
+    restarts: u32,
+    unstable_restarts: u32,
+    started_at_ms: Option<u64>,
+    exit_code: Option<i64>,
+    /// PM2's number of it, where it is one: what a reload leaves behind has a text.
+    pub(crate) pm_id: Option<u32>,
+}
+
+impl Reading {
+    pub(crate) fn add(&mut self, key: String, value: Value) {
+        let count = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
+        match attribute::record_key(&key) {
+            None => self.env.extend(variable(key, value)),
+            Some(RecordKey::Runtime) => match key.as_str() {
+                "pm_id" => self.pm_id = count(&value),
+                "status" => self.status = value.as_str().map(Status::from_word),
+                "restart_time" => self.restarts = count(&value).unwrap_or(0),
+                "unstable_restarts" => self.unstable_restarts = count(&value).unwrap_or(0),
+                "pm_uptime" => self.started_at_ms = value.as_u64(),
+                "exit_code" => self.exit_code = value.as_i64(),
+                _ => {}
+            },
+            Some(RecordKey::Attribute) => match (key.as_str(), value) {
+                ("env", Value::Object(nested)) => self.nested = Some(nested),
+                ("env", _) => {}
+                (LABEL_KEY, value) => self.label = Label::deserialize(&value).ok(),
+                (_, value) => {
+                    if key == "name" {
+                        value.as_str().unwrap_or("").clone_into(&mut self.name);
+                    }
+                    self.attributes.push((key, value));
+                }
+            },
+        }
+    }
+
+    /// PM2 gives a process the record's top level as its environment, overwritten by the record's `env`.
+    ///
+    /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`) and `lib/God/ForkMode.js`.
+    pub(crate) fn process(mut self, pm_id: u32, pid: Option<u32>) -> ObservedProcess {
+        let nested = self.nested.into_iter().flatten();
+        let nested = nested.filter(|(key, _)| !attribute::is_record_key(key));
+        self.env
+            .extend(nested.filter_map(|(key, value)| variable(key, value)));
+        // As large as it has to be: a watch holds many of them for a long time.
+        let mut attributes = Map::with_capacity(self.attributes.len());
+        attributes.extend(self.attributes);
+        ObservedProcess {
+            pm_id,
+            name: self.name,
+            pid,
+            status: match self.status {
+                Some(Status::Online) => ProcessStatus::Online,
+                Some(Status::Launching | Status::OneLaunch) => ProcessStatus::Launching,
+                Some(Status::Stopping) => ProcessStatus::Stopping,
+                Some(Status::Stopped) => ProcessStatus::Stopped,
+                Some(Status::Errored) => ProcessStatus::Errored,
+                Some(Status::WaitingRestart) => ProcessStatus::WaitingRestart,
+                Some(Status::Other(_)) | None => ProcessStatus::Unknown,
+            },
+            label: self.label,
+            is_module: attributes.get("pmx_module") == Some(&Value::Bool(true)),
+            attributes,
+            env: self.env,
+            restarts: self.restarts,
+            unstable_restarts: self.unstable_restarts,
+            started_at_ms: self.started_at_ms,
+            exit_code: self.exit_code,
+        }
+    }
+}
+
+/// Reads the record as it stands in PM2's list, without making a map of it first.
+impl<'de> Deserialize<'de> for Reading {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Reading;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a process's record")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reading, A::Error> {
+                let mut reading = Reading::default();
+                while let Some((key, value)) = map.next_entry()? {
+                    reading.add(key, value);
+                }
+                Ok(reading)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// A variable of the environment; what is no scalar is none.
+fn variable(key: String, value: Value) -> Option<(String, String)> {
+    match value {
+        Value::Object(_) | Value::Array(_) | Value::Null => None,
+        Value::String(text) => Some((key, text)),
+        other => Some((key, env_text(&other))),
     }
 }
 
@@ -55,22 +142,4 @@ pub fn observe(record: &ProcessRecord) -> ObservedProcess {
 #[must_use]
 pub fn label_of(pm2_env: &Map<String, Value>) -> Option<Label> {
     Label::deserialize(pm2_env.get(LABEL_KEY)?).ok()
-}
-
-/// The environment that PM2 gives the process: the record's top level, overwritten by its `env`.
-///
-/// Source: PM2 7.0.4, `lib/God.js` (`executeApp`) and `lib/God/ForkMode.js`.
-fn environment(pm2_env: &Map<String, Value>) -> BTreeMap<String, String> {
-    let nested = pm2_env.get("env").and_then(Value::as_object);
-    pm2_env
-        .iter()
-        .chain(nested.into_iter().flatten())
-        .filter(|(key, value)| {
-            !attribute::is_record_key(key)
-                && !value.is_object()
-                && !value.is_array()
-                && !value.is_null()
-        })
-        .map(|(key, value)| (key.clone(), env_text(value)))
-        .collect()
 }

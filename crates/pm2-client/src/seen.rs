@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use daemon_model::ObservedProcess;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::observe::observe;
-use crate::record::record;
+use crate::observe::Reading;
 
 /// What PM2 said of each process at the last look, and what that meant.
 #[derive(Debug, Default)]
@@ -29,23 +27,31 @@ struct Entry<'a> {
     pid: Option<&'a RawValue>,
 }
 
+impl Entry<'_> {
+    /// The process; none for what a reload leaves behind.
+    fn read(&self) -> serde_json::Result<Option<ObservedProcess>> {
+        let reading: Reading = serde_json::from_str(self.pm2_env.get())?;
+        // PM2 gives 0, or something else than a number, for one that does not run.
+        let pid = self.pid.and_then(|pid| pid.get().parse().ok());
+        Ok(reading
+            .pm_id
+            .map(|pm_id| reading.process(pm_id, pid.filter(|pid| *pid != 0))))
+    }
+}
+
 impl Seen {
     /// Reads a list of PM2.
     pub(crate) fn read(&mut self, list: &str) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
-        let entries: Vec<&RawValue> = serde_json::from_str(list)?;
+        let entries: Vec<Entry<'_>> = serde_json::from_str(list)?;
         let mut known = HashMap::with_capacity(entries.len());
         let mut processes = Vec::with_capacity(entries.len());
         for entry in entries {
-            // What is no process has no record either.
-            let Ok(parts) = serde_json::from_str::<Entry<'_>>(entry.get()) else {
-                continue;
-            };
-            let text = (parts.pm2_env.get(), parts.pid.map(RawValue::get));
+            let text = (entry.pm2_env.get(), entry.pid.map(RawValue::get));
             let key = [0, 1].map(|n: usize| self.hashers[n].hash_one(text));
             let process = match self.known.remove(&key) {
                 Some(process) => process,
-                None => match record(serde_json::from_str::<Value>(entry.get())?) {
-                    Some(record) => Arc::new(observe(&record)),
+                None => match entry.read()? {
+                    Some(process) => Arc::new(process),
                     None => continue,
                 },
             };
@@ -60,7 +66,7 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -79,8 +85,7 @@ mod tests {
         let list = json!([
             entry(1, 20, "online", 5),
             entry(0, 10, "online", 5),
-            leftover,
-            5
+            leftover
         ]);
         let first = seen.read(&list.to_string()).unwrap();
         let ids = |list: &[Arc<ObservedProcess>]| -> Vec<u32> {

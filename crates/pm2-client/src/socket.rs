@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::ObservedProcess;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
@@ -60,12 +61,23 @@ pub struct SocketAdapter {
     stop: Arc<AtomicBool>,
     calls: u64,
     version: String,
+    /// A call for the list that was sent ahead.
+    asked: Option<Asked>,
     seen: Seen,
     /// How long each process may take to end and to start, as the last list said.
     patience: BTreeMap<PmId, Duration>,
     /// After a lost answer replies could be taken for those of other calls only by a bug; the stream itself may
     /// end in the middle of a message.
     broken: bool,
+}
+
+/// A call that was sent before its answer is wanted.
+#[derive(Debug)]
+struct Asked {
+    id: String,
+    /// Its answer, or PM2's refusal, if it came before that of an earlier call: a PM2 without processes has its list ready
+    /// sooner than its version.
+    answer: Option<Result<String, String>>,
 }
 
 impl SocketAdapter {
@@ -87,15 +99,30 @@ impl SocketAdapter {
         deadlines: Deadlines,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, AdapterError> {
-        Self::connect_to(&pm2_home.join("rpc.sock"), deadlines, &stop)
+        Self::connect_to(&pm2_home.join("rpc.sock"), deadlines, &stop, false)
+    }
+
+    /// As [`connect_until`](Self::connect_until), and asks for the list at once: the first look finds it
+    /// answered, if no other call comes before it.
+    ///
+    /// # Errors
+    /// As [`connect_until`](Self::connect_until).
+    pub fn connect_asking(
+        pm2_home: &Utf8Path,
+        deadlines: Deadlines,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, AdapterError> {
+        let path = pm2_home.join("rpc.sock");
+        Self::connect_to(&path, deadlines, &stop, true)
     }
 
     fn connect_to(
         path: &Utf8Path,
         deadlines: Deadlines,
         stop: &Arc<AtomicBool>,
+        asks: bool,
     ) -> Result<Self, AdapterError> {
-        let mut adapter = Self::greet(path, deadlines, stop);
+        let mut adapter = Self::greet(path, deadlines, stop, asks);
         // A daemon that is just dying still takes connections, and closes them. A moment later it is gone, or another
         // one has taken its place.
         for _ in 0..CLOSED_ATTEMPTS {
@@ -103,7 +130,7 @@ impl SocketAdapter {
                 break;
             }
             std::thread::sleep(CLOSED_PAUSE);
-            adapter = Self::greet(path, deadlines, stop);
+            adapter = Self::greet(path, deadlines, stop, asks);
         }
         let adapter = adapter?;
         match adapter.version.split('.').next() {
@@ -118,9 +145,21 @@ impl SocketAdapter {
         path: &Utf8Path,
         deadlines: Deadlines,
         stop: &Arc<AtomicBool>,
+        asks: bool,
     ) -> Result<Self, AdapterError> {
         let mut adapter = Self::open(path.to_owned(), deadlines, Arc::clone(stop))?;
-        adapter.version = adapter.ask_version()?;
+        let version = Method::Version;
+        let (id, mut calls) = adapter.next_call(version, &[json!({})]);
+        if asks {
+            let (id, call) = adapter.next_call(Method::List, &[json!({})]);
+            calls.extend(call);
+            adapter.asked = Some(Asked { id, answer: None });
+        }
+        let timeout = deadlines.question;
+        adapter.send(version, &calls, timeout)?;
+        let read = &mut |answer: &str| serde_json::from_str(answer);
+        let answer: Value = adapter.receive(version, &id, timeout, read)?;
+        adapter.version = version_in(&answer)?;
         Ok(adapter)
     }
 
@@ -152,6 +191,7 @@ impl SocketAdapter {
             stop,
             calls: 0,
             version: String::new(),
+            asked: None,
             seen: Seen::default(),
             patience: BTreeMap::new(),
             broken: false,
@@ -159,15 +199,8 @@ impl SocketAdapter {
     }
 
     fn ask_version(&mut self) -> Result<String, AdapterError> {
-        let method = Method::Version;
-        let answer = self.call(method, &[json!({})], self.deadlines.question)?;
-        answer
-            .as_str()
-            .map(ToOwned::to_owned)
-            .ok_or(AdapterError::Answer {
-                method,
-                missing: "version",
-            })
+        let answer = self.call(Method::Version, &[json!({})], self.deadlines.question)?;
+        version_in(&answer)
     }
 
     /// One call and its answer.
@@ -192,58 +225,78 @@ impl SocketAdapter {
     ) -> Result<T, AdapterError> {
         if self.broken {
             // Another PM2 may have taken the place of the one that failed.
-            let fresh = Self::connect_to(&self.path, self.deadlines, &self.stop)?;
+            let fresh = Self::connect_to(&self.path, self.deadlines, &self.stop, false)?;
             self.stream = fresh.stream;
             self.decoder = fresh.decoder;
             self.calls = fresh.calls;
             self.version = fresh.version;
             self.broken = false;
         }
-        let answer = self.exchange(method, args, timeout, read);
+        let asked = self.asked.take().filter(|_| method == Method::List);
+        let answer = match asked {
+            Some(Asked {
+                answer: Some(answer),
+                ..
+            }) => made_of(method, answer.as_deref(), read),
+            Some(Asked { id, .. }) => self.receive(method, &id, timeout, read),
+            None => {
+                let (id, call) = self.next_call(method, args);
+                self.send(method, &call, timeout)
+                    .and_then(|()| self.receive(method, &id, timeout, read))
+            }
+        };
         if matches!(&answer, Err(error) if !matches!(error, AdapterError::Refused { .. })) {
             self.broken = true;
         }
         answer
     }
 
-    fn exchange<T>(
+    /// A call's own number, and its bytes.
+    fn next_call(&mut self, method: Method, args: &[Value]) -> (String, Vec<u8>) {
+        self.calls += 1;
+        let id = self.calls.to_string();
+        let call = encode_call(&id, method.as_str(), args);
+        (id, call)
+    }
+
+    fn send(
         &mut self,
         method: Method,
-        args: &[Value],
+        calls: &[u8],
+        timeout: Duration,
+    ) -> Result<(), AdapterError> {
+        self.stream
+            .set_write_timeout(Some(timeout))
+            .and_then(|()| self.stream.write_all(calls))
+            .map_err(|source| failed(method, timeout, source))
+    }
+
+    /// The answer to a call that was sent.
+    fn receive<T>(
+        &mut self,
+        method: Method,
+        id: &str,
         timeout: Duration,
         read: &mut dyn FnMut(&str) -> serde_json::Result<T>,
     ) -> Result<T, AdapterError> {
         let deadline = Instant::now() + timeout;
-        self.calls += 1;
-        let id = self.calls.to_string();
-        let io = |source: std::io::Error| match source.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => AdapterError::Timeout {
-                method,
-                after: timeout,
-            },
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
-                AdapterError::Closed { method }
-            }
-            _ => AdapterError::Io { method, source },
-        };
-        self.stream.set_write_timeout(Some(timeout)).map_err(io)?;
-        self.stream
-            .write_all(&encode_call(&id, method.as_str(), args))
-            .map_err(io)?;
+        let io = |source| failed(method, timeout, source);
         let mut chunk = vec![0; 64 * 1024];
         loop {
             let protocol = |source| AdapterError::Protocol { method, source };
             while let Some(reply) = self.decoder.next_reply().map_err(protocol)? {
-                // An answer to a call that was given up on is of no use any more.
                 if reply.id == id.as_bytes() {
-                    let answer = match reply.result().map_err(protocol)? {
-                        Ok(answer) => {
-                            read(answer).map_err(|error| protocol(WireError::Json(error)))
-                        }
-                        Err(message) => Err(AdapterError::Refused { method, message }),
-                    };
+                    let answer = reply.result().map_err(protocol)?;
+                    let made = made_of(method, answer.as_ref().map(|text| *text), read);
                     self.decoder.shrink();
-                    return answer;
+                    return made;
+                }
+                // An answer to a call that was given up on is of no use any more.
+                if let Some(asked) = &mut self.asked
+                    && reply.id == asked.id.as_bytes()
+                {
+                    let answer = reply.result().map_err(protocol)?;
+                    asked.answer = Some(answer.map(ToOwned::to_owned));
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -286,6 +339,45 @@ impl SocketAdapter {
     }
 }
 
+/// What `read` makes of PM2's answer.
+fn made_of<T>(
+    method: Method,
+    answer: Result<&str, &String>,
+    read: &mut dyn FnMut(&str) -> serde_json::Result<T>,
+) -> Result<T, AdapterError> {
+    let answer = answer.map_err(|message| AdapterError::Refused {
+        method,
+        message: message.clone(),
+    })?;
+    read(answer).map_err(|error| AdapterError::Protocol {
+        method,
+        source: WireError::Json(error),
+    })
+}
+
+fn failed(method: Method, timeout: Duration, source: std::io::Error) -> AdapterError {
+    match source.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => AdapterError::Timeout {
+            method,
+            after: timeout,
+        },
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+            AdapterError::Closed { method }
+        }
+        _ => AdapterError::Io { method, source },
+    }
+}
+
+fn version_in(answer: &Value) -> Result<String, AdapterError> {
+    answer
+        .as_str()
+        .map(ToOwned::to_owned)
+        .ok_or(AdapterError::Answer {
+            method: Method::Version,
+            missing: "version",
+        })
+}
+
 /// The time that a process's own settings (`kill_timeout`, `listen_timeout`; PM2's defaults where there are none) allow
 /// for its end and its start.
 #[must_use]
@@ -307,21 +399,27 @@ impl ProcessAdapter for SocketAdapter {
     }
 
     fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
-        let method = Method::List;
-        let answer = self.call(method, &[json!({})], self.deadlines.question)?;
-        let Value::Array(entries) = answer else {
-            return Err(AdapterError::Answer {
-                method,
-                missing: "list",
-            });
-        };
-        let mut records: Vec<ProcessRecord> = entries.into_iter().filter_map(record).collect();
+        let mut records = Vec::new();
+        self.each(&mut |record| records.push(record))?;
         records.sort_by_key(|record| record.pm_id);
-        self.patience = records
-            .iter()
-            .map(|record| (record.pm_id, patience_for(&record.pm2_env)))
-            .collect();
         Ok(records)
+    }
+
+    fn each(&mut self, visit: &mut dyn FnMut(ProcessRecord)) -> Result<(), AdapterError> {
+        let mut patience = BTreeMap::new();
+        let timeout = self.deadlines.question;
+        let read = &mut |list: &str| {
+            for entry in serde_json::from_str::<Vec<&RawValue>>(list)? {
+                if let Some(record) = record(serde_json::from_str(entry.get())?) {
+                    patience.insert(record.pm_id, patience_for(&record.pm2_env));
+                    visit(record);
+                }
+            }
+            Ok(())
+        };
+        self.call_and(Method::List, &[json!({})], timeout, read)?;
+        self.patience = patience;
+        Ok(())
     }
 
     fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {

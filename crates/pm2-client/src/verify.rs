@@ -83,7 +83,7 @@ pub(crate) struct Before {
 
 impl Before {
     pub(crate) fn new(record: ProcessRecord, spec: &AppSpec, around: &Surroundings) -> Self {
-        let changes = diff(spec, &observe(&record), around);
+        let changes = diff(spec, &observe(record.clone()), around);
         Self { record, changes }
     }
 }
@@ -105,7 +105,7 @@ pub(crate) fn verify_process(
     if label_of(&record.pm2_env).as_ref() != Some(label) {
         return Err(VerifyError::Label(id));
     }
-    let differences = diff(spec, &observe(record), around);
+    let differences = diff(spec, &observe(record.clone()), around);
     if !differences.is_empty() {
         return Err(VerifyError::Record {
             pm_id: id,

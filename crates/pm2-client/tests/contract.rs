@@ -8,12 +8,14 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use camino::Utf8PathBuf;
 use common::{Machine, World};
 use daemon_model::{AppSpec, env_text};
 use pm2_client::{
     AdapterError, CurrentConf, Deadlines, Launch, LiveProcess, MemoryAdapter, PmId, Prepare,
-    ProcessRecord, SocketAdapter, Status,
+    ProcessAdapter, ProcessRecord, SocketAdapter, Status,
 };
 use pm2_testbed::{Testbed, wait_for};
 use serde_json::{Map, Value, json};
@@ -489,6 +491,24 @@ fn a_pm2_that_does_not_run_is_told_apart_from_one_that_does_not_answer() {
         matches!(long, Err(AdapterError::PathTooLong { .. })),
         "{long:?}"
     );
+}
+
+#[test]
+fn a_list_that_was_asked_for_ahead_is_given_once() {
+    let bench = &mut Bench::real();
+    let home = bench.world.pm2_home.clone();
+    let asking = || SocketAdapter::connect_asking(&home, Deadlines::default(), Arc::default());
+    // Without processes PM2 has its list ready before its version.
+    assert_eq!(asking().unwrap().observe().unwrap(), []);
+    let id = bench.start(&sleeper(), 1)[0];
+    let mut early = asking().unwrap();
+    bench.world.adapter.delete(id).unwrap();
+    assert_eq!(early.observe().unwrap().len(), 1, "as it was when asked");
+    assert_eq!(early.observe().unwrap(), []);
+    let id = bench.start(&sleeper(), 1)[0];
+    let mut early = asking().unwrap();
+    early.delete(id).unwrap();
+    assert_eq!(early.observe().unwrap(), [], "another call came before it");
 }
 
 #[test]

@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use daemon_model::{AppState, ApplyReport, Condition, DaemonId, Plan, ProcessStatus, Step};
-use pm2_client::{
-    ApplyContext, DumpError, ProcessAdapter, ProcessRecord, StepError, apply, patience_for,
-};
+use pm2_client::{ApplyContext, Dump, DumpError, ProcessAdapter, StepError, apply, patience_for};
 
-use super::pm2::{observe_all, observe_records, save_dump};
+use super::pm2::{observe_all, observe_with_dump, save_dump};
 use super::{PassError, PassEvent, PassOptions, make_plan, make_plan_with_orphans};
 use crate::config::Config;
 use crate::definitions::Definitions;
@@ -80,7 +78,8 @@ impl Carrier<'_> {
         if plan.steps.is_empty() {
             if lock.is_unsaved() && self.options.save {
                 // Whoever made the last changes was killed before it wrote them down.
-                carried.save_error = self.save(&adapter.list()?, lock);
+                let (_, dump) = observe_with_dump(self.config, adapter)?;
+                carried.save_error = self.save(dump, lock);
             }
             return Ok(());
         }
@@ -112,10 +111,10 @@ impl Carrier<'_> {
         let was_unsaved = lock.is_unsaved();
         lock.begin_work(self.options.save);
         let applied = run(first, adapter);
-        let mut records = adapter.list()?;
+        let (mut observed, dump) = observe_with_dump(self.config, adapter)?;
         if self.options.save {
             if applied.changed_anything() || was_unsaved {
-                carried.save_error = self.save(&records, lock);
+                carried.save_error = self.save(dump, lock);
             } else {
                 lock.note_saved();
             }
@@ -123,7 +122,7 @@ impl Carrier<'_> {
         carried.applied.steps.extend(applied.steps);
         if !last.is_empty() {
             carried.applied.steps.extend(run(last, adapter).steps);
-            records = adapter.list()?;
+            observed = observe_all(Some(adapter))?;
         }
         lock.end_work();
         // The removal was confirmed for this pass only; the second look needs no confirmation.
@@ -131,7 +130,7 @@ impl Carrier<'_> {
             self.config,
             &self.unconfirmed(),
             self.definitions,
-            &observe_records(&records),
+            &observed,
             self.only.cloned(),
         )?;
         Ok(())
@@ -166,8 +165,8 @@ impl Carrier<'_> {
         }
     }
 
-    fn save(&self, records: &[ProcessRecord], lock: &mut Lock) -> Option<DumpError> {
-        let error = save_dump(self.config, self.definitions, records).err();
+    fn save(&self, dump: Dump, lock: &mut Lock) -> Option<DumpError> {
+        let error = save_dump(self.config, self.definitions, dump).err();
         if error.is_none() {
             lock.note_saved();
         }

@@ -16,6 +16,9 @@ pub(super) fn resolve_ids(
     definitions: &Definitions,
     observed: &Observed,
 ) -> Result<Option<BTreeSet<DaemonId>>, PassError> {
+    if options.ids.is_empty() {
+        return Ok(options.only.clone());
+    }
     let mut known: BTreeSet<DaemonId> = definitions.daemons.keys().cloned().collect();
     known.extend(
         observed

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use daemon_model::{Label, Observed, ObservedProcess};
 use pm2_client::{
-    AdapterError, Deadlines, DumpError, Pm2Command, ProcessAdapter, ProcessRecord, SocketAdapter,
-    ensure_running, label_of, observe, save,
+    AdapterError, Deadlines, Dump, DumpError, Pm2Command, ProcessAdapter, SocketAdapter,
+    ensure_running, label_of, observe,
 };
+use serde_json::{Map, Value};
 
 use super::{PassError, PassOptions};
 use crate::config::Config;
@@ -29,7 +30,29 @@ pub(crate) fn connect_until(
     config: &Config,
     stop: &StopFlag,
 ) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
-    match SocketAdapter::connect_until(&config.pm2_home, Deadlines::default(), stop.share()) {
+    boxed(SocketAdapter::connect_until(
+        &config.pm2_home,
+        Deadlines::default(),
+        stop.share(),
+    ))
+}
+
+/// The same, for a caller that will look at PM2 next: it is asked for its list at once.
+pub(super) fn connect_asking(
+    config: &Config,
+    stop: &StopFlag,
+) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
+    boxed(SocketAdapter::connect_asking(
+        &config.pm2_home,
+        Deadlines::default(),
+        stop.share(),
+    ))
+}
+
+fn boxed(
+    connected: Result<SocketAdapter, AdapterError>,
+) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
+    match connected {
         Ok(adapter) => Ok(Some(Box::new(adapter))),
         Err(AdapterError::NotRunning { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -55,8 +78,25 @@ pub(super) fn observe_all(
     })
 }
 
-pub(super) fn observe_records(records: &[ProcessRecord]) -> Observed {
-    observed(records.iter().map(observe).map(Arc::new).collect())
+/// What PM2 runs, with what its dump is to say of it.
+pub(super) fn observe_with_dump(
+    config: &Config,
+    adapter: &mut dyn ProcessAdapter,
+) -> Result<(Observed, Dump), AdapterError> {
+    let mut processes = Vec::new();
+    let mut dump = Dump::default();
+    adapter.each(&mut |record| {
+        if is_ours(config, &record.pm2_env) {
+            dump.add(&record);
+        }
+        processes.push(Arc::new(observe(record)));
+    })?;
+    processes.sort_by_key(|process| process.pm_id);
+    Ok((observed(processes), dump))
+}
+
+fn is_ours(config: &Config, pm2_env: &Map<String, Value>) -> bool {
+    label_of(pm2_env).is_some_and(|label| label.workspace == config.root())
 }
 
 fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
@@ -120,24 +160,18 @@ pub(super) fn start_pm2(
 pub(super) fn save_dump(
     config: &Config,
     definitions: &Definitions,
-    records: &[ProcessRecord],
+    dump: Dump,
 ) -> Result<(), DumpError> {
-    let ours = |label: Option<Label>| label.is_some_and(|label| label.workspace == config.root());
-    let managed: Vec<ProcessRecord> = records
-        .iter()
-        .filter(|record| ours(label_of(&record.pm2_env)))
-        .cloned()
-        .collect();
     let names: BTreeSet<&str> = definitions
         .daemons
         .values()
         .flat_map(|definition| definition.apps())
         .map(|(_, app)| app.name())
         .collect();
-    save(&config.pm2_home, &managed, |pm2_env| {
+    dump.save(&config.pm2_home, |pm2_env| {
         // What was adopted stands in an old dump without a label, under its name.
-        let name = pm2_env.get("name").and_then(serde_json::Value::as_str);
-        ours(label_of(pm2_env)) || name.is_some_and(|name| names.contains(name))
+        let name = pm2_env.get("name").and_then(Value::as_str);
+        is_ours(config, pm2_env) || name.is_some_and(|name| names.contains(name))
     })?;
     Ok(())
 }

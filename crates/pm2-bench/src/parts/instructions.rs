@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use camino::Utf8Path;
 use daemon_model::{Observed, plan};
-use pm2_client::{MemoryAdapter, ProcessAdapter, observe};
+use pm2_client::{MemoryAdapter, ProcessAdapter};
 use pm2_sync::Definitions;
 
 use crate::context::Context;
@@ -100,13 +100,8 @@ pub fn child(what: &str, count: usize, root: &Utf8Path) {
     let definitions = Definitions::load(&config).unwrap();
     assert!(definitions.daemons.contains_key(&Workspace::id(0)));
     let desired = definitions.desired(&config, []);
-    let records = pm2.clone().list().unwrap();
     let observed = Observed {
-        processes: records
-            .iter()
-            .map(observe)
-            .map(std::sync::Arc::new)
-            .collect(),
+        processes: pm2.clone().observe().unwrap(),
         ..Observed::default()
     };
     let policy = config.policy();
