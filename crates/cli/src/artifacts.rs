@@ -7,6 +7,7 @@ use edn_render::artifact::{self, ArtifactError, Outcome};
 
 use crate::config::Config;
 use crate::definitions::Definitions;
+use crate::parallel;
 
 /// What became of the artifacts.
 #[derive(Debug, Default)]
@@ -46,6 +47,40 @@ fn included(only: Option<&BTreeSet<DaemonId>>, id: &DaemonId) -> bool {
     only.is_none_or(|only| only.contains(id))
 }
 
+/// Those that [`write`] would write.
+///
+/// # Errors
+/// [`ArtifactError`] of the first that cannot be read.
+pub fn unwritten(
+    config: &Config,
+    definitions: &Definitions,
+    only: Option<&BTreeSet<DaemonId>>,
+) -> Result<BTreeSet<DaemonId>, ArtifactError> {
+    let texts: Vec<(&DaemonId, &str)> = texts(definitions, only).collect();
+    let written = parallel::map(&texts, |(id, text)| {
+        artifact::is_written(&config.layout.artifact_path(id), text.as_bytes())
+    });
+    let mut unwritten = BTreeSet::new();
+    for ((id, _), written) in texts.into_iter().zip(written) {
+        if !written? {
+            unwritten.insert(id.clone());
+        }
+    }
+    Ok(unwritten)
+}
+
+/// What is to be written for each.
+fn texts<'a>(
+    definitions: &'a Definitions,
+    only: Option<&BTreeSet<DaemonId>>,
+) -> impl Iterator<Item = (&'a DaemonId, &'a str)> {
+    definitions
+        .daemons
+        .iter()
+        .filter(move |(id, _)| included(only, id))
+        .filter_map(|(id, definition)| Some((id, definition.artifact()?)))
+}
+
 /// Writes the artifacts of every definition that is not broken.
 ///
 /// # Errors
@@ -57,12 +92,16 @@ pub fn write(
 ) -> Result<ArtifactReport, ArtifactError> {
     let mut report = ArtifactReport::default();
     artifact::ensure_ignored(&config.layout)?;
-    for (id, definition) in &definitions.daemons {
-        let Some(text) = definition.artifact().filter(|_| included(only, id)) else {
-            continue;
-        };
+    let unwritten = unwritten(config, definitions, only)?;
+    let (written, unchanged): (Vec<_>, Vec<_>) =
+        texts(definitions, only).partition(|(id, _)| unwritten.contains(*id));
+    report.unchanged = unchanged.into_iter().map(|(id, _)| id.clone()).collect();
+    let outcomes = parallel::map(&written, |(id, text)| {
         let path = config.layout.artifact_path(id);
-        match artifact::write(&config.layout, &path, text.as_bytes())? {
+        artifact::write(&config.layout, &path, text.as_bytes())
+    });
+    for ((id, _), outcome) in written.into_iter().zip(outcomes) {
+        match outcome? {
             Outcome::Unchanged => report.unchanged.push(id.clone()),
             _ => report.written.push(id.clone()),
         }
@@ -128,10 +167,7 @@ pub fn check(
     only: Option<&BTreeSet<DaemonId>>,
 ) -> Result<ArtifactCheck, ArtifactError> {
     let mut check = ArtifactCheck::default();
-    for (id, definition) in &definitions.daemons {
-        let Some(text) = definition.artifact().filter(|_| included(only, id)) else {
-            continue;
-        };
+    for (id, text) in texts(definitions, only) {
         match artifact::read(&config.layout.artifact_path(id))? {
             None => check.missing.push(id.clone()),
             Some(bytes) if bytes != text.as_bytes() => check.stale.push(id.clone()),

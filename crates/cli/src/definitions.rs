@@ -15,6 +15,7 @@ use serde_json::Value;
 use watcher::{ProblemKind, ScanError, Source, Tree};
 
 use crate::config::Config;
+use crate::parallel;
 
 /// One definition.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub struct Definition {
 /// What one definition gives by itself, whatever the others say: kept from pass to pass while its bytes stay.
 #[derive(Debug, Default)]
 struct Unit {
-    artifact: Option<String>,
+    artifact: Option<Box<str>>,
     apps: Vec<(usize, AppSpec)>,
     diagnostics: Vec<Diagnostic>,
     modes: BTreeSet<String>,
@@ -43,6 +44,37 @@ struct Unit {
 }
 
 impl Definition {
+    /// Renders it, unless `previous` did that to the same bytes.
+    fn read(
+        id: &DaemonId,
+        source: &Source,
+        config: &Config,
+        previous: Option<&Definitions>,
+    ) -> Self {
+        let name = config.layout.definition_name(id);
+        let (source, unit) = match source {
+            Source::Present(bytes) => {
+                let is_same = |known: &&Self| {
+                    let source = known.source.as_ref();
+                    source.is_some_and(|known| Arc::ptr_eq(known, bytes)) && !known.unit.may_pass
+                };
+                let known = previous.and_then(|previous| previous.daemons.get(id));
+                let unit = match known.filter(is_same) {
+                    Some(known) => Arc::clone(&known.unit),
+                    None => Arc::new(Unit::read(id, &name, bytes, config)),
+                };
+                (Some(Arc::clone(bytes)), unit)
+            }
+            Source::Unreadable(why) => (None, Arc::new(Unit::unreadable(why))),
+        };
+        Self {
+            name,
+            source,
+            diagnostics: unit.diagnostics.clone(),
+            unit,
+        }
+    }
+
     /// Whether PM2 must not be given it.
     #[must_use]
     pub fn is_broken(&self) -> bool {
@@ -101,7 +133,7 @@ impl Unit {
             diagnose(&mut unit.diagnostics, document, &findings);
             if !unit.diagnostics.iter().any(Diagnostic::is_error) {
                 let header = edn_render::header(name);
-                unit.artifact = Some(document.to_json(Some(&header)));
+                unit.artifact = Some(document.to_json(Some(&header)).into_boxed_str());
             }
         }
         unit
@@ -188,36 +220,12 @@ impl Definitions {
         config: &Config,
         previous: Option<&Self>,
     ) -> Result<Self, DefinitionsError> {
-        let mut daemons = BTreeMap::new();
-        for (id, source) in &tree.sources {
-            let name = config.layout.definition_name(id);
-            let (source, unit) = match source {
-                Source::Present(bytes) => {
-                    let same = previous
-                        .and_then(|previous| previous.daemons.get(id))
-                        .filter(|known| {
-                            known
-                                .source
-                                .as_ref()
-                                .is_some_and(|known| Arc::ptr_eq(known, bytes))
-                                && !known.unit.may_pass
-                        });
-                    let unit = match same {
-                        Some(known) => Arc::clone(&known.unit),
-                        None => Arc::new(Unit::read(id, &name, bytes, config)),
-                    };
-                    (Some(Arc::clone(bytes)), unit)
-                }
-                Source::Unreadable(why) => (None, Arc::new(Unit::unreadable(why))),
-            };
-            let definition = Definition {
-                name,
-                source,
-                diagnostics: unit.diagnostics.clone(),
-                unit,
-            };
-            daemons.insert(id.clone(), definition);
-        }
+        let sources: Vec<(&DaemonId, &Source)> = tree.sources.iter().collect();
+        let definitions = parallel::map(&sources, |(id, source)| {
+            Definition::read(id, source, config, previous)
+        });
+        let ids = tree.sources.keys().cloned();
+        let mut daemons: BTreeMap<DaemonId, Definition> = ids.zip(definitions).collect();
         if previous.is_none() {
             // Later, when the last definition that has it goes, the others must not suffer for it.
             check_variant(&daemons, config)?;

@@ -21,6 +21,7 @@ mod environment;
 mod error;
 pub mod exit;
 mod lock;
+mod parallel;
 mod pass;
 mod pm2_clj;
 mod report;

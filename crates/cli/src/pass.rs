@@ -253,6 +253,14 @@ pub fn sync_locked(
 ) -> Result<SyncReport, PassError> {
     let began = Instant::now();
     let mut definitions = definitions;
+    let mut unwritten = match options.ids.is_empty() {
+        true => {
+            let stale = options.stale.as_ref().or(options.only.as_ref());
+            Some(artifacts::unwritten(config, &definitions, stale)?)
+        }
+        // Which ones are meant, only PM2's list can tell.
+        false => None,
+    };
     let mut observed = observe_all(borrow(adapter))?;
     let only = resolve_ids(config, options, &definitions, &observed)?;
     if lock.is_at_work() {
@@ -282,11 +290,15 @@ pub fn sync_locked(
         // An editor or a checkout may have a file away for a moment: what goes must be gone twice.
         std::thread::sleep(options.removal_delay);
         definitions = Arc::new(Definitions::load(config)?);
+        unwritten = None;
         observed = observe_all(borrow(adapter))?;
         plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
     }
 
-    let stale = options.stale.as_ref().or(only.as_ref());
+    let stale = unwritten
+        .as_ref()
+        .or(options.stale.as_ref())
+        .or(only.as_ref());
     let mut artifacts = artifacts::write(config, &definitions, stale)?;
     let starts = plan
         .steps

@@ -3,7 +3,7 @@
 //! An artifact is written as a whole or not at all, only for its owner (it holds environment variables), and not
 //! touched when it says the same already.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -90,6 +90,9 @@ pub fn write(layout: &Layout, path: &Utf8Path, bytes: &[u8]) -> Result<Outcome, 
         path: path.to_owned(),
         source,
     };
+    if is_written(path, bytes)? {
+        return Ok(Outcome::Unchanged);
+    }
     if read(path)?.as_deref() == Some(bytes) {
         make_private(path, 0o600).map_err(fail)?;
         return Ok(Outcome::Unchanged);
@@ -98,6 +101,30 @@ pub fn write(layout: &Layout, path: &Utf8Path, bytes: &[u8]) -> Result<Outcome, 
     make_dirs(layout, dir)?;
     write_whole(dir, path, bytes).map_err(fail)?;
     Ok(Outcome::Written)
+}
+
+/// Whether a file holds these bytes already, only for its owner, so that [`write`] would leave it as it is.
+///
+/// # Errors
+/// [`ArtifactError::Read`].
+pub fn is_written(path: &Utf8Path, bytes: &[u8]) -> Result<bool, ArtifactError> {
+    let same = || -> std::io::Result<bool> {
+        let mut file = std::fs::File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.len() != bytes.len() as u64 || metadata.permissions().mode() & 0o777 != 0o600 {
+            return Ok(false);
+        }
+        let mut found = vec![0; bytes.len()];
+        file.read_exact(&mut found)?;
+        Ok(found == bytes)
+    };
+    same().or_else(|source| match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::UnexpectedEof => Ok(false),
+        _ => Err(ArtifactError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    })
 }
 
 fn write_whole(dir: &Utf8Path, path: &Utf8Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -177,8 +204,7 @@ fn is_ours(path: &Utf8Path) -> bool {
         return entries.all(|entry| is_ours(entry.path()));
     }
     let mut start = [0; 64];
-    let read =
-        std::fs::File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut start));
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
     let start = String::from_utf8_lossy(&start[..read.unwrap_or(0)]).into_owned();
     start
         .trim_start_matches(['{', '\n', ' '])

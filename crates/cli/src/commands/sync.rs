@@ -75,7 +75,10 @@ pub fn run(
         )?;
         return Ok(status(&report));
     }
-    Ok(status(&report))
+    let status = status(&report);
+    // This is the end of the process, and at its end the system takes thousands of records back at once.
+    std::mem::forget(report);
+    Ok(status)
 }
 
 fn run_pass(
