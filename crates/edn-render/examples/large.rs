@@ -48,6 +48,12 @@ fn shapes() -> Vec<Shape> {
             "]}".to_owned(),
         ),
         (
+            "apps of a name and a script",
+            "{:apps [".to_owned(),
+            |n| format!("{{:name \"a{n}\" :script \"a.js\"}}\n"),
+            "]}".to_owned(),
+        ),
+        (
             "a string, 500 vectors deep",
             deep,
             |_| "x".to_owned(),
