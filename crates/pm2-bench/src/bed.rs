@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use daemon_model::attribute::RUNTIME_KEYS;
 use pm2_client::{Deadlines, ProcessAdapter, SocketAdapter, Status};
 use pm2_sync::{Config, Environment};
 use pm2_testbed::{Testbed, pm2_bin, wait_for};
@@ -12,28 +13,6 @@ use crate::processes;
 use crate::raw::Raw;
 use crate::tools::Tools;
 use crate::workspace::{Workspace, sleeper_app};
-
-/// What PM2 keeps of a process besides what it was told (see the design of a change in `docs/pm2-facts.md`).
-const RUNTIME: [&str; 18] = [
-    "status",
-    "pm_uptime",
-    "axm_actions",
-    "axm_monitor",
-    "axm_options",
-    "axm_dynamic",
-    "created_at",
-    "pm_id",
-    "restart_time",
-    "unstable_restarts",
-    "version",
-    "node_version",
-    "_pm2_version",
-    "vizion_running",
-    "exit_code",
-    "prev_restart_delay",
-    "versioning",
-    "_tree_pids",
-];
 
 /// A running PM2, and a workspace beside it.
 pub struct Bed {
@@ -153,8 +132,11 @@ impl Bed {
         list.into_iter()
             .map(|record| {
                 let mut env = record.pm2_env;
-                for key in RUNTIME {
-                    env.shift_remove(key);
+                // What PM2 keeps of a process besides what it was told.
+                for key in RUNTIME_KEYS {
+                    if !matches!(*key, "env" | "unique_id") {
+                        env.shift_remove(*key);
+                    }
                 }
                 env.insert("instances".into(), json!(1));
                 Value::Object(env)

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use common::scrambled::ScrambledOpener;
-use common::{Engine, Random, World, model};
+use common::{Engine, World, model};
 use daemon_model::DEFINITION_FILE;
+use pm2_testbed::Random;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use watcher::{Batch, Cause, NotifyOpener, OpenSource, Scanner, Settings};
 
@@ -96,11 +97,11 @@ fn scans_of_the_dirty_parts_alone_find_what_a_whole_scan_does() {
         let world = World::new();
         let mut scanner = Scanner::new(world.layout.clone());
         scanner.full().unwrap();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut dirty = Vec::new();
         for n in 0..OPERATIONS {
             links(world.layout.daemons_dir(), &mut dirty);
-            let mut after = Random(random.0);
+            let mut after = random.clone();
             let before = [dir(&mut after), dir(&mut after)].map(|dir| real(&world.tree(&dir)));
             let paths = operate(&world, &mut random, n);
             dirty.extend(
@@ -139,7 +140,7 @@ fn round(seed: u64, settings: Settings, opener: Box<dyn OpenSource>) -> usize {
         world.define(&format!("d{n}"), "0");
     }
     let mut engine = Engine::start_with(&world, settings, opener);
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for n in 0..OPERATIONS {
         operate(&world, &mut random, n);
         if random.below(16) == 0 {

@@ -15,19 +15,6 @@ use watcher::{
     Batch, Cause, NotifyOpener, OpenSource, Scanner, Scope, Settings, Source, Tree, Watcher, scan,
 };
 
-/// A small generator, so that a failure can be repeated by its seed.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 pub struct World {
     dir: tempfile::TempDir,
     pub layout: Layout,

@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use daemon_model::Layout;
 use watcher::{Hint, HintSource, NotifyOpener, OpenError, OpenSource, Waker};
 
-use super::Random;
+use pm2_testbed::Random;
 
 /// Opens sources like that, which hear what notify's hear.
 pub struct ScrambledOpener {
@@ -18,7 +18,7 @@ impl OpenSource for ScrambledOpener {
             inner: NotifyOpener.open(layout, waker)?,
             // One in a hundred, every other, all of them.
             lost: [1, 50, 100][usize::try_from(self.seed % 3).unwrap()],
-            random: Random(self.seed),
+            random: Random::new(self.seed),
             late: Vec::new(),
         }))
     }
