@@ -55,9 +55,7 @@ impl OpenSource for NotifyOpener {
             waker,
         };
         let handler = move |event: notify::Result<Event>| {
-            if catch_unwind(AssertUnwindSafe(|| callback.take(event))).is_err() {
-                callback.lose(LostReason::Panicked);
-            }
+            callback.guard(|callback| callback.take(event));
         };
         // Neither opening nor reading a file is told of, so our own scans wake nobody; nor is writing, only
         // the closing of what was written, so a daemon that logs into its directory costs nothing.
@@ -111,6 +109,12 @@ struct Callback {
 }
 
 impl Callback {
+    fn guard(&mut self, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.lose(LostReason::Panicked);
+        }
+    }
+
     fn take(&mut self, event: notify::Result<Event>) {
         let event = match event {
             Ok(event) => event,
@@ -444,6 +448,10 @@ mod tests {
 
     /// What a callback makes of something; whether it woke anybody.
     fn told(event: notify::Result<Event>) -> (Option<LostReason>, bool) {
+        told_after(|callback| callback.take(event))
+    }
+
+    fn told_after(work: impl FnOnce(&mut Callback)) -> (Option<LostReason>, bool) {
         let (sender, events) = sync_channel(1);
         let (wake, wakes) = sync_channel(1);
         let lost = Arc::new(AtomicU8::new(0));
@@ -452,7 +460,7 @@ mod tests {
             lost: Arc::clone(&lost),
             waker: Waker(wake),
         };
-        callback.take(event);
+        callback.guard(work);
         drop(events);
         (
             reason(lost.load(Ordering::Acquire)),
@@ -473,6 +481,12 @@ mod tests {
         assert_eq!(told(Err(limit)), (Some(LostReason::WatchLimit), true));
         let other = notify::Error::generic("something");
         assert_eq!(told(Err(other)), (Some(LostReason::Backend), true));
+    }
+
+    #[test]
+    fn a_panic_in_the_callback_is_told_as_lost_and_ends_no_thread() {
+        let told = told_after(|_| panic!("on purpose"));
+        assert_eq!(told, (Some(LostReason::Panicked), true));
     }
 
     #[test]

@@ -76,6 +76,38 @@ fn names_that_cannot_be_ids_are_problems() {
     );
 }
 
+/// As from a broken disk: Linux lets this file be opened, tells a size, and fails to read it.
+const FAILS_WHEN_READ: &str = "/sys/class/net/lo/speed";
+
+#[test]
+fn a_file_whose_reading_fails_is_unreadable_and_not_absent() {
+    let world = World::new();
+    world.define("a", "{:apps []}");
+    let path = world.tree("a").join(DEFINITION_FILE);
+    let mut scanner = Scanner::new(world.layout.clone());
+    scanner.full().unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(FAILS_WHEN_READ, &path).unwrap();
+    for _ in 0..2 {
+        let scan = scanner.full().unwrap();
+        match scan.tree.sources.get(&id("a")) {
+            Some(Source::Unreadable(error)) => {
+                let expected = fs::read(FAILS_WHEN_READ).unwrap_err();
+                assert_eq!(error.raw_os_error(), expected.raw_os_error());
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!scan.tree.is_absent(&id("a")));
+    }
+    fs::remove_file(&path).unwrap();
+    world.define("a", "{:apps []}");
+    let scan = scanner.full().unwrap();
+    assert!(matches!(
+        scan.tree.sources.values().next(),
+        Some(Source::Present(_))
+    ));
+}
+
 #[test]
 fn what_is_named_like_a_definition_but_is_none_is_unreadable_and_never_blocks() {
     let world = World::new();
