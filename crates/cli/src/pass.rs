@@ -28,11 +28,11 @@ use crate::signals::StopFlag;
 
 pub use choose::select;
 pub use pm2::connect;
-pub(crate) use pm2::{borrow, connect_or_start, connect_until};
+pub(crate) use pm2::{borrow, connect_asking, connect_or_start, connect_until};
 
 use carry::{Carried, Carrier};
 use choose::resolve_ids;
-use pm2::{connect_asking, observe_all, start_pm2};
+use pm2::{observe_all, start_pm2};
 
 /// Why a pass ended before it could do its work.
 #[derive(Debug, thiserror::Error)]

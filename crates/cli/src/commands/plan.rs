@@ -10,6 +10,7 @@ use crate::error::CommandError;
 use crate::pass::{self, PassOptions, Survey};
 use crate::report::words::{self, Detail};
 use crate::report::{Printer, json as data};
+use crate::signals::StopFlag;
 
 /// Prints every step that a sync would take.
 ///
@@ -27,7 +28,7 @@ pub fn run(
         confirm: command.confirm.clone(),
         ..options(&command.policy, &command.ids)
     };
-    let mut adapter = pass::connect(&config)?;
+    let mut adapter = pass::connect_asking(&config, &StopFlag::default())?;
     let survey = pass::survey(&config, &options, pass::borrow(&mut adapter))?;
     print(&survey, printer, command.policy.show_values);
     Ok(pending_status(&survey.definitions, &survey.plan))

@@ -14,6 +14,7 @@ use crate::pass::{self, PassOptions, Survey};
 use crate::report::words::{self, Detail};
 use crate::report::{Printer, json as data};
 use crate::signals;
+use crate::signals::StopFlag;
 
 /// Shows every app: wanted, running, in sync or why not.
 ///
@@ -77,7 +78,7 @@ fn look(command: &StatusCommand, config: &Config) -> Result<Survey, CommandError
         ids: command.ids.clone(),
         ..PassOptions::default()
     };
-    let mut adapter = pass::connect(config)?;
+    let mut adapter = pass::connect_asking(config, &StopFlag::default())?;
     Ok(pass::survey(config, &options, pass::borrow(&mut adapter))?)
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn connect_until(
 }
 
 /// The same, for a caller that will look at PM2 next: it is asked for its list at once.
-pub(super) fn connect_asking(
+pub(crate) fn connect_asking(
     config: &Config,
     stop: &StopFlag,
 ) -> Result<Option<Box<dyn ProcessAdapter>>, AdapterError> {
