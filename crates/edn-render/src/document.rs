@@ -116,7 +116,8 @@ impl Document {
     /// It as text, as [`crate::to_json`] prints its [value](Self::value).
     #[must_use]
     pub fn to_json(&self, header: Option<&str>) -> String {
-        let mut text = Vec::new();
+        // About as long as its source, which has comments for what it has of its own.
+        let mut text = Vec::with_capacity(self.source.len() + 256);
         // Nothing fails that is written to memory, and what is written is text.
         let _ = self.write_json(&mut text, header);
         String::from_utf8(text).unwrap_or_default()

@@ -26,7 +26,6 @@ pub fn definitions_and_artifacts(workspace: &Workspace, count: usize) -> Vec<Utf
 
 /// Files to be written: below directories that exist.
 pub struct Copies {
-    dir: Utf8PathBuf,
     files: Vec<(Utf8PathBuf, Vec<u8>)>,
 }
 
@@ -39,15 +38,12 @@ impl Copies {
             (dir.join(relative), std::fs::read(&artifact).unwrap())
         });
         Self {
-            dir: dir.to_owned(),
             files: files.collect(),
         }
     }
 
-    /// Removes what was written, and makes the directories.
-    pub fn clear(&self) {
-        // It is not there the first time.
-        let _ = std::fs::remove_dir_all(&self.dir);
+    /// Makes their directories.
+    pub fn make_directories(&self) {
         for (file, _) in &self.files {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         }

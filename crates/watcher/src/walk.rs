@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::SystemTime;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -119,6 +121,9 @@ pub(crate) fn problem(layout: &Layout, path: &Path, dir: &Dir) -> Option<Problem
     Some(Problem { path, kind })
 }
 
+/// With fewer directories to come, threads would cost more than they save.
+const MANY: usize = 64;
+
 /// A walk; what it finds is put into `dirs`.
 pub(crate) struct Walk<'a> {
     pub(crate) layout: &'a Layout,
@@ -130,14 +135,55 @@ pub(crate) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Walks the real directories from `start` down.
+    /// Walks the real directories from `start` down, those of a large tree on all processors.
     pub(crate) fn real(&mut self, start: PathBuf) {
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut stack = vec![start];
         while let Some(path) = stack.pop() {
-            if let Some(listing) = self.visit(&path, false, &mut |_| true) {
-                stack.extend(listing.dirs.iter().rev().map(|name| path.join(name)));
+            self.step(&path, &mut stack);
+            if threads > 1 && stack.len() >= MANY {
+                return self.share(stack, threads);
             }
         }
+    }
+
+    fn step(&mut self, path: &Path, stack: &mut Vec<PathBuf>) {
+        if let Some(listing) = self.visit(path, false, &mut |_| true) {
+            stack.extend(listing.dirs.iter().rev().map(|name| path.join(name)));
+        }
+    }
+
+    fn share(&mut self, starts: Vec<PathBuf>, threads: usize) {
+        let mut parts = vec![Vec::new(); threads];
+        for (number, start) in starts.into_iter().enumerate() {
+            parts[number % threads].push(start);
+        }
+        let (layout, known, timely) = (self.layout, self.known, self.timely);
+        let walk = |mut stack: Vec<PathBuf>| {
+            let mut dirs = Dirs::new();
+            let mut walk = Walk {
+                layout,
+                known,
+                timely,
+                dirs: &mut dirs,
+            };
+            while let Some(path) = stack.pop() {
+                walk.step(&path, &mut stack);
+            }
+            dirs
+        };
+        thread::scope(|scope| {
+            let parts: Vec<_> = parts
+                .into_iter()
+                .map(|part| scope.spawn(|| walk(part)))
+                .collect();
+            for part in parts {
+                match part.join() {
+                    Ok(mut dirs) => self.dirs.append(&mut dirs),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
     }
 
     /// Follows every link of the directories walked so far, each directory once.

@@ -1,6 +1,7 @@
 //! `pm2-sync check`
 
 use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
 
 use camino::Utf8Path;
 use daemon_model::{DaemonId, Diagnostic};
@@ -73,7 +74,8 @@ pub fn run(
     }
     if files.is_empty() || !ids.is_empty() {
         let config = Config::load(global, &command.variant, environment)?;
-        let mut definitions = Definitions::load(&config)?;
+        // This process ends when it is done with them, and the system takes all of them back at once.
+        let mut definitions = ManuallyDrop::new(Definitions::load(&config)?);
         let ids: Vec<String> = ids.into_iter().cloned().collect();
         let known: BTreeSet<DaemonId> = definitions.daemons.keys().cloned().collect();
         if let Some(only) = pass::select(&config, &ids, known)? {

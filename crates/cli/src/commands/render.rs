@@ -1,6 +1,7 @@
 //! `pm2-sync render`
 
 use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{Claims, DaemonId, Diagnostic, DocumentPath, SpecContext};
@@ -72,7 +73,8 @@ pub fn run(
     if command.parity {
         return parity::run(config, &ids, printer);
     }
-    let definitions = Definitions::load(&config)?;
+    // This process ends when it is done with them, and the system takes all of them back at once.
+    let definitions = ManuallyDrop::new(Definitions::load(&config)?);
     let known: BTreeSet<DaemonId> = definitions.daemons.keys().cloned().collect();
     let only = pass::select(&config, &ids, known)?;
     if command.stdout {

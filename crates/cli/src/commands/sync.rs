@@ -1,5 +1,6 @@
 //! `pm2-sync sync`
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use daemon_model::Outcome;
@@ -45,13 +46,14 @@ pub fn run(
         ..options(&command.policy, &command.ids)
     };
     let stop = signals::stop_flag().map_err(CommandError::Signals)?;
-    let report = run_pass(
+    // This process ends when it is done with it, and the system takes thousands of records back at once.
+    let report = ManuallyDrop::new(run_pass(
         &config,
         &options,
         printer,
         command.policy.show_values,
         &stop,
-    )?;
+    )?);
     if let Some(held) = &report.after.held
         && !printer.is_json()
         && printer.confirms(
@@ -75,10 +77,7 @@ pub fn run(
         )?;
         return Ok(status(&report));
     }
-    let status = status(&report);
-    // This is the end of the process, and at its end the system takes thousands of records back at once.
-    std::mem::forget(report);
-    Ok(status)
+    Ok(status(&report))
 }
 
 fn run_pass(

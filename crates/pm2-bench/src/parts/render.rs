@@ -17,7 +17,8 @@ pub fn run(context: &Context) -> Section {
     section.say(&format!(
         "Definitions and generated configs are {:.1} MB together. Plain reading is `std::fs::read` of each of those \
          files; plain writing is `std::fs::write` of the generated configs' bytes to new files in directories that \
-         exist. Neither sorts, checks or renders anything.",
+         exist. Neither sorts, checks or renders anything, and who reads meanwhile may find half of a file that is \
+         written plainly.",
         bytes as f64 / 1e6
     ));
     section.ways("nothing changed", &[&times.unchanged, &times.read]);
@@ -60,16 +61,23 @@ pub fn measure(context: &Context, offline: &Offline, count: usize) -> Times {
     let render = || offline.run(&["render", "--quiet"]);
     render();
     let files = definitions_and_artifacts(&offline.workspace, count);
-    let copies = Copies::of(&offline.workspace, count, &offline.file("copies"));
-    for _ in 0..context.runs {
+    for run in 0..context.runs {
         times.unchanged.run(render);
         times.read.run(|| assert!(read_all(&files) > count));
-        std::fs::remove_dir_all(offline.workspace.out()).unwrap();
+        let copies = Copies::of(
+            &offline.workspace,
+            count,
+            &offline.file(&format!("copies-{run}")),
+        );
+        copies.make_directories();
+        // Nothing is removed meanwhile: ext4 passes over the places of files that were removed in the last seconds, one
+        // by one, whenever it makes a new one.
+        let old = offline.file(&format!("old-{run}"));
+        std::fs::rename(offline.workspace.out(), old).unwrap();
         times.new.run(render);
-        copies.clear();
         times.write.run(|| copies.write());
+        copies.expect_written();
     }
-    copies.expect_written();
     assert!(
         offline.succeeds(&["render", "--check"]),
         "all is as rendered"
