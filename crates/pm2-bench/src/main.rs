@@ -51,6 +51,8 @@ use tools::Tools;
 const WATCH_IN_MEMORY: &str = "watch-in-memory";
 /// Runs this program as something whose instructions are counted.
 const COUNT_INSTRUCTIONS: &str = "count-instructions";
+/// Runs this program as one that only reads PM2's list.
+const READ_LIST: &str = "read-list";
 
 /// How often each way is taken, unless told otherwise.
 const RUNS: usize = 11;
@@ -95,6 +97,10 @@ fn main() -> ExitCode {
     match &arguments[..] {
         [child, root, home] if child == WATCH_IN_MEMORY => {
             parts::watch_in_memory(Utf8Path::new(root), Utf8Path::new(home));
+            return ExitCode::SUCCESS;
+        }
+        [child, home] if child == READ_LIST => {
+            parts::read_list(Utf8Path::new(home));
             return ExitCode::SUCCESS;
         }
         [child, what, count, root] if child == COUNT_INSTRUCTIONS => {

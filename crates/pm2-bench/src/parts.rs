@@ -16,6 +16,7 @@ use crate::section::Section;
 
 pub use idle::watch_in_memory;
 pub use instructions::child as instructions_child;
+pub use nothing::read_list;
 
 /// A part: it measures, and says what it found.
 pub type Run = fn(&Context) -> Section;

@@ -49,9 +49,18 @@ impl Raw {
             // PM2 answers while it still reads.
             scope.spawn(move || writer.write_all(&calls.bytes).unwrap());
             for _ in 0..calls.count {
-                self.skip_message();
+                self.message();
             }
         });
+    }
+
+    /// What PM2 runs, read as JSON.
+    pub fn list(&mut self) -> Value {
+        let calls = Calls::new("getMonitorData", vec![json!({})]);
+        self.stream.write_all(&calls.bytes).unwrap();
+        let parts = self.message();
+        let answer = parts[0].strip_prefix(b"j:").unwrap();
+        serde_json::from_slice(answer).unwrap()
     }
 
     /// Sends a call for each argument at once, and waits for all answers.
@@ -59,14 +68,16 @@ impl Raw {
         self.send(&Calls::new(method, arguments));
     }
 
-    fn skip_message(&mut self) {
+    fn message(&mut self) -> Vec<Vec<u8>> {
         let mut head = [0];
         self.stream.read_exact(&mut head).unwrap();
-        for _ in 0..head[0] & 0x0f {
+        let part = |_| {
             let mut length = [0; 4];
             self.stream.read_exact(&mut length).unwrap();
             let mut body = vec![0; u32::from_be_bytes(length) as usize];
             self.stream.read_exact(&mut body).unwrap();
-        }
+            body
+        };
+        (0..head[0] & 0x0f).map(part).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! A sync with nothing to do.
 
+use camino::Utf8Path;
 use serde_json::json;
 
 use crate::baselines::supervisord::Supervisord;
@@ -15,7 +16,8 @@ pub fn run(context: &Context) -> Section {
     let mut section = context.section("nothing", "`sync` with nothing to do");
     section.say(
         "The floor is one raw list from PM2 and a `stat` of each definition and each generated config, in a process that \
-         runs already. `pm2-sync sync` includes its own start.",
+         runs already. `pm2-sync sync` includes its own start. In brackets: a program that only starts, and one that \
+         starts, asks for the list and reads it as JSON, which every program that compares anything has to do.",
     );
     for count in context.pick(&[12, 100, 1000][..], &[3]) {
         nothing(context, &mut section, *count);
@@ -47,6 +49,7 @@ fn nothing(context: &Context, section: &mut Section, count: usize) {
         Way::new("`pm2 jlist`"),
         Way::new("`supervisorctl reread` and `update`"),
         Way::new("(`pm2-sync --version`: only the start of the program)"),
+        Way::new("(a program that starts, asks for the list and reads it as JSON)"),
     ];
     for _ in 0..context.runs {
         ways[0].run(|| bed.sync());
@@ -59,6 +62,9 @@ fn nothing(context: &Context, section: &mut Section, count: usize) {
             ways[3].run(|| supervisord.update(count));
         }
         ways[4].run(|| assert!(bed.pm2_sync(&["--version"]).status().unwrap().success()));
+        let mut reader = bed.run_in(&context.tools.own);
+        reader.args([crate::READ_LIST, bed.home().as_str()]);
+        ways[5].run(|| assert!(reader.status().unwrap().success()));
     }
     assert_eq!(bed.pids(), before, "nothing was to be done");
     section.ways(
@@ -68,4 +74,15 @@ fn nothing(context: &Context, section: &mut Section, count: usize) {
     let times = ways.each_ref().map(Way::median);
     section.at_most("at most 1.5 x the floor", 1.5, times[0], times[1]);
     section.at_most("faster than one `pm2 jlist`", 1.0, times[0], times[2]);
+}
+
+/// Asks for the list and reads it as JSON.
+pub fn read_list(home: &Utf8Path) {
+    let list = Raw::connect(home).list();
+    let processes = list["args"][0].as_array().unwrap();
+    assert!(
+        processes
+            .iter()
+            .all(|process| process["pm2_env"].is_object())
+    );
 }
