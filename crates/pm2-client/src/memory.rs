@@ -5,7 +5,7 @@
 //!
 //! Source of the rules: PM2 7.0.4, `lib/God.js`, `lib/God/ActionMethods.js`, `lib/Utility.js`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub struct Call {
 #[derive(Debug, Default)]
 struct World {
     processes: BTreeMap<u32, Held>,
+    /// At most so many processes have a name: nearly always none when an app starts.
+    named: HashMap<String, usize>,
     next_id: u32,
     next_pid: u32,
     clock: u64,
@@ -141,8 +143,11 @@ impl MemoryAdapter {
 
     /// Changes a record from outside, as somebody at a terminal would.
     pub fn meddle(&self, id: PmId, change: impl FnOnce(&mut ProcessRecord)) {
-        if let Some(held) = self.world().processes.get_mut(&id.0) {
+        let world = &mut *self.world();
+        if let Some(held) = world.processes.get_mut(&id.0) {
             change(held.change());
+            // It may have another name now. To count one too many is no harm.
+            *world.named.entry(held.record.name.clone()).or_default() += 1;
         }
     }
 
@@ -334,11 +339,23 @@ impl World {
             memory_bytes: 0,
             cpu_percent: 0.0,
         };
-        self.processes.insert(id, Held::new(record));
+        *self.named.entry(record.name.clone()).or_default() += 1;
+        let old = self.processes.insert(id, Held::new(record));
+        self.forget_name(old);
+    }
+
+    fn forget_name(&mut self, gone: Option<Held>) {
+        let count = gone.and_then(|held| self.named.get_mut(&held.record.name));
+        if let Some(count) = count {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// The lowest instance number that no process of this name has.
     fn free_instance(&self, name: &str, variable: &str) -> u64 {
+        if self.named.get(name).is_none_or(|count| *count == 0) {
+            return 0;
+        }
         let taken: BTreeSet<u64> = self
             .processes
             .values()
@@ -462,7 +479,8 @@ impl ProcessAdapter for MemoryAdapter {
     fn delete(&mut self, id: PmId) -> Result<(), AdapterError> {
         let mut begun = self.begin(Method::Delete, Some(id), "")?;
         begun.world.known(Method::Delete, id)?;
-        begun.world.processes.remove(&id.0);
+        let gone = begun.world.processes.remove(&id.0);
+        begun.world.forget_name(gone);
         if begun.world.processes.is_empty() {
             begun.world.next_id = 0;
         }
