@@ -45,7 +45,7 @@ pub struct ObservedProcess {
     pub label: Option<Label>,
     /// Whether it is one of PM2's own modules.
     pub is_module: bool,
-    /// Its attributes and what PM2 derived from them, by PM2's names; without the label.
+    /// Its attributes and what PM2 derived from them, by PM2's names: those that a comparison needs.
     pub attributes: Map<String, Value>,
     /// Its environment as the process gets it, without PM2's attributes.
     pub env: BTreeMap<String, String>,

@@ -31,6 +31,7 @@ pub(crate) struct Reading {
     name: String,
     status: Option<Status>,
     label: Option<Label>,
+    is_module: bool,
     attributes: Vec<(String, Value)>,
     env: BTreeMap<String, String>,
     nested: Option<Map<String, Value>>,
@@ -60,12 +61,11 @@ impl Reading {
                 ("env", Value::Object(nested)) => self.nested = Some(nested),
                 ("env", _) => {}
                 (LABEL_KEY, value) => self.label = Label::deserialize(&value).ok(),
-                (_, value) => {
-                    if key == "name" {
-                        value.as_str().unwrap_or("").clone_into(&mut self.name);
-                    }
-                    self.attributes.push((key, value));
-                }
+                ("name", Value::String(name)) => self.name = name,
+                ("pmx_module", value) => self.is_module = value == Value::Bool(true),
+                // No comparison needs these: PM2 sets them by itself, or keeps what it made of them elsewhere.
+                ("name" | "cwd" | "username" | "km_link", _) => {}
+                (_, value) => self.attributes.push((key, value)),
             },
         }
     }
@@ -95,7 +95,7 @@ impl Reading {
                 Some(Status::Other(_)) | None => ProcessStatus::Unknown,
             },
             label: self.label,
-            is_module: attributes.get("pmx_module") == Some(&Value::Bool(true)),
+            is_module: self.is_module,
             attributes,
             env: self.env,
             restarts: self.restarts,

@@ -89,7 +89,9 @@ fn differences(old: &Dirs, new: &Dirs, trusted: bool) -> BTreeSet<PathBuf> {
 /// # Errors
 /// [`ScanError`] when the root cannot be looked into; everything else is part of the [`Tree`].
 pub fn scan(layout: &Layout) -> Result<Tree, ScanError> {
-    let scan = Scanner::new(layout.clone()).full()?;
+    let mut scanner = Scanner::new(layout.clone());
+    scanner.once = true;
+    let scan = scanner.full()?;
     Ok(Arc::unwrap_or_clone(scan.tree))
 }
 
@@ -107,6 +109,8 @@ pub struct Scanner {
     /// Those of `dirs` that are a problem: few, where `dirs` may be many.
     faulty: BTreeSet<PathBuf>,
     tree: Arc<Tree>,
+    /// Whether it is for one look only.
+    once: bool,
 }
 
 impl Scanner {
@@ -121,6 +125,7 @@ impl Scanner {
             local: false,
             faulty: BTreeSet::new(),
             tree: Arc::default(),
+            once: false,
         }
     }
 
@@ -198,6 +203,7 @@ impl Scanner {
                 layout: &self.layout,
                 known: reuse.then_some(&self.dirs),
                 timely: self.local.then_some(identity.0),
+                shared: self.once,
                 dirs: &mut dirs,
             };
             walk.real(self.root.clone());
@@ -279,6 +285,7 @@ impl Scanner {
             known: Some(&old),
             // An event has told of a change here: look closely.
             timely: None,
+            shared: self.once,
             dirs: &mut dirs,
         };
         if let (Some(parent), Some(name)) = (parent, entry.file_name()) {
@@ -341,6 +348,7 @@ impl Scanner {
             layout: &self.layout,
             known: Some(&old),
             timely: None,
+            shared: self.once,
             dirs: &mut self.dirs,
         }
         .links();

@@ -131,17 +131,20 @@ pub(crate) struct Walk<'a> {
     pub(crate) known: Option<&'a Dirs>,
     /// The device on which a directory's times tell of its entries; none: on no device.
     pub(crate) timely: Option<u64>,
+    /// Whether a large tree is walked on all processors. Each thread keeps memory of its own, so that is for who looks
+    /// once.
+    pub(crate) shared: bool,
     pub(crate) dirs: &'a mut Dirs,
 }
 
 impl Walk<'_> {
-    /// Walks the real directories from `start` down, those of a large tree on all processors.
+    /// Walks the real directories from `start` down.
     pub(crate) fn real(&mut self, start: PathBuf) {
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut stack = vec![start];
         while let Some(path) = stack.pop() {
             self.step(&path, &mut stack);
-            if threads > 1 && stack.len() >= MANY {
+            if self.shared && threads > 1 && stack.len() >= MANY {
                 return self.share(stack, threads);
             }
         }
@@ -165,6 +168,7 @@ impl Walk<'_> {
                 layout,
                 known,
                 timely,
+                shared: false,
                 dirs: &mut dirs,
             };
             while let Some(path) = stack.pop() {
