@@ -59,6 +59,8 @@ struct World {
     processes: BTreeMap<u32, Held>,
     /// At most so many processes have a name: nearly always none when an app starts.
     named: HashMap<String, usize>,
+    /// Which process last had a pid.
+    by_pid: HashMap<u32, u32>,
     next_id: u32,
     next_pid: u32,
     clock: u64,
@@ -146,8 +148,9 @@ impl MemoryAdapter {
         let world = &mut *self.world();
         if let Some(held) = world.processes.get_mut(&id.0) {
             change(held.change());
-            // It may have another name now. To count one too many is no harm.
+            // It may have another name now, and another pid. To count one too many is no harm.
             *world.named.entry(held.record.name.clone()).or_default() += 1;
+            world.by_pid.extend(held.record.pid.map(|pid| (pid, id.0)));
         }
     }
 
@@ -340,6 +343,7 @@ impl World {
             cpu_percent: 0.0,
         };
         *self.named.entry(record.name.clone()).or_default() += 1;
+        self.by_pid.extend(record.pid.map(|pid| (pid, id)));
         let old = self.processes.insert(id, Held::new(record));
         self.forget_name(old);
     }
@@ -499,12 +503,14 @@ impl ProcessAdapter for MemoryAdapter {
 
     fn inspect(&mut self, pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
         let begun = self.begin(Method::Inspect, None, "")?;
-        let live = begun
-            .world
-            .processes
-            .values()
+        let world = &begun.world;
+        let held = world
+            .by_pid
+            .get(&pid)
+            .and_then(|id| world.processes.get(id));
+        let live = held
             .map(|held| &held.record)
-            .find(|record| record.pid == Some(pid))
+            .filter(|record| record.pid == Some(pid))
             .map(|record| live(record, pid));
         begun.end(live)
     }
