@@ -103,7 +103,7 @@ pub fn write(layout: &Layout, path: &Utf8Path, bytes: &[u8]) -> Result<Outcome, 
     Ok(Outcome::Written)
 }
 
-/// Whether a file holds these bytes already, only for its owner, so that [`write`] would leave it as it is.
+/// Whether a file holds these bytes already, only for its owner, so that [`write()`] would leave it as it is.
 ///
 /// # Errors
 /// [`ArtifactError::Read`].
