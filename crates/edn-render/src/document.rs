@@ -102,7 +102,7 @@ impl Document {
         known.chain(nodes.map(move |app| (app.size() <= most).then(|| Cow::Owned(lower(app)))))
     }
 
-    /// Writes it as text, as [`crate::to_json`] prints its [value](Self::value). It writes small pieces: give it a buffer.
+    /// Writes it as text, as [`crate::to_json`] prints its [value](Self::value), in pieces of some size.
     ///
     /// # Errors
     /// Those of `out`.

@@ -39,14 +39,18 @@ pub(crate) fn write_tree(
     with_profiles: bool,
     header: Option<&str>,
 ) -> io::Result<()> {
-    let mut printer = Printer { out, depth: 1 };
+    let mut printer = Printer {
+        out,
+        text: Vec::new(),
+        depth: 1,
+    };
     let mut first = true;
     if let Some(header) = header {
-        printer.line(first, b'{')?;
+        printer.line(first, b'{');
         first = false;
-        printer.text(HEADER_KEY)?;
-        printer.out.write_all(b": ")?;
-        printer.text(header)?;
+        printer.text(HEADER_KEY);
+        printer.push(b": ");
+        printer.text(header);
     }
     let mut has_apps = false;
     for (key, value) in entries(form, with_profiles) {
@@ -54,70 +58,80 @@ pub(crate) fn write_tree(
         if header.is_some() && text == HEADER_KEY {
             continue;
         }
-        printer.line(first, b'{')?;
+        printer.line(first, b'{');
         first = false;
-        printer.text(&text)?;
-        printer.out.write_all(b": ")?;
+        printer.text(&text);
+        printer.push(b": ");
         let is_apps = text == "apps";
         has_apps |= is_apps;
         if is_apps && value.items().is_none() {
-            printer.out.write_all(b"[]")?;
+            printer.push(b"[]");
         } else {
             printer.value(value)?;
         }
     }
     if !has_apps {
-        printer.line(first, b'{')?;
-        printer.out.write_all(b"\"apps\": []")?;
+        printer.line(first, b'{');
+        printer.push(b"\"apps\": []");
     }
-    printer.out.write_all(b"\n}\n")
+    printer.push(b"\n}\n");
+    printer.out.write_all(&printer.text)
 }
+
+/// How much text is gathered before it is handed on.
+const PIECE: usize = 32 * 1024;
 
 struct Printer<'a> {
     out: &'a mut dyn Write,
+    /// What was not handed on yet.
+    text: Vec<u8>,
     depth: usize,
 }
 
 impl Printer<'_> {
+    fn push(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
     /// What stands before an element: the opening bracket or a comma, and the indent of its own line.
-    fn line(&mut self, first: bool, open: u8) -> io::Result<()> {
-        self.out.write_all(&[if first { open } else { b',' }])?;
-        self.indent()
+    fn line(&mut self, first: bool, open: u8) {
+        self.text.push(if first { open } else { b',' });
+        self.indent();
     }
 
-    fn indent(&mut self) -> io::Result<()> {
-        const SPACES: &[u8] = &[b' '; 128];
-        self.out.write_all(b"\n")?;
-        let mut rest = self.depth * 2;
-        while rest > 0 {
-            let part = rest.min(SPACES.len());
-            self.out.write_all(&SPACES[..part])?;
-            rest -= part;
-        }
-        Ok(())
+    fn indent(&mut self) {
+        self.text.push(b'\n');
+        let end = self.text.len() + self.depth * 2;
+        self.text.resize(end, b' ');
     }
 
-    fn text(&mut self, text: &str) -> io::Result<()> {
-        Ok(serde_json::to_writer(&mut *self.out, text)?)
+    fn text(&mut self, text: &str) {
+        // Nothing fails that is written to memory.
+        let _ = serde_json::to_writer(&mut self.text, text);
     }
 
-    fn close(&mut self, is_empty: bool, brackets: &[u8; 2]) -> io::Result<()> {
+    fn close(&mut self, is_empty: bool, brackets: &[u8; 2]) {
         self.depth -= 1;
         if is_empty {
-            return self.out.write_all(brackets);
+            self.push(brackets);
+        } else {
+            self.indent();
+            self.push(&brackets[1..]);
         }
-        self.indent()?;
-        self.out.write_all(&brackets[1..])
     }
 
     // The tree is at most as deep as the reader lets it be.
     fn value(&mut self, node: Node<'_>) -> io::Result<()> {
+        if self.text.len() >= PIECE {
+            self.out.write_all(&self.text)?;
+            self.text.clear();
+        }
         match node.kind() {
-            Kind::Nil | Kind::Uuid | Kind::Js | Kind::Broken => self.out.write_all(b"null"),
-            Kind::Bool(true) => self.out.write_all(b"true"),
-            Kind::Bool(false) => self.out.write_all(b"false"),
+            Kind::Nil | Kind::Uuid | Kind::Js | Kind::Broken => self.push(b"null"),
+            Kind::Bool(true) => self.push(b"true"),
+            Kind::Bool(false) => self.push(b"false"),
             Kind::Number(number) => {
-                Ok(serde_json::to_writer(&mut *self.out, &json_number(number))?)
+                let _ = serde_json::to_writer(&mut self.text, &json_number(number));
             }
             Kind::Text(text) => self.text(&text),
             Kind::Instant(text) => self.text(text),
@@ -127,25 +141,26 @@ impl Printer<'_> {
                 self.depth += 1;
                 let mut first = true;
                 for item in items {
-                    self.line(first, b'[')?;
+                    self.line(first, b'[');
                     first = false;
                     self.value(item)?;
                 }
-                self.close(first, b"[]")
+                self.close(first, b"[]");
             }
             Kind::Map(entries) => {
                 self.depth += 1;
                 let mut first = true;
                 for (key, value) in entries {
-                    self.line(first, b'{')?;
+                    self.line(first, b'{');
                     first = false;
-                    self.text(&key.key_text().unwrap_or_default())?;
-                    self.out.write_all(b": ")?;
+                    self.text(&key.key_text().unwrap_or_default());
+                    self.push(b": ");
                     self.value(value)?;
                 }
-                self.close(first, b"{}")
+                self.close(first, b"{}");
             }
         }
+        Ok(())
     }
 }
 

@@ -245,7 +245,8 @@ impl Check<'_> {
         let Kind::Keyword(name) = node.kind() else {
             return;
         };
-        if name.name() == "remove"
+        if !name.is_plain()
+            && name.name() == "remove"
             && name
                 .namespace()
                 .is_some_and(|namespace| crate::mode::REMOVERS.contains(&namespace))
@@ -280,6 +281,8 @@ impl Check<'_> {
         let mut are_plain = true;
         for key in keys.clone() {
             match key.kind() {
+                // Nearly all keys: nothing can be wrong with one.
+                Kind::Keyword(name) if name.is_plain() && name.full != "__proto__" => continue,
                 Kind::Keyword(name) if name.namespace().is_none() => {}
                 Kind::Broken => continue,
                 _ => are_plain = false,

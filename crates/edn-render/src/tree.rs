@@ -140,6 +140,11 @@ impl<'t> Name<'t> {
         }
     }
 
+    /// Whether it surely has no namespace.
+    pub(crate) fn is_plain(self) -> bool {
+        !self.full.as_bytes().contains(&b'/')
+    }
+
     pub(crate) fn namespace(self) -> Option<&'t str> {
         self.split().0
     }

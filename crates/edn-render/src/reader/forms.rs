@@ -26,6 +26,9 @@ impl Reader<'_, '_> {
 
     pub(super) fn check_map(&mut self, at: usize) {
         let map = self.tree.node(at);
+        if are_few_different_keywords(map) {
+            return;
+        }
         let mut values = map.values();
         self.identities.clear();
         while let Some(key) = values.next() {
@@ -368,4 +371,29 @@ fn holds_data(node: Node<'_>) -> bool {
         }
         None => node.values().any(is_data),
     }
+}
+
+/// Few enough to be compared each with each, rather than by what each comes to.
+const FEW_KEYS: usize = 32;
+
+/// Whether a map has nothing but few keywords as keys, all of them different and each with a value: nearly all maps do.
+fn are_few_different_keywords(map: Node<'_>) -> bool {
+    let mut names = [""; FEW_KEYS];
+    let mut count = 0;
+    let mut values = map.values();
+    while let Some(key) = values.next() {
+        let Kind::Keyword(name) = key.kind() else {
+            return false;
+        };
+        let (known, rest) = names.split_at_mut(count);
+        let Some(free) = rest.first_mut() else {
+            return false;
+        };
+        if known.contains(&name.full) || values.next().is_none() {
+            return false;
+        }
+        *free = name.full;
+        count += 1;
+    }
+    true
 }
