@@ -93,8 +93,9 @@ impl Eq for Key {}
 /// The order of the components' bytes: a separator comes before everything else that a name may hold.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
     const STEP: usize = 8;
-    let steps = a.chunks_exact(STEP).zip(b.chunks_exact(STEP));
-    let same = STEP * steps.take_while(|(a, b)| a == b).count();
+    let (words, _) = a.as_chunks::<STEP>();
+    let (others, _) = b.as_chunks::<STEP>();
+    let same = STEP * words.iter().zip(others).take_while(|(a, b)| a == b).count();
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     a[same..]
         .iter()

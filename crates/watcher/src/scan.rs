@@ -66,21 +66,24 @@ pub struct Scan {
     pub changed: BTreeSet<DaemonId>,
 }
 
+/// Directories that may say something else than before.
+type Touched = BTreeSet<Key>;
+
 /// The directories that two walks found different. What the first found counts only if it is `trusted`, which means
 /// published.
-fn differences(old: &Dirs, new: &Dirs, trusted: bool) -> BTreeSet<PathBuf> {
-    let mut touched = BTreeSet::new();
+fn differences(old: &Dirs, new: &Dirs, trusted: bool) -> Touched {
+    let mut touched = Touched::new();
     let mut before = old.iter().peekable();
     for (key, dir) in new {
         while let Some((gone, _)) = before.next_if(|(other, _)| *other < key) {
-            touched.insert(gone.path().to_owned());
+            touched.insert(gone.clone());
         }
         let same = before.next_if(|(other, _)| *other == key);
         if !(trusted && same.is_some_and(|(_, old)| old.says_the_same(dir))) {
-            touched.insert(key.path().to_owned());
+            touched.insert(key.clone());
         }
     }
-    touched.extend(before.map(|(gone, _)| gone.path().to_owned()));
+    touched.extend(before.map(|(gone, _)| gone.clone()));
     touched
 }
 
@@ -167,7 +170,7 @@ impl Scanner {
         }
         // Taken until the end, so that whatever fails between leads to a whole walk.
         self.identity = None;
-        let mut touched = BTreeSet::new();
+        let mut touched = Touched::new();
         let mut relink = false;
         let mut done: Option<PathBuf> = None;
         for scope in scopes.iter().collect::<BTreeSet<_>>() {
@@ -238,7 +241,7 @@ impl Scanner {
     }
 
     /// Reads one definition again, if that is all the scope is.
-    fn file_only(&mut self, scope: &Path, touched: &mut BTreeSet<PathBuf>) -> bool {
+    fn file_only(&mut self, scope: &Path, touched: &mut Touched) -> bool {
         if scope.file_name() != Some(OsStr::new(DEFINITION_FILE))
             || self.dirs.contains_key(&scope as &dyn Bytes)
         {
@@ -259,12 +262,12 @@ impl Scanner {
             return false;
         };
         dir.definition = read::read(scope, None, false);
-        touched.insert(parent.to_owned());
+        touched.insert(Key::new(parent.to_owned()));
         true
     }
 
     /// Walks the real directories at and below `scope` again.
-    fn subtree(&mut self, scope: &Path, touched: &mut BTreeSet<PathBuf>) {
+    fn subtree(&mut self, scope: &Path, touched: &mut Touched) {
         // The deepest directory above it that is still one, and the entry of it that leads to the scope.
         let mut entry = scope;
         let parent = loop {
@@ -278,7 +281,7 @@ impl Scanner {
             entry = parent;
         };
         let old = self.take(entry);
-        touched.extend(old.keys().map(|key| key.path().to_owned()));
+        touched.extend(old.keys().cloned());
         let mut dirs = Dirs::new();
         let mut walk = Walk {
             layout: &self.layout,
@@ -295,7 +298,7 @@ impl Scanner {
             if let Some(dir) = self.dirs.get_mut(&parent as &dyn Bytes) {
                 if is_definition {
                     dir.definition = read::read(entry, None, false);
-                    touched.insert(parent.to_owned());
+                    touched.insert(Key::new(parent.to_owned()));
                 }
                 dir.listing.links.retain(|link| link != name);
                 if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && !skipped && !is_definition {
@@ -315,7 +318,7 @@ impl Scanner {
         } else {
             walk.real(self.root.clone());
         }
-        touched.extend(dirs.keys().map(|key| key.path().to_owned()));
+        touched.extend(dirs.keys().cloned());
         self.dirs.extend(dirs);
     }
 
@@ -335,7 +338,7 @@ impl Scanner {
     }
 
     /// Follows all links anew: which of them is followed depends on what else there is.
-    fn relink(&mut self, touched: &mut BTreeSet<PathBuf>) {
+    fn relink(&mut self, touched: &mut Touched) {
         if !self
             .dirs
             .values()
@@ -352,22 +355,24 @@ impl Scanner {
             dirs: &mut self.dirs,
         }
         .links();
-        touched.extend(old.keys().map(|key| key.path().to_owned()));
+        touched.extend(old.keys().cloned());
         let linked = self.dirs.iter().filter(|(_, dir)| dir.linked);
-        touched.extend(linked.map(|(key, _)| key.path().to_owned()));
+        touched.extend(linked.map(|(key, _)| key.clone()));
     }
 
     /// Brings the tree up to date with the directories, of which only `touched` may differ.
-    fn publish(&mut self, touched: &BTreeSet<PathBuf>) -> Scan {
+    fn publish(&mut self, touched: &Touched) -> Scan {
         let mut updates: BTreeMap<DaemonId, Option<Source>> = BTreeMap::new();
-        for path in touched {
-            let dir = self.dirs.get(&path.as_path() as &dyn Bytes);
-            if dir.is_some_and(|dir| walk::problem(&self.layout, path, dir).is_some()) {
-                self.faulty.insert(path.clone());
+        for key in touched {
+            let dir = self.dirs.get(key);
+            let place = walk::place(&self.layout, key.path());
+            let has_no_id = matches!(place, Place::Problem(_));
+            if dir.is_some_and(|dir| dir.fault.is_some() || has_no_id && dir.definition.is_some()) {
+                self.faulty.insert(key.path().to_owned());
             } else {
-                self.faulty.remove(path);
+                self.faulty.remove(key.path());
             }
-            let Place::Id(id) = walk::place(&self.layout, path) else {
+            let Place::Id(id) = place else {
                 continue;
             };
             let new = dir

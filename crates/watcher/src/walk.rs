@@ -95,8 +95,17 @@ pub(crate) fn place(layout: &Layout, dir: &Path) -> Place {
 
 /// `dir` relative to the tree of definitions, where that is UTF-8.
 pub(crate) fn relative(layout: &Layout, dir: &Path) -> Option<Utf8PathBuf> {
-    let relative = dir.strip_prefix(layout.daemons_dir()).ok()?;
-    Utf8Path::from_path(relative).map(Utf8Path::to_owned)
+    let root = layout.daemons_dir();
+    // Nearly always the one path begins with the other to the letter, which is told without taking both apart.
+    let text = dir.to_str()?;
+    let rest = text.strip_prefix(root.as_str());
+    match rest.and_then(|rest| rest.strip_prefix('/')) {
+        Some(rest) => Some(rest.into()),
+        None => Utf8Path::new(text)
+            .strip_prefix(root)
+            .map(Utf8Path::to_owned)
+            .ok(),
+    }
 }
 
 /// What is wrong with a directory, if anything.
