@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use daemon_model::{Condition, DaemonId, Diagnostic, Plan};
+use daemon_model::{Condition, DaemonId, Diagnostic};
 use pm2_client::{AdapterError, Bus, ProcessAdapter};
 use watcher::{Batch, Cause, Scanner, Scope, Watcher};
 
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::definitions::{Definition, Definitions, DefinitionsError, Stray};
 use crate::error::CommandError;
 use crate::lock::Lock;
-use crate::pass::{self, PassError, PassEvent, PassOptions, SyncReport, sync_locked};
+use crate::pass::{self, LastLook, PassError, PassEvent, PassOptions, SyncReport, sync_locked};
 use crate::schedule::Schedule;
 use crate::signals::StopFlag;
 
@@ -83,6 +83,7 @@ pub struct Engine<'a> {
     changed: BTreeSet<DaemonId>,
     /// How many of our processes ran at the last look.
     running: usize,
+    last_look: LastLook,
     told: BTreeMap<DaemonId, Vec<Diagnostic>>,
     told_strays: Vec<Stray>,
     /// Whether the next pass looks for processes that PM2 does not know of: every minute, and after steps that failed, of
@@ -129,6 +130,7 @@ impl<'a> Engine<'a> {
             schedule: Schedule::default(),
             changed: BTreeSet::new(),
             running: 0,
+            last_look: LastLook::default(),
             told: BTreeMap::new(),
             told_strays: Vec::new(),
             seek_orphans: false,
@@ -287,18 +289,19 @@ impl<'a> Engine<'a> {
                 &options,
                 &definitions,
                 pass::borrow(&mut self.adapter),
+                &mut self.last_look,
             )
         });
         let now = Instant::now();
         match looked {
-            Ok(plan) => {
+            Ok(looked) => {
                 self.schedule.looked(now - began, now);
-                let lost = self.running.saturating_sub(running(&plan));
-                self.running = running(&plan);
+                let lost = self.running.saturating_sub(looked.running);
+                self.running = looked.running;
                 if self.adapter.is_some() && lost >= 2 {
                     // Whoever starts something now may start what nobody will stop: PM2 may be about to end.
                     self.schedule.wait_for_calm(now);
-                } else if !plan.steps.is_empty() && !self.schedule.is_uneasy() {
+                } else if looked.has_steps && !self.schedule.is_uneasy() {
                     self.pass(None, observer);
                 }
             }
@@ -344,7 +347,7 @@ impl<'a> Engine<'a> {
                 }
                 self.changed.clear();
                 self.definitions = Some(Arc::clone(&report.definitions));
-                self.running = running(&report.after);
+                self.running = pass::running(&report.after);
                 self.tell_diagnostics(&report.definitions, observer);
                 observer(EngineEvent::Ended(&report));
                 // A new PM2 launches its modules, a new watcher among them.
@@ -448,9 +451,4 @@ impl<'a> Engine<'a> {
         self.told
             .retain(|id, _| definitions.daemons.contains_key(id));
     }
-}
-
-/// How many processes of a plan's apps run.
-fn running(plan: &Plan) -> usize {
-    plan.apps.iter().map(daemon_model::AppState::running).sum()
 }

@@ -3,6 +3,7 @@
 
 mod carry;
 mod choose;
+mod look;
 mod pm2;
 mod rest;
 
@@ -27,6 +28,7 @@ use crate::lock::{Holder, Lock, LockError};
 use crate::signals::StopFlag;
 
 pub use choose::select;
+pub(crate) use look::{LastLook, look, running};
 pub use pm2::connect;
 pub(crate) use pm2::{borrow, connect_asking, connect_or_start, connect_until};
 
@@ -372,26 +374,6 @@ fn remove_orphans(
         }
     }
     Ok(())
-}
-
-/// The plan for what PM2 runs at this moment. Touches nothing.
-///
-/// # Errors
-/// [`PassError`].
-pub(crate) fn look(
-    config: &Config,
-    options: &PassOptions,
-    definitions: &Definitions,
-    adapter: Option<&mut dyn ProcessAdapter>,
-) -> Result<Plan, PassError> {
-    let observed = observe_all(adapter)?;
-    make_plan(
-        config,
-        options,
-        definitions,
-        &observed,
-        options.only.clone(),
-    )
 }
 
 /// The plan, with what lives on without PM2 in it. To look for that takes a look at every process of the machine, so it

@@ -4,10 +4,10 @@
 //! Source of names, aliases, types and defaults: PM2 7.0.4, `lib/API/schema.json` and
 //! `lib/tools/Config.js`; of the costs: measurements against PM2 7.0.4.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use serde_json::{Value, json};
+use rustc_hash::FxHashMap;
+use serde_json::Value;
 
 /// What a value may be, and what it is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,13 @@ pub enum Cost {
     Replace,
 }
 
+/// What PM2 assumes of an attribute.
+enum Default {
+    Bool(bool),
+    Number(u64),
+    Text(&'static str),
+}
+
 /// One attribute of an app.
 #[derive(Debug, Clone, Copy)]
 pub struct Attribute {
@@ -121,15 +128,36 @@ impl Attribute {
     /// The value PM2 assumes when none is given, where there is a definite one.
     #[must_use]
     pub fn default_value(&self) -> Option<Value> {
+        Some(match self.default()? {
+            Default::Bool(value) => value.into(),
+            Default::Number(value) => value.into(),
+            Default::Text(value) => value.into(),
+        })
+    }
+
+    /// Whether PM2 assumes `value` when none is given.
+    #[must_use]
+    pub fn is_default(&self, value: &Value) -> bool {
+        match (self.default(), value) {
+            (Some(Default::Bool(default)), Value::Bool(value)) => default == *value,
+            (Some(Default::Number(default)), Value::Number(value)) => {
+                value.as_u64() == Some(default)
+            }
+            (Some(Default::Text(default)), Value::String(value)) => default == value,
+            _ => false,
+        }
+    }
+
+    fn default(&self) -> Option<Default> {
         Some(match self.name {
             "vizion" | "autostart" | "autorestart" | "pmx" | "automation" | "treekill"
-            | "windowsHide" => json!(true),
-            "instance_var" => json!("NODE_APP_INSTANCE"),
-            "kill_retry_time" => json!(100),
-            "namespace" => json!("default"),
+            | "windowsHide" => Default::Bool(true),
+            "instance_var" => Default::Text("NODE_APP_INSTANCE"),
+            "kill_retry_time" => Default::Number(100),
+            "namespace" => Default::Text("default"),
             // A switch that is off and a path list that is empty are as good as absent.
-            "watch" | "filter_env" | "log_file" => json!(false),
-            _ if self.kind == Kind::Bool => json!(false),
+            "watch" | "filter_env" | "log_file" => Default::Bool(false),
+            _ if self.kind == Kind::Bool => Default::Bool(false),
             _ => return None,
         })
     }
@@ -312,7 +340,7 @@ pub fn find(name: &str) -> Option<&'static Attribute> {
 
 /// All names of all attributes: every key of every definition and of every record of PM2 is looked up here. No alias
 /// is an attribute's name or another's alias.
-static BY_NAME: LazyLock<HashMap<String, &'static Attribute>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<FxHashMap<String, &'static Attribute>> = LazyLock::new(|| {
     let names =
         |attribute: &'static Attribute| attribute.names().map(move |name| (name, attribute));
     ATTRIBUTES.iter().flat_map(names).collect()
@@ -403,14 +431,16 @@ pub enum RecordKey {
     Runtime,
 }
 
-/// What PM2's own `key` in the flat record of a process is; none of an environment variable.
+/// What PM2's own `key` in the flat record of a process is, and the key itself for keeping; none of an environment
+/// variable.
 #[must_use]
-pub fn record_key(key: &str) -> Option<RecordKey> {
-    RECORD_KEYS.get(key).copied()
+pub fn record_key(key: &str) -> Option<(&'static str, RecordKey)> {
+    let (key, kind) = RECORD_KEYS.get_key_value(key)?;
+    Some((*key, *kind))
 }
 
 /// Every key of every process is looked up here at each look at PM2.
-static RECORD_KEYS: LazyLock<HashMap<&str, RecordKey>> = LazyLock::new(|| {
+static RECORD_KEYS: LazyLock<FxHashMap<&str, RecordKey>> = LazyLock::new(|| {
     let own_names = ATTRIBUTES.iter().map(|attribute| attribute.name);
     let attributes = own_names.chain(DERIVED_KEYS.iter().copied());
     let runtime = RUNTIME_KEYS.iter().copied();

@@ -420,7 +420,7 @@ pub fn js_number(n: f64) -> String {
 
 /// Drops what equals PM2's default, so that a default written out is the same as none.
 pub(crate) fn drop_default(attribute: &Attribute, value: Value) -> Option<Value> {
-    if attribute.default_value().as_ref() == Some(&value) {
+    if attribute.is_default(&value) {
         return None;
     }
     match &value {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::attribute::{self, Attribute, Cost, Role};
 use crate::coerce::{canonical, env_text};
 use crate::spec::{self, AppSpec, is_node_like};
-use crate::{ExecMode, ObservedProcess, Orphan};
+use crate::{ExecMode, ObservedProcess, Orphan, Stored};
 
 /// Names of variables that every app inherits from the caller: a change of their values is no drift.
 pub const BASE_ENV: &[&str] = &[
@@ -169,28 +169,28 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) ->
     }
     for account in ["uid", "gid"] {
         let wanted = spec.attribute(account);
-        let has = process.attributes.get(account).filter(|v| !v.is_null());
+        let has = process.attributes.get(account).map(Stored::to_text);
         match (has, wanted) {
             (Some(has), Some(wanted)) if wanted.is_number() => {
-                compare(account, Some(&env_text(has)), Some(&env_text(wanted)));
+                compare(account, Some(&has), Some(&env_text(wanted)));
             }
             (None, Some(wanted)) => compare(account, None, Some(&env_text(wanted))),
             // PM2 adds the user's own group when only a user is given.
             (Some(has), None) if account == "uid" || spec.attribute("uid").is_none() => {
-                compare(account, Some(&env_text(has)), None);
+                compare(account, Some(&has), None);
             }
             _ => {}
         }
     }
     // PM2 5 and 6 turn the order of a map's keys around.
     let text = |value: &Value| env_text(&spec::sorted(value));
-    let mut compare_stored = |attribute: &'static Attribute, raw: Option<&Value>| {
+    let mut compare_stored = |attribute: &'static Attribute, raw: Option<&Stored>| {
         let wanted = spec.attribute(attribute.name);
-        if raw == wanted {
+        if raw.is_some_and(|raw| wanted.is_some_and(|wanted| raw == wanted)) {
             // What is wanted is in canonical form already.
             return;
         }
-        let has = raw.and_then(|value| canonical(attribute, value));
+        let has = raw.and_then(|value| canonical(attribute, &value.to_value()));
         let chosen_by_pm2 = match attribute.name {
             "exec_interpreter" => interpreter_is_as_chosen(spec, has.as_ref()),
             // PM2 adds a flag of its own for TypeScript.
@@ -204,13 +204,13 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) ->
     };
     let stored =
         |name: &str| attribute::by_own_name(name).filter(|found| found.role == Role::Stored);
-    for (name, value) in &process.attributes {
+    for (name, value) in process.attributes.iter() {
         if let Some(attribute) = stored(name) {
             compare_stored(attribute, Some(value));
         }
     }
     for (name, _) in spec.attributes() {
-        if !process.attributes.contains_key(name)
+        if process.attributes.get(name).is_none()
             && let Some(attribute) = stored(name)
         {
             compare_stored(attribute, None);
@@ -238,23 +238,23 @@ fn compare_env(
             let wanted = Some(env_text(value));
             changes.extend(Change::between(
                 Field::Env(key.clone()),
-                has.cloned(),
+                has.map(ToOwned::to_owned),
                 wanted,
             ));
         }
     }
     let instance_var = spec.text("instance_var").unwrap_or("NODE_APP_INSTANCE");
-    for (key, value) in &process.env {
+    for (key, value) in process.env.iter() {
         let known = spec.env().contains_key(key)
             || around.inherits(key)
-            || Some(key.as_str()) == counts_up
+            || Some(key) == counts_up
             || key == instance_var
             || key == process.name.as_str()
             || key == spec.name()
             || is_set_by_pm2(key);
         if !known {
-            let has = Some(value.clone());
-            changes.extend(Change::between(Field::Env(key.clone()), has, None));
+            let (key, has) = (key.to_owned(), value.to_owned());
+            changes.extend(Change::between(Field::Env(key), Some(has), None));
         }
     }
 }

@@ -73,7 +73,9 @@ pub use plan::{
     Action, AppState, Condition, HeldRemoval, OnRemove, Plan, Policy, Reason, Step, Target,
     is_mass_removal, plan, removal_code, workspace_code,
 };
-pub use process::{Observed, ObservedProcess, Orphan, ProcessStatus};
+pub use process::{
+    Attributes, Observed, ObservedProcess, Orphan, ProcessStatus, Stored, Variables,
+};
 pub use report::{ApplyReport, Outcome, StepReport};
 pub use spec::{
     AppPolicy, AppSpec, ExecMode, Instances, OnChange, POLICY_KEY, ProcessFiles, SpecContext,

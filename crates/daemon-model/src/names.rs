@@ -102,6 +102,17 @@ pub(crate) fn has_nul(key: &str, value: &Value) -> bool {
         }
 }
 
+/// Whether there is a key that would end PM2's daemon. The way to it is written down only where there is.
+pub(crate) fn has_fatal_key(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_fatal_key),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| FATAL_KEYS.contains(&key.as_str()) || has_fatal_key(value)),
+        _ => false,
+    }
+}
+
 /// The path of a key that would end PM2's daemon.
 pub(crate) fn find_fatal_key(value: &Value, path: &DocumentPath) -> Option<DocumentPath> {
     match value {

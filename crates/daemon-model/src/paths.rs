@@ -51,7 +51,8 @@ pub fn file_stem(app: &str) -> String {
 /// Source: PM2 7.0.4, `lib/God.js`, `executeApp`.
 #[must_use]
 pub fn with_pm_id(path: &str, extension: &str, pm_id: u32) -> String {
-    let Some(stem) = path.strip_suffix(&format!(".{extension}")) else {
+    let stem = path.strip_suffix(extension);
+    let Some(stem) = stem.and_then(|stem| stem.strip_suffix('.')) else {
         return path.to_owned();
     };
     let digits = stem.trim_end_matches(|c: char| c.is_ascii_digit());

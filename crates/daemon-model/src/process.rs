@@ -1,13 +1,16 @@
 //! What PM2 runs, in the words of this crate.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod parts;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::Label;
+
+pub use parts::{Attributes, Stored, Variables};
 
 /// What PM2 says a process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,9 +49,9 @@ pub struct ObservedProcess {
     /// Whether it is one of PM2's own modules.
     pub is_module: bool,
     /// Its attributes and what PM2 derived from them, by PM2's names: those that a comparison needs.
-    pub attributes: Map<String, Value>,
+    pub attributes: Attributes,
     /// Its environment as the process gets it, without PM2's attributes.
-    pub env: BTreeMap<String, String>,
+    pub env: Variables,
     /// How often PM2 started it again.
     pub restarts: u32,
     /// How many of these were unstable since it was last stable.
@@ -73,7 +76,7 @@ impl ObservedProcess {
     /// An attribute that is text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.attributes.get(name).and_then(Value::as_str)
+        self.attributes.get(name).and_then(Stored::as_str)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use digest::digest;
 use read::{Findings, check_env_keys, read_attributes, read_policy, warn_interpreter_of_cluster};
 
-use crate::attribute::{self, Attribute, Role};
+use crate::attribute::{self, Role};
 use crate::coerce::{drop_default, env_text, env_value, show};
 use crate::finding::{DocumentPath, Finding, Place};
 use crate::names;
@@ -233,11 +233,11 @@ impl AppSpec {
     /// An attribute that is a switch, PM2's default where absent.
     #[must_use]
     pub fn switch(&self, name: &str) -> bool {
-        self.attribute(name)
-            .cloned()
-            .or_else(|| attribute::by_own_name(name).and_then(Attribute::default_value_of))
-            .and_then(|value| value.as_bool())
-            .unwrap_or(false)
+        match self.attribute(name) {
+            Some(value) => value.as_bool().unwrap_or(false),
+            None => attribute::by_own_name(name)
+                .is_some_and(|attribute| attribute.is_default(&Value::Bool(true))),
+        }
     }
 
     /// All attributes in canonical form, without name, script, cwd, mode, instances and env.
@@ -302,38 +302,37 @@ impl AppSpec {
     #[must_use]
     pub fn files(&self, pm2_home: &Utf8Path, pm_id: Option<u32>) -> ProcessFiles {
         let stem = file_stem(&self.0.name);
-        let logs = pm2_home.join("logs");
-        let numbered = |path: String| match pm_id {
-            Some(id) if !self.switch("merge_logs") => with_pm_id(&path, "log", id),
-            _ => path,
+        let of_stem = |directory: &str, end: &str| {
+            let mut path = pm2_home.join(directory).into_string();
+            for part in ["/", &stem, end] {
+                path.push_str(part);
+            }
+            path
         };
-        let log = |attribute: &str, default: String| {
-            numbered(
-                self.text(attribute)
-                    .map_or_else(|| logs.join(default).into_string(), ToOwned::to_owned),
-            )
+        let own_number = pm_id.filter(|_| !self.switch("merge_logs"));
+        let numbered = |path: String| match own_number {
+            Some(id) => with_pm_id(&path, "log", id),
+            None => path,
+        };
+        let log = |attribute: &str, end: &str| {
+            let given = self.text(attribute).map(ToOwned::to_owned);
+            numbered(given.unwrap_or_else(|| of_stem("logs", end)))
         };
         let both = match self.attribute("log_file") {
             Some(Value::String(path)) => Some(numbered(path.clone())),
-            Some(Value::Bool(true)) => {
-                Some(numbered(logs.join(format!("{stem}.log")).into_string()))
-            }
+            Some(Value::Bool(true)) => Some(numbered(of_stem("logs", ".log"))),
             _ => None,
         };
-        let pid = self.text("pid_file").map_or_else(
-            || {
-                pm2_home
-                    .join("pids")
-                    .join(format!("{stem}.pid"))
-                    .into_string()
-            },
-            ToOwned::to_owned,
-        );
+        let pid = self.text("pid_file").map(ToOwned::to_owned);
+        let pid = pid.unwrap_or_else(|| of_stem("pids", ".pid"));
         ProcessFiles {
-            out: log("out_file", format!("{stem}-out.log")),
-            err: log("error_file", format!("{stem}-error.log")),
+            out: log("out_file", "-out.log"),
+            err: log("error_file", "-error.log"),
             both,
-            pid: pm_id.map_or_else(|| pid.clone(), |id| with_pm_id(&pid, "pid", id)),
+            pid: match pm_id {
+                Some(id) => with_pm_id(&pid, "pid", id),
+                None => pid,
+            },
         }
     }
 }
@@ -341,12 +340,6 @@ impl AppSpec {
 impl fmt::Debug for AppSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl Attribute {
-    fn default_value_of(attribute: &'static Attribute) -> Option<Value> {
-        attribute.default_value()
     }
 }
 
@@ -385,12 +378,12 @@ fn build(
     {
         name = format!("{name}-{env_name}");
     }
-    let name_path = if app.contains_key("name") {
-        path.key("name")
-    } else {
-        path.clone()
-    };
     if let Some(trap) = names::trap(&name) {
+        let name_path = if app.contains_key("name") {
+            path.key("name")
+        } else {
+            path.clone()
+        };
         findings.push(
             if trap.blocks {
                 Severity::Error

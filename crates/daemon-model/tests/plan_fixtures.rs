@@ -15,7 +15,7 @@ use daemon_model::{
     OnRemove, Policy, ProcessStatus, SpecContext, Surroundings, attribute, check_plan, env_text,
     plan, removal_code,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 const WORKSPACE: &str = "/w";
 
@@ -36,9 +36,9 @@ fn process(case: &Value) -> ObservedProcess {
     let daemon = case["daemon"].as_str();
     let spec = spec(daemon.unwrap_or("nobody"), &case["app"]);
     let pm_id = u32::try_from(case["pm_id"].as_u64().unwrap()).unwrap();
-    let mut attributes = Map::new();
+    let mut attributes: BTreeMap<&'static str, Value> = BTreeMap::new();
     for (name, value) in spec.attributes() {
-        attributes.insert(name.to_owned(), value.clone());
+        attributes.insert(name, value.clone());
     }
     for file in ["out_file", "error_file", "log_file", "pid_file"] {
         attributes.remove(file);
@@ -49,18 +49,19 @@ fn process(case: &Value) -> ObservedProcess {
         }
     }
     let files = spec.files(Utf8Path::new("/pm2"), Some(pm_id));
-    attributes.insert("pm_exec_path".into(), json!(spec.script()));
-    attributes.insert("pm_cwd".into(), json!(spec.cwd()));
-    attributes.insert("pm_out_log_path".into(), json!(files.out));
-    attributes.insert("pm_err_log_path".into(), json!(files.err));
-    attributes.insert("pm_pid_path".into(), json!(files.pid));
-    attributes.insert("exec_interpreter".into(), json!("node"));
+    attributes.insert("pm_exec_path", json!(spec.script()));
+    attributes.insert("pm_cwd", json!(spec.cwd()));
+    attributes.insert("pm_out_log_path", json!(files.out));
+    attributes.insert("pm_err_log_path", json!(files.err));
+    attributes.insert("pm_pid_path", json!(files.pid));
+    attributes.insert("exec_interpreter", json!("node"));
     attributes.insert(
-        "exec_mode".into(),
+        "exec_mode",
         json!(spec.exec_mode().as_pm2().unwrap_or("cluster_mode")),
     );
     for (key, value) in case["attributes"].as_object().into_iter().flatten() {
-        attributes.insert(key.clone(), value.clone());
+        let (key, _) = attribute::record_key(key).unwrap();
+        attributes.insert(key, value.clone());
     }
     let mut env: BTreeMap<String, String> = spec
         .env()
@@ -87,8 +88,8 @@ fn process(case: &Value) -> ObservedProcess {
             ..spec.label(Utf8Path::new(WORKSPACE))
         }),
         is_module: false,
-        attributes,
-        env,
+        attributes: attributes.into_iter().collect(),
+        env: env.into_iter().collect(),
         restarts: 0,
         unstable_restarts: 0,
         started_at_ms: None,

@@ -34,6 +34,6 @@ pub use observe::{label_of, observe};
 pub use payload::{LABEL_KEY, Launch, ResolveError};
 pub use proc::{god_daemons, is_being_ended, orphans};
 pub use record::{LiveProcess, PmId, ProcessRecord, Status};
-pub use socket::{Deadlines, MAX_SOCKET_PATH, SocketAdapter, patience_for};
+pub use socket::{Deadlines, MAX_SOCKET_PATH, SocketAdapter, patience_of};
 pub use verify::VerifyError;
 pub use wire::WireError;

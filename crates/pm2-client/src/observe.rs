@@ -1,28 +1,83 @@
 //! From PM2's list to the words of the model. The one place that knows how PM2's flat record mixes attributes
 //! with environment variables.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use daemon_model::attribute::RecordKey;
 use daemon_model::{Label, ObservedProcess, ProcessStatus, attribute, env_text};
-use serde::de::{MapAccess, Visitor};
+use rustc_hash::FxHashSet;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::payload::LABEL_KEY;
 use crate::record::{ProcessRecord, Status};
 
+/// Keys of PM2's bookkeeping that are read.
+const RUNTIME: &[&str] = &[
+    "pm_id",
+    "status",
+    "restart_time",
+    "unstable_restarts",
+    "pm_uptime",
+    "exit_code",
+];
+
+/// No comparison needs these: PM2 sets them by itself, or keeps what it made of them elsewhere.
+const UNREAD: &[&str] = &["cwd", "username", "km_link"];
+
 /// Reads one record.
 #[must_use]
 pub fn observe(record: ProcessRecord) -> ObservedProcess {
     let mut reading = Reading::default();
     for (key, value) in record.pm2_env {
-        reading.add(key, value);
+        reading.add(&key, value);
     }
     reading.name = record.name;
     reading.status = Some(record.status);
-    reading.process(record.pm_id.0, record.pid)
+    reading.process(record.pm_id.0, record.pid, &mut Texts::default())
+}
+
+/// Texts that many processes have alike, such as variables that all of them inherit: each is kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Texts(FxHashSet<Arc<str>>);
+
+impl Texts {
+    fn share(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.0.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&text));
+        text
+    }
+
+    /// Drops those that nobody has any more.
+    pub(crate) fn sweep(&mut self) {
+        self.0.retain(|text| Arc::strong_count(text) > 1);
+    }
+}
+
+/// What is made of what stands under a key of a record.
+enum Kind {
+    Variable,
+    Attribute(&'static str),
+    Runtime,
+}
+
+impl Kind {
+    /// None where nothing is made of it.
+    fn of(key: &str) -> Option<Self> {
+        match attribute::record_key(key) {
+            None => Some(Self::Variable),
+            Some((name, RecordKey::Attribute)) => {
+                (!UNREAD.contains(&name)).then_some(Self::Attribute(name))
+            }
+            Some((name, RecordKey::Runtime)) => RUNTIME.contains(&name).then_some(Self::Runtime),
+        }
+    }
 }
 
 /// PM2's record of a process, read key by key.
@@ -32,8 +87,8 @@ pub(crate) struct Reading {
     status: Option<Status>,
     label: Option<Label>,
     is_module: bool,
-    attributes: Vec<(String, Value)>,
-    env: BTreeMap<String, String>,
+    attributes: Vec<(&'static str, Value)>,
+    env: Vec<(String, String)>,
     nested: Option<Map<String, Value>>,
     restarts: u32,
     unstable_restarts: u32,
@@ -44,43 +99,50 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    pub(crate) fn add(&mut self, key: String, value: Value) {
+    fn add(&mut self, key: &str, value: Value) {
+        if let Some(kind) = Kind::of(key) {
+            self.add_as(kind, key, value);
+        }
+    }
+
+    fn add_as(&mut self, kind: Kind, key: &str, value: Value) {
         let count = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
-        match attribute::record_key(&key) {
-            None => self.env.extend(variable(key, value)),
-            Some(RecordKey::Runtime) => match key.as_str() {
-                "pm_id" => self.pm_id = count(&value),
-                "status" => self.status = value.as_str().map(Status::from_word),
-                "restart_time" => self.restarts = count(&value).unwrap_or(0),
-                "unstable_restarts" => self.unstable_restarts = count(&value).unwrap_or(0),
-                "pm_uptime" => self.started_at_ms = value.as_u64(),
-                "exit_code" => self.exit_code = value.as_i64(),
-                _ => {}
-            },
-            Some(RecordKey::Attribute) => match (key.as_str(), value) {
-                ("env", Value::Object(nested)) => self.nested = Some(nested),
-                ("env", _) => {}
-                (LABEL_KEY, value) => self.label = Label::deserialize(&value).ok(),
-                ("name", Value::String(name)) => self.name = name,
-                ("pmx_module", value) => self.is_module = value == Value::Bool(true),
-                // No comparison needs these: PM2 sets them by itself, or keeps what it made of them elsewhere.
-                ("name" | "cwd" | "username" | "km_link", _) => {}
-                (_, value) => self.attributes.push((key, value)),
-            },
+        match (kind, key, value) {
+            (Kind::Variable, key, value) => self.env.extend(variable(key.to_owned(), value)),
+            (_, "pm_id", value) => self.pm_id = count(&value),
+            (_, "status", value) => self.status = value.as_str().map(Status::from_word),
+            (_, "restart_time", value) => self.restarts = count(&value).unwrap_or(0),
+            (_, "unstable_restarts", value) => {
+                self.unstable_restarts = count(&value).unwrap_or(0);
+            }
+            (_, "pm_uptime", value) => self.started_at_ms = value.as_u64(),
+            (_, "exit_code", value) => self.exit_code = value.as_i64(),
+            (_, "env", Value::Object(nested)) => self.nested = Some(nested),
+            (_, "env", _) => {}
+            (_, LABEL_KEY, value) => self.label = Label::deserialize(&value).ok(),
+            (_, "name", Value::String(name)) => self.name = name,
+            (_, "name", _) => {}
+            (_, "pmx_module", value) => self.is_module = value == Value::Bool(true),
+            (Kind::Attribute(name), _, value) => self.attributes.push((name, value)),
+            (Kind::Runtime, ..) => {}
         }
     }
 
     /// PM2 gives a process the record's top level as its environment, overwritten by the record's `env`.
     ///
     /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`) and `lib/God/ForkMode.js`.
-    pub(crate) fn process(mut self, pm_id: u32, pid: Option<u32>) -> ObservedProcess {
+    pub(crate) fn process(
+        self,
+        pm_id: u32,
+        pid: Option<u32>,
+        texts: &mut Texts,
+    ) -> ObservedProcess {
         let nested = self.nested.into_iter().flatten();
-        let nested = nested.filter(|(key, _)| !attribute::is_record_key(key));
-        self.env
-            .extend(nested.filter_map(|(key, value)| variable(key, value)));
-        // As large as it has to be: a watch holds many of them for a long time.
-        let mut attributes = Map::with_capacity(self.attributes.len());
-        attributes.extend(self.attributes);
+        let nested = nested
+            .filter(|(key, _)| !attribute::is_record_key(key))
+            .filter_map(|(key, value)| variable(key, value));
+        let env = self.env.into_iter().chain(nested);
+        let env = env.map(|(key, value)| (texts.share(key), texts.share(value)));
         ObservedProcess {
             pm_id,
             name: self.name,
@@ -96,8 +158,8 @@ impl Reading {
             },
             label: self.label,
             is_module: self.is_module,
-            attributes,
-            env: self.env,
+            attributes: self.attributes.into_iter().collect(),
+            env: env.collect(),
             restarts: self.restarts,
             unstable_restarts: self.unstable_restarts,
             started_at_ms: self.started_at_ms,
@@ -109,6 +171,8 @@ impl Reading {
 /// Reads the record as it stands in PM2's list, without making a map of it first.
 impl<'de> Deserialize<'de> for Reading {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
         struct Keys;
         impl<'de> Visitor<'de> for Keys {
             type Value = Reading;
@@ -119,8 +183,11 @@ impl<'de> Deserialize<'de> for Reading {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reading, A::Error> {
                 let mut reading = Reading::default();
-                while let Some((key, value)) = map.next_entry()? {
-                    reading.add(key, value);
+                while let Some(Key(key)) = map.next_key()? {
+                    match Kind::of(&key) {
+                        Some(kind) => reading.add_as(kind, &key, map.next_value()?),
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
                 }
                 Ok(reading)
             }

@@ -1,4 +1,4 @@
-//! PM2's list, asked for again and again: what it says unchanged of a process is not read again.
+//! PM2's list, asked for once or again and again: what it says unchanged of a process is not read again.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -8,14 +8,17 @@ use daemon_model::ObservedProcess;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::observe::Reading;
+use crate::observe::{Reading, Texts};
 
 /// What PM2 said of each process at the last look, and what that meant.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// Whether there will be hardly a second look, so that nothing is kept for it.
+    once: bool,
     /// Two hashers with keys of their own: of 128 bits, two texts never agree by accident.
     hashers: [RandomState; 2],
     known: HashMap<[u64; 2], Arc<ObservedProcess>>,
+    texts: Texts,
 }
 
 /// The parts of an entry of the list that a process is read from. The rest, memory and CPU, is never the same twice.
@@ -29,39 +32,86 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     /// The process; none for what a reload leaves behind.
-    fn read(&self) -> serde_json::Result<Option<ObservedProcess>> {
+    fn read(&self, texts: &mut Texts) -> serde_json::Result<Option<ObservedProcess>> {
         let reading: Reading = serde_json::from_str(self.pm2_env.get())?;
         // PM2 gives 0, or something else than a number, for one that does not run.
         let pid = self.pid.and_then(|pid| pid.get().parse().ok());
         Ok(reading
             .pm_id
-            .map(|pm_id| reading.process(pm_id, pid.filter(|pid| *pid != 0))))
+            .map(|pm_id| reading.process(pm_id, pid.filter(|pid| *pid != 0), texts)))
     }
 }
 
 impl Seen {
+    /// For one look, or few.
+    pub(crate) fn once() -> Self {
+        Self {
+            once: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads a list of PM2.
     pub(crate) fn read(&mut self, list: &str) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
         let entries: Vec<Entry<'_>> = serde_json::from_str(list)?;
+        if self.once {
+            let mut processes = read_all(&entries)?;
+            processes.sort_by_key(|process| process.pm_id);
+            return Ok(processes);
+        }
         let mut known = HashMap::with_capacity(entries.len());
         let mut processes = Vec::with_capacity(entries.len());
+        let mut news = false;
         for entry in entries {
             let text = (entry.pm2_env.get(), entry.pid.map(RawValue::get));
             let key = [0, 1].map(|n: usize| self.hashers[n].hash_one(text));
             let process = match self.known.remove(&key) {
                 Some(process) => process,
-                None => match entry.read()? {
-                    Some(process) => Arc::new(process),
+                None => match entry.read(&mut self.texts)? {
+                    Some(process) => {
+                        news = true;
+                        Arc::new(process)
+                    }
                     None => continue,
                 },
             };
             processes.push(Arc::clone(&process));
             known.insert(key, process);
         }
-        self.known = known;
+        let gone = !std::mem::replace(&mut self.known, known).is_empty();
+        if gone || news {
+            self.texts.sweep();
+        }
         processes.sort_by_key(|process| process.pm_id);
         Ok(processes)
     }
+}
+
+/// With fewer entries a second thread would cost more than it saves.
+const MANY: usize = 128;
+
+/// Reads all of them, many of them in two threads. Where they are looked at again and again that would only cost memory,
+/// which each thread has of its own.
+fn read_all(entries: &[Entry<'_>]) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
+    let read = |entries: &[Entry<'_>]| -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
+        let mut texts = Texts::default();
+        let read = entries.iter().map(|entry| entry.read(&mut texts));
+        let found = read.filter_map(Result::transpose);
+        found.map(|process| process.map(Arc::new)).collect()
+    };
+    if entries.len() < MANY {
+        return read(entries);
+    }
+    let (first, second) = entries.split_at(entries.len() / 2);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| read(second));
+        let mut all = read(first)?;
+        match second.join() {
+            Ok(rest) => all.extend(rest?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        Ok(all)
+    })
 }
 
 #[cfg(test)]
@@ -104,5 +154,20 @@ mod tests {
         assert_eq!(ids(&third), [0]);
         assert_ne!(third[0].status, second[0].status);
         assert!(seen.read("{}").is_err());
+    }
+
+    #[test]
+    fn many_are_read_at_once_as_few_are() {
+        for count in [1, 2 * u32::try_from(MANY).unwrap() + 1] {
+            let list: Vec<Value> = (0..count)
+                .rev()
+                .map(|n| entry(n, n + 10, "online", n))
+                .collect();
+            let list = json!(list).to_string();
+            let once = Seen::once().read(&list).unwrap();
+            assert_eq!(once, Seen::default().read(&list).unwrap());
+            assert_eq!(once.len(), count as usize);
+        }
+        assert!(Seen::once().read("[{}]").is_err());
     }
 }

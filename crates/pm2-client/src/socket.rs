@@ -103,7 +103,7 @@ impl SocketAdapter {
     }
 
     /// As [`connect_until`](Self::connect_until), and asks for the list at once: the first look finds it
-    /// answered, if no other call comes before it.
+    /// answered, if no other call comes before it. For who looks once or twice; what is found is not kept for further looks.
     ///
     /// # Errors
     /// As [`connect_until`](Self::connect_until).
@@ -113,7 +113,9 @@ impl SocketAdapter {
         stop: Arc<AtomicBool>,
     ) -> Result<Self, AdapterError> {
         let path = pm2_home.join("rpc.sock");
-        Self::connect_to(&path, deadlines, &stop, true)
+        let mut adapter = Self::connect_to(&path, deadlines, &stop, true)?;
+        adapter.seen = Seen::once();
+        Ok(adapter)
     }
 
     fn connect_to(
@@ -333,7 +335,7 @@ impl SocketAdapter {
 
     fn change(&mut self, method: Method, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
         // The new settings already count while the old process ends.
-        let wait = self.patience(id) + patience_for(conf.as_map());
+        let wait = self.patience(id) + patience_in(conf.as_map());
         let opts = json!({ "id": id.0, "env": { "current_conf": conf.as_map() } });
         self.call(method, &[opts], wait).map(drop)
     }
@@ -381,16 +383,19 @@ fn version_in(answer: &Value) -> Result<String, AdapterError> {
 /// The time that a process's own settings (`kill_timeout`, `listen_timeout`; PM2's defaults where there are none) allow
 /// for its end and its start.
 #[must_use]
-pub fn patience_for(settings: &Map<String, Value>) -> Duration {
-    let millis = |key: &str, default: Duration| {
-        settings
-            .get(key)
-            .and_then(Value::as_u64)
-            .map_or(default, Duration::from_millis)
-    };
+pub fn patience_of(process: &ObservedProcess) -> Duration {
+    patience(|key| process.attributes.get(key)?.as_u64())
+}
+
+/// The same for settings that PM2 is told or has.
+fn patience_in(settings: &Map<String, Value>) -> Duration {
+    patience(|key| settings.get(key)?.as_u64())
+}
+
+fn patience(milliseconds: impl Fn(&str) -> Option<u64>) -> Duration {
+    let time = |key, default: Duration| milliseconds(key).map_or(default, Duration::from_millis);
     // PM2 waits once for the process to end by itself, and once more after it killed it.
-    (millis("kill_timeout", KILL_TIMEOUT) * 2)
-        .saturating_add(millis("listen_timeout", LISTEN_TIMEOUT))
+    (time("kill_timeout", KILL_TIMEOUT) * 2).saturating_add(time("listen_timeout", LISTEN_TIMEOUT))
 }
 
 impl ProcessAdapter for SocketAdapter {
@@ -411,7 +416,7 @@ impl ProcessAdapter for SocketAdapter {
         let read = &mut |list: &str| {
             for entry in serde_json::from_str::<Vec<&RawValue>>(list)? {
                 if let Some(record) = record(serde_json::from_str(entry.get())?) {
-                    patience.insert(record.pm_id, patience_for(&record.pm2_env));
+                    patience.insert(record.pm_id, patience_in(&record.pm2_env));
                     visit(record);
                 }
             }
@@ -437,14 +442,14 @@ impl ProcessAdapter for SocketAdapter {
         self.seen = seen;
         self.patience = processes
             .iter()
-            .map(|process| (PmId(process.pm_id), patience_for(&process.attributes)))
+            .map(|process| (PmId(process.pm_id), patience_of(process)))
             .collect();
         Ok(processes)
     }
 
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {
         let method = Method::Prepare;
-        let each = patience_for(payload.as_map());
+        let each = patience_in(payload.as_map());
         let instances = u32::try_from(payload.instances()).unwrap_or(u32::MAX);
         let wait = self.deadlines.change + each.saturating_mul(instances);
         let answer = self.call(method, &[Value::Object(payload.as_map().clone())], wait)?;

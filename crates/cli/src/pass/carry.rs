@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use daemon_model::{AppState, ApplyReport, Condition, DaemonId, Plan, ProcessStatus, Step};
-use pm2_client::{ApplyContext, Dump, DumpError, ProcessAdapter, StepError, apply, patience_for};
+use pm2_client::{ApplyContext, Dump, DumpError, ProcessAdapter, StepError, apply, patience_of};
 
 use super::pm2::{observe_all, observe_with_dump, save_dump};
 use super::{PassError, PassEvent, PassOptions, make_plan, make_plan_with_orphans};
@@ -182,7 +182,7 @@ fn patience(plan: &Plan) -> Duration {
         .filter(stopping)
         .flat_map(|app| &app.processes)
         .filter(|process| process.status == ProcessStatus::Stopping)
-        .map(|process| patience_for(&process.attributes))
+        .map(|process| patience_of(process))
         .max()
         .unwrap_or_default()
 }

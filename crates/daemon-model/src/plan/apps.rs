@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use crate::attribute::Cost;
 use crate::diff::{Change, diff, is_orphan_of};
 use crate::plan::{Action, AppState, Condition, Plan, Policy, Reason, Step, Target};
@@ -20,14 +22,17 @@ pub(super) enum Owner<'a> {
     Other,
 }
 
+/// The app of each name.
+type ByName<'a> = FxHashMap<&'a str, &'a AppSpec>;
+
 /// What is wanted and what runs, with each process given to its app.
 pub(super) struct World<'a> {
     pub(super) desired: &'a Desired,
     pub(super) policy: &'a Policy,
     /// Processes of each defined app.
-    assigned: BTreeMap<(&'a DaemonId, &'a str), Vec<&'a Arc<ObservedProcess>>>,
+    assigned: FxHashMap<(&'a DaemonId, &'a str), Vec<&'a Arc<ObservedProcess>>>,
     /// Processes of somebody else under the name of a defined app.
-    in_the_way: BTreeMap<&'a str, Vec<&'a Arc<ObservedProcess>>>,
+    in_the_way: FxHashMap<&'a str, Vec<&'a Arc<ObservedProcess>>>,
     /// Processes that lived on when their PM2 was killed.
     orphans: &'a [Orphan],
     /// Our processes that no app wants.
@@ -35,12 +40,12 @@ pub(super) struct World<'a> {
     /// Our processes that a broken definition may want: nobody can say, so they stay.
     undecided: Vec<(&'a Label, &'a Arc<ObservedProcess>)>,
     /// Every daemon with at least one process of ours.
-    pub(super) managed: std::collections::BTreeSet<&'a DaemonId>,
+    pub(super) managed: FxHashSet<&'a DaemonId>,
 }
 
 impl<'a> World<'a> {
     pub(super) fn new(desired: &'a Desired, observed: &'a Observed, policy: &'a Policy) -> Self {
-        let mut by_name: BTreeMap<&str, &AppSpec> = BTreeMap::new();
+        let mut by_name: ByName<'_> = ByName::default();
         for daemon in desired.daemons.values() {
             for app in daemon.apps() {
                 // A usable definition wins over what a broken one wanted last.
@@ -52,12 +57,12 @@ impl<'a> World<'a> {
         let mut world = Self {
             desired,
             policy,
-            assigned: BTreeMap::new(),
-            in_the_way: BTreeMap::new(),
+            assigned: FxHashMap::default(),
+            in_the_way: FxHashMap::default(),
             orphans: &observed.orphans,
             unwanted: Vec::new(),
             undecided: Vec::new(),
-            managed: std::collections::BTreeSet::new(),
+            managed: FxHashSet::default(),
         };
         for process in observed
             .processes
@@ -95,15 +100,22 @@ impl<'a> World<'a> {
         &self,
         label: &Label,
         process: &ObservedProcess,
-        by_name: &BTreeMap<&str, &'a AppSpec>,
+        by_name: &ByName<'a>,
     ) -> Option<&'a AppSpec> {
+        // Nearly always the one app of that name is the one.
+        let named = by_name.get(label.app.as_str()).copied();
+        if let Some(app) = named
+            && *app.daemon() == label.daemon
+        {
+            return Some(app);
+        }
         let labelled = self
             .desired
             .daemons
             .get(&label.daemon)
             .and_then(|daemon| daemon.apps().iter().find(|app| app.name() == label.app));
         labelled
-            .or_else(|| by_name.get(label.app.as_str()).copied())
+            .or(named)
             .or_else(|| by_name.get(process.name.as_str()).copied())
     }
 }
@@ -112,7 +124,7 @@ fn owner<'a>(
     process: &'a ObservedProcess,
     observed: &Observed,
     policy: &Policy,
-    by_name: &BTreeMap<&str, &AppSpec>,
+    by_name: &ByName<'_>,
 ) -> Owner<'a> {
     let Some(label) = &process.label else {
         return Owner::Other;
@@ -367,7 +379,6 @@ impl AppChange {
 }
 
 fn changes_of(world: &World<'_>, app: &AppSpec, kept: &[&Arc<ObservedProcess>]) -> AppChange {
-    let wanted = app.label(&world.policy.workspace);
     let mut change = AppChange {
         targets: Vec::new(),
         reasons: Vec::new(),
@@ -380,10 +391,11 @@ fn changes_of(world: &World<'_>, app: &AppSpec, kept: &[&Arc<ObservedProcess>]) 
     let mut stale = false;
     for process in kept {
         let found = diff(app, process, &world.policy.around);
-        let identity = identity_reason(&wanted, process.label.as_ref());
+        let identity = identity_reason(world, app, process.label.as_ref());
         let outdated = process.label.as_ref().is_some_and(|label| {
             // A digest of another recipe proves nothing either way; the comparison decides.
-            label.spec != wanted.spec && label.spec.version() == wanted.spec.version()
+            let wanted = app.digest();
+            label.spec != *wanted && label.spec.version() == wanted.version()
         });
         if found.is_empty() && identity.is_none() && !outdated {
             continue;
@@ -422,13 +434,13 @@ fn changes_of(world: &World<'_>, app: &AppSpec, kept: &[&Arc<ObservedProcess>]) 
 }
 
 /// Why the label must change apart from the definition's content.
-fn identity_reason(wanted: &Label, has: Option<&Label>) -> Option<Reason> {
+fn identity_reason(world: &World<'_>, app: &AppSpec, has: Option<&Label>) -> Option<Reason> {
     match has {
         None => Some(Reason::Adopted),
-        Some(has) if has.workspace != wanted.workspace => Some(Reason::TakenOver {
+        Some(has) if has.workspace != world.policy.workspace => Some(Reason::TakenOver {
             from: has.workspace.clone(),
         }),
-        Some(has) if has.daemon != wanted.daemon => Some(Reason::Moved {
+        Some(has) if has.daemon != *app.daemon() => Some(Reason::Moved {
             from: has.daemon.clone(),
         }),
         _ => None,

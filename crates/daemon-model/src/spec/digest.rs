@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 
 use camino::Utf8Path;
 use serde::{Serialize, Serializer};
@@ -18,8 +19,9 @@ const DIGEST_VERSION: &str = "v1";
 
 /// How many processes there are is no matter of any one of them, so it does not count.
 pub(super) fn digest(spec: &Content) -> SpecDigest {
-    // As JSON with its keys in order. The environment may be large, so no copy of it is made for that.
-    let mut hash = Hashed(Sha256::new());
+    // As JSON with its keys in order. The environment may be large, so no copy of all of it is made for that; JSON is
+    // written in pieces of a few bytes, though, which are gathered.
+    let mut hash = BufWriter::with_capacity(1024, Hashed(Sha256::new()));
     let canonical = Canonical {
         attributes: &spec.attributes,
         cwd: &spec.cwd,
@@ -29,8 +31,8 @@ pub(super) fn digest(spec: &Content) -> SpecDigest {
         script: &spec.script,
     };
     // Strings as keys, and nothing that could fail to be written.
-    let _ = serde_json::to_writer(&mut hash, &canonical);
-    let hash = hash.0.finalize();
+    let _ = serde_json::to_writer(&mut hash, &canonical).map(|()| hash.flush());
+    let hash = hash.get_ref().0.clone().finalize();
     SpecDigest(format!("{DIGEST_VERSION}:{}", hex(&hash[..16])))
 }
 
@@ -71,13 +73,13 @@ impl Serialize for Texts<'_> {
 
 struct Hashed(Sha256);
 
-impl std::io::Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

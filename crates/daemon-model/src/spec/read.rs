@@ -57,7 +57,8 @@ pub(super) fn read_attributes(
     findings: &mut Findings,
 ) -> BTreeMap<&'static str, Value> {
     let mut values = BTreeMap::new();
-    let mut read_from: BTreeMap<&str, (String, usize)> = BTreeMap::new();
+    // Each attribute that was read, under which key, and how much that spelling counts: there are few.
+    let mut read_from: Vec<(&str, &str, usize)> = Vec::with_capacity(app.len().min(64));
     for (key, value) in app {
         // Most of them have nothing wrong, and no need of their place.
         let place = || path.key(key);
@@ -79,7 +80,10 @@ pub(super) fn read_attributes(
         if value.is_null() {
             continue;
         }
-        if let Some((other, other_rank)) = read_from.get(attribute.name) {
+        let known = read_from
+            .iter()
+            .position(|(name, ..)| *name == attribute.name);
+        if let Some((_, other, other_rank)) = known.and_then(|at| read_from.get(at)) {
             findings.warning(
                 &place(),
                 Place::Key,
@@ -90,12 +94,15 @@ pub(super) fn read_attributes(
                 continue;
             }
         }
-        read_from.insert(attribute.name, (key.clone(), rank));
+        if let Some(at) = known {
+            read_from.swap_remove(at);
+        }
+        read_from.push((attribute.name, key, rank));
         match coerce(attribute, value) {
             Ok(Some(read)) => {
                 // Variables are looked at by name; what is in them becomes text.
                 if attribute.kind != Kind::Env
-                    && (read.is_object() || read.is_array())
+                    && names::has_fatal_key(&read)
                     && let Some(fatal) = names::find_fatal_key(&read, &place())
                 {
                     findings.error(&fatal, Place::Key, "PM2 would die of a key of this name");
@@ -269,11 +276,13 @@ pub(super) fn read_policy(
     findings: &mut Findings,
 ) -> AppPolicy {
     let mut policy = AppPolicy::default();
+    let Some(wishes) = app.get(POLICY_KEY).filter(|wishes| !wishes.is_null()) else {
+        return policy;
+    };
     let path = path.key(POLICY_KEY);
-    let wishes = match app.get(POLICY_KEY) {
-        None | Some(Value::Null) => return policy,
-        Some(Value::Object(wishes)) => wishes,
-        Some(other) => {
+    let wishes = match wishes {
+        Value::Object(wishes) => wishes,
+        other => {
             findings.error(
                 &path,
                 Place::Value,
