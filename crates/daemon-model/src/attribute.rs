@@ -9,6 +9,10 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
+mod nearest;
+
+pub use nearest::nearest;
+
 /// What a value may be, and what it is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -186,6 +190,27 @@ impl Attribute {
         Some(text.to_owned())
     }
 
+    /// What a value of it is, for messages.
+    #[must_use]
+    pub fn expects(&self) -> &'static str {
+        match self.kind {
+            Kind::Number if self.is_timer() => "a number of milliseconds",
+            kind => kind.expects(),
+        }
+    }
+
+    /// The PM2 that it came with, where that is later than 5.0, the first that is supported.
+    ///
+    /// Source: `lib/API/schema.json` of PM2 5.0.0, 5.1.0, 5.2.0, 5.3.0, 5.3.1, 5.4.0, 5.4.3, 6.0.5, 6.0.14 and 7.0.4.
+    #[must_use]
+    pub fn since(&self) -> Option<&'static str> {
+        Some(match self.name {
+            "autostart" => "5.4",
+            "stop_exit_codes" => "5.3.1",
+            _ => return None,
+        })
+    }
+
     /// What becomes of a 0 that the definition gives, where it is not what its author means.
     ///
     /// Source: PM2 7.0.4, `lib/tools/Config.js`, `validateJSON` (a falsy value of a key of several words is read as
@@ -352,34 +377,6 @@ pub fn by_own_name(name: &str) -> Option<&'static Attribute> {
     find(name).filter(|attribute| attribute.name == name)
 }
 
-fn letters(name: &str) -> String {
-    name.replace(['-', '_'], "").to_lowercase()
-}
-
-/// The known name nearest to a misspelt one.
-#[must_use]
-pub fn nearest(name: &str) -> Option<String> {
-    // `max-restarts` and `MaxRestarts` are as near to a name as can be, whatever they are nearest to by letters.
-    static NAMES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
-        let names = ATTRIBUTES.iter().flat_map(Attribute::names);
-        names.map(|name| (letters(&name), name)).collect()
-    });
-    let wanted = letters(name);
-    let same_letters = NAMES.iter().find(|(letters, _)| *letters == wanted);
-    if let Some((_, known)) = same_letters {
-        return Some(known.clone());
-    }
-    let most = |known: &str| 1 + known.len() / 5;
-    NAMES
-        .iter()
-        // Each letter more or less is one step: of a name of megabytes no other is near.
-        .filter(|(_, known)| known.len().abs_diff(name.chars().count()) <= most(known))
-        .map(|(_, known)| (strsim::damerau_levenshtein(known, name), known))
-        .filter(|(distance, known)| *distance <= most(known))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known.clone())
-}
-
 /// Keys of PM2's record that change by themselves or are PM2's own business: never compared, never removed.
 ///
 /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`, `handleExit`), `lib/God/*.js`.
@@ -479,22 +476,8 @@ mod tests {
     }
 
     #[test]
-    fn aliases_and_near_misses_are_found() {
+    fn aliases_are_found() {
         assert_eq!(find("interpreter").unwrap().name, "exec_interpreter");
         assert_eq!(find("maxMemoryRestart").unwrap().name, "max_memory_restart");
-        for (written, meant) in [
-            ("max_restart", "max_restarts"),
-            ("max-restarts", "max_restarts"),
-            ("exec-mode", "exec_mode"),
-            ("maxRestart", "maxRestarts"),
-            ("maxmemoryrestart", "max_memory_restart"),
-            ("interpeter", "interpreter"),
-            ("combine-logs", "combine_logs"),
-            ("Script", "script"),
-            ("user_name", "username"),
-        ] {
-            assert_eq!(nearest(written).as_deref(), Some(meant), "{written}");
-        }
-        assert_eq!(nearest("completely_else"), None);
     }
 }

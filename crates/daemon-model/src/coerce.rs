@@ -20,7 +20,7 @@ pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Valu
         return Ok(None);
     }
     let unfit = || Unfit {
-        message: format!("expected {}, got {}", attribute.kind.expects(), show(value)),
+        message: format!("expected {}, got {}", attribute.expects(), show(value)),
     };
     let read = match attribute.kind {
         Kind::Bool => value.is_boolean().then(|| value.clone()),

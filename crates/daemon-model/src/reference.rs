@@ -18,7 +18,7 @@ pub fn markdown() -> String {
         let cells = [
             format!("`:{}`", attribute.name),
             aliases.join(" "),
-            attribute.kind.expects().to_owned(),
+            attribute.expects().to_owned(),
             attribute.default_text().unwrap_or_default(),
             cost(attribute.cost).to_owned(),
             about(attribute),
@@ -35,10 +35,14 @@ pub fn markdown() -> String {
 }
 
 fn about(attribute: &Attribute) -> String {
-    match attribute.zero_note() {
-        Some(note) => format!("{}. {note}", attribute.summary),
-        None => attribute.summary.to_owned(),
+    let mut about = attribute.summary.to_owned();
+    if let Some(note) = attribute.zero_note() {
+        about = format!("{about}. {note}");
     }
+    if let Some(since) = attribute.since() {
+        about = format!("{about}. PM2 {since} or later");
+    }
+    about
 }
 
 fn cost(cost: Cost) -> &'static str {
@@ -57,7 +61,7 @@ const HEAD: &str = "\
 
 A definition is a map with `:apps`, a vector of maps. These are the keys of an app; `pm2-sync check` warns of others,
 because PM2 ignores them. `nil` is the same as leaving a key out. `pm2-sync schema` prints the same table as a JSON Schema of
-the generated config.
+the generated config. PM2 5, 6 and 7 know all of them but those that name a later version.
 
 What a change costs:
 

@@ -1,4 +1,4 @@
-//! The matrix of attributes on another version of PM2 than the pinned one.
+//! The matrix of attributes, and the table of them, on another version of PM2 than the pinned one.
 
 use std::process::Command;
 
@@ -24,12 +24,13 @@ pub(crate) fn run_on(major: &str) -> Result<(), Error> {
         .current_dir(root);
     run(&line, &mut npm, &[0])?;
 
-    let line = "cargo test --package pm2-client --test matrix";
+    let line = "cargo test --package pm2-client --test attributes --test matrix";
     let pm2 = dir.join("node_modules/pm2/bin/pm2");
     show(&format!("export {PM2_VARIABLE}={}", pm2.display()));
     show(line);
     let mut test = cargo();
-    test.args(["test", "--package", "pm2-client", "--test", "matrix"])
+    test.args(["test", "--package", "pm2-client"])
+        .args(["--test", "attributes", "--test", "matrix"])
         .args(["--", "--nocapture"])
         .env(PM2_VARIABLE, pm2)
         .current_dir(root);

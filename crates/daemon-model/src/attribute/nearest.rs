@@ -1,0 +1,117 @@
+//! What somebody may have meant who wrote a name that PM2 does not know.
+
+use std::sync::LazyLock;
+
+use super::{ATTRIBUTES, Attribute};
+
+/// What other tools, which start and watch processes too, call the same thing; in [`letters`].
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("arguments", "args"),
+    ("backoff", "exp_backoff_restart_delay"),
+    ("dir", "cwd"),
+    ("directory", "cwd"),
+    ("entrypoint", "script"),
+    ("environment", "env"),
+    ("group", "gid"),
+    ("logs", "log_file"),
+    ("maxmemory", "max_memory_restart"),
+    ("maxretries", "max_restarts"),
+    ("memory", "max_memory_restart"),
+    ("memorylimit", "max_memory_restart"),
+    ("mode", "exec_mode"),
+    ("numprocs", "instances"),
+    ("processes", "instances"),
+    ("program", "script"),
+    ("replicas", "instances"),
+    ("restart", "autorestart"),
+    ("schedule", "cron_restart"),
+    ("stderr", "error_file"),
+    ("stderrlogfile", "error_file"),
+    ("stdout", "out_file"),
+    ("stdoutlogfile", "out_file"),
+    ("stoptimeout", "kill_timeout"),
+    ("timeout", "kill_timeout"),
+    ("workdir", "cwd"),
+    ("workers", "instances"),
+    ("workingdir", "cwd"),
+    ("workingdirectory", "cwd"),
+];
+
+fn letters(name: &str) -> String {
+    name.replace(['-', '_'], "").to_lowercase()
+}
+
+/// The known name nearest to a misspelt one.
+#[must_use]
+pub fn nearest(name: &str) -> Option<String> {
+    // `max-restarts` and `MaxRestarts` are as near to a name as can be, whatever they are nearest to by letters.
+    static NAMES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+        let names = ATTRIBUTES.iter().flat_map(Attribute::names);
+        names.map(|name| (letters(&name), name)).collect()
+    });
+    let wanted = letters(name);
+    let same_letters = NAMES.iter().find(|(letters, _)| *letters == wanted);
+    if let Some((_, known)) = same_letters {
+        return Some(known.clone());
+    }
+    if let Some((_, known)) = ELSEWHERE.iter().find(|(word, _)| *word == wanted) {
+        return Some((*known).to_owned());
+    }
+    let most = |known: &str| 1 + known.len() / 5;
+    NAMES
+        .iter()
+        // Each letter more or less is one step: of a name of megabytes no other is near.
+        .filter(|(_, known)| known.len().abs_diff(name.chars().count()) <= most(known))
+        .map(|(_, known)| (strsim::damerau_levenshtein(known, name), known))
+        .filter(|(distance, known)| *distance <= most(known))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribute::find;
+
+    #[test]
+    fn near_misses_are_found() {
+        for (written, meant) in [
+            ("max_restart", "max_restarts"),
+            ("max-restarts", "max_restarts"),
+            ("exec-mode", "exec_mode"),
+            ("maxRestart", "maxRestarts"),
+            ("maxmemoryrestart", "max_memory_restart"),
+            ("interpeter", "interpreter"),
+            ("combine-logs", "combine_logs"),
+            ("Script", "script"),
+            ("user_name", "username"),
+        ] {
+            assert_eq!(nearest(written).as_deref(), Some(meant), "{written}");
+        }
+        assert_eq!(nearest("completely_else"), None);
+    }
+
+    #[test]
+    fn the_words_of_other_tools_are_understood() {
+        for (written, meant) in [
+            ("working-dir", "cwd"),
+            ("WorkingDirectory", "cwd"),
+            ("environment", "env"),
+            ("replicas", "instances"),
+            ("max_memory", "max_memory_restart"),
+            ("stdout_logfile", "out_file"),
+        ] {
+            assert_eq!(nearest(written).as_deref(), Some(meant), "{written}");
+        }
+        for (word, known) in ELSEWHERE {
+            assert_eq!(letters(word), *word);
+            assert!(find(known).is_some(), "{known}");
+            // Where PM2 knows the word itself, nobody has to be asked what it means.
+            let is_name = |name: String| letters(&name) == *word;
+            assert!(
+                !ATTRIBUTES.iter().flat_map(Attribute::names).any(is_name),
+                "{word}"
+            );
+        }
+    }
+}
