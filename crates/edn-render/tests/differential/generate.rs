@@ -87,6 +87,15 @@ const SLIPS: &[&str] = &[
     "#:", "e", "|", "%", "\u{200b}",
 ];
 
+const PROFILES: &[&str] = &[
+    ":profiles {:dev {:apps []}}",
+    ":profiles {:dev {:x ##NaN :y [1/0 {[1] 1}]} :b #uuid \"x\"}",
+];
+const DEPLOYS: &[&str] = &[
+    ":deploy {:production {:user \"u\"}}",
+    ":deploy {:staging {:env {:A 1 :B :c} :host [\"h\"]}}",
+];
+
 /// One definition.
 pub fn definition(random: &mut Random) -> String {
     let mut out = String::new();
@@ -125,15 +134,15 @@ pub fn definition(random: &mut Random) -> String {
         map(random, &mut out, 3);
     }
     out.push_str(close);
-    for _ in 0..random.below(3) {
-        space(random, &mut out);
-        out.push_str(random.pick(&[
-            ":profiles {:dev {:apps []}}",
-            ":profiles {:dev {:x ##NaN :y [1/0 {[1] 1}]} :b #uuid \"x\"}",
-            ":profiles {:dev 08}",
-            ":deploy {:production {:user \"u\"}}",
-            ":x 1",
-        ]));
+    // Each of them once, mostly: a key that is there twice hides all else.
+    for more in [PROFILES, DEPLOYS, &[":x 1"]] {
+        if random.once_in(3) {
+            space(random, &mut out);
+            out.push_str(random.pick(more));
+        }
+    }
+    if random.once_in(40) {
+        out.push_str(" :profiles {:dev 08} :x 2");
     }
     if random.once_in(10) {
         space(random, &mut out);
@@ -195,7 +204,7 @@ fn value(random: &mut Random, out: &mut String, depth: usize) {
     match random.below(if depth == 0 { 14 } else { 20 }) {
         0..6 => {
             out.push('"');
-            let odd = random.once_in(12);
+            let odd = random.once_in(30);
             let texts = if odd { TEXTS } else { &TEXTS[..8] };
             for _ in 0..=random.below(2) {
                 out.push_str(random.pick(texts));
@@ -203,7 +212,7 @@ fn value(random: &mut Random, out: &mut String, depth: usize) {
             out.push('"');
         }
         6..12 => {
-            let plain = !random.once_in(15);
+            let plain = !random.once_in(40);
             let leaves = if plain { &LEAVES[..14] } else { LEAVES };
             out.push_str(random.pick(leaves));
         }
