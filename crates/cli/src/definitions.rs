@@ -423,6 +423,7 @@ pub(crate) fn too_large(path: &DocumentPath) -> Vec<Finding> {
         level: Level::Definition,
         message: "is larger than 6 MiB, which no process can be given".to_owned(),
         help: Some("put large values into a file and name that".to_owned()),
+        labels: Vec::new(),
     }]
 }
 

@@ -123,6 +123,7 @@ impl Settings {
                     level: Level::Definition,
                     message,
                     help,
+                    labels: Vec::new(),
                 }));
             }
         }
@@ -137,6 +138,7 @@ impl Settings {
                         "generated configs and definitions need directories apart from each other"
                             .to_owned(),
                     help: None,
+                    labels: Vec::new(),
                 }),
             );
         }

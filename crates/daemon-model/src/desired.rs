@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use crate::finding::{DocumentPath, Finding, Place};
+use crate::finding::{DocumentPath, Finding, FindingLabel, Place};
 use crate::paths::file_stem;
 use crate::{AppSpec, DaemonId, Level, Severity, SpecContext};
 
@@ -174,46 +174,66 @@ pub fn check_claims<'a>(
     let mut findings: BTreeMap<DaemonId, Vec<Finding>> = BTreeMap::new();
     let mut counts: BTreeMap<(&DaemonId, Severity), usize> = BTreeMap::new();
     for (number, (id, index, app)) in apps.iter().enumerate() {
-        let mut add = |severity, message: &dyn Fn() -> String, help: &str| {
+        let name_of = |index: &usize| DocumentPath::root().key("apps").index(*index).key("name");
+        let mut add = |severity, message: &dyn Fn() -> String, help: &str, twins: &[usize]| {
             let count = counts.entry((id, severity)).or_default();
             *count += 1;
             if *count > MOST_FINDINGS {
                 return;
             }
             findings.entry((*id).clone()).or_default().push(Finding {
-                path: DocumentPath::root().key("apps").index(*index).key("name"),
+                path: name_of(index),
                 place: Place::Value,
                 severity,
                 level: Level::Definition,
                 message: message(),
                 help: Some(help.to_owned()),
+                labels: twins
+                    .iter()
+                    .map(|twin| FindingLabel {
+                        path: name_of(&apps[*twin].1),
+                        place: Place::Value,
+                        message: "used here too".to_owned(),
+                    })
+                    .collect(),
             });
         };
+        let of_daemon = |other: &DaemonId, word: &str| match other == *id {
+            true => String::new(),
+            false => format!(" {word} `{other}`"),
+        };
         if let Some(all) = twins.get(&*app.name) {
+            let others = || all.iter().filter(|other| **other != number);
             let message = || {
-                let others = all
-                    .iter()
-                    .filter(|other| **other != number)
-                    .map(|other| format!("apps[{}] of `{}`", apps[*other].1, apps[*other].0));
+                let others = others().map(|other| {
+                    let (daemon, index, _) = &apps[*other];
+                    format!("apps[{index}]{}", of_daemon(daemon, "of"))
+                });
                 format!("the name `{}` is used again by {}", app.name, list(others))
             };
+            // Of those in the same file the text can be shown.
+            let beside = others().filter(|other| apps[**other].0 == *id).copied();
+            let beside: Vec<usize> = beside.take(MOST_NAMED).collect();
             add(
                 Severity::Error,
                 &message,
                 "PM2 knows apps by name: give each its own",
+                &beside,
             );
         }
         if let Some((owner, other)) = namespaces.get(&*app.name) {
             let message = || {
                 format!(
-                    "`{}` is also a namespace (of `{other}` in `{owner}`): PM2 takes it for the whole namespace",
-                    app.name
+                    "`{}` is also a namespace (of `{other}`{}): PM2 takes it for the whole namespace",
+                    app.name,
+                    of_daemon(owner, "in")
                 )
             };
             add(
                 Severity::Error,
                 &message,
                 "choose another name or namespace",
+                &[],
             );
         }
         let sharing = || -> BTreeSet<&str> {
@@ -233,6 +253,7 @@ pub fn check_claims<'a>(
                 Severity::Warning,
                 &message,
                 "set `out_file` and `error_file`, or choose names that differ in more than punctuation",
+                &[],
             );
         }
     }
@@ -290,7 +311,7 @@ mod tests {
         assert_eq!(findings.len(), MOST_FINDINGS);
         assert_eq!(
             findings[1].message,
-            "the name `a` is used again by apps[0] of `d`, apps[2] of `d`, apps[3] of `d`, apps[4] of `d`, apps[5] of `d`, others"
+            "the name `a` is used again by apps[0], apps[2], apps[3], apps[4], apps[5], others"
         );
     }
 }

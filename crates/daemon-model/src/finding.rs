@@ -80,4 +80,17 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Further values that belong to it.
+    pub labels: Vec<FindingLabel>,
+}
+
+/// A second value of the same document that belongs to a finding ("first defined here").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingLabel {
+    /// The value.
+    pub path: DocumentPath,
+    /// Its key or the value itself.
+    pub place: Place,
+    /// What is there.
+    pub message: String,
 }

@@ -65,7 +65,7 @@ pub use diff::{
     BASE_ENV, Change, ChangeKind, Field, Surroundings, default_interpreters, diff, exec_mode_with,
     lost_variables,
 };
-pub use finding::{DocumentPath, Finding, PathSegment, Place};
+pub use finding::{DocumentPath, Finding, FindingLabel, PathSegment, Place};
 pub use id::{DaemonId, InvalidId};
 pub use label::{Label, SpecDigest};
 pub use layout::{DEFINITION_FILE, DefinitionPath, Layout};

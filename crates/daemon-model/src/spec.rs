@@ -352,18 +352,23 @@ fn build(
     policy: AppPolicy,
     findings: &mut Findings,
 ) -> Option<Content> {
-    let Some(raw_script) = take_text(&mut values, "script").filter(|script| !script.is_empty())
-    else {
+    let script = take_text(&mut values, "script").filter(|script| !script.is_empty());
+    if script.is_none() && !findings.refused(app, path, "script") {
         findings.error(
             path,
             Place::Value,
             "has no `script`, so PM2 has nothing to run",
         );
-        return None;
-    };
+    }
     let mut name = take_text(&mut values, "name").filter(|name| !name.is_empty());
-    if name.is_none() {
-        let default = names::default_for(&raw_script);
+    if name.is_none() && findings.refused(app, path, "name") {
+        // What is wrong with it is said; all else is looked at under any name.
+        name = Some("name".to_owned());
+    }
+    if name.is_none()
+        && let Some(script) = &script
+    {
+        let default = names::default_for(script);
         findings.warning(
             path,
             Place::Value,
@@ -372,13 +377,13 @@ fn build(
         );
         name = Some(default);
     }
-    let mut name = name?;
+    let mut name = name.unwrap_or_default();
     if values.get("append_env_to_name") == Some(&json!(true))
         && let Some(env_name) = context.env_name
     {
         name = format!("{name}-{env_name}");
     }
-    if let Some(trap) = names::trap(&name) {
+    if let Some(trap) = names::trap(&name).filter(|_| !name.is_empty()) {
         let name_path = if app.contains_key("name") {
             path.key("name")
         } else {
@@ -396,6 +401,12 @@ fn build(
             Some("choose another name".to_owned()),
         );
     }
+
+    let Some(raw_script) = script else {
+        // Nothing can be made of it, but what else is wrong is said along.
+        read_env(&mut values, app, path, context, findings);
+        return None;
+    };
 
     let cwd = take_text(&mut values, "cwd").filter(|cwd| !cwd.is_empty());
     let cwd = resolve(context.root, cwd.as_deref().unwrap_or(""));

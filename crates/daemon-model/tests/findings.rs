@@ -11,6 +11,11 @@ fn findings(mut app: Value) -> String {
     if app.get("script").is_none() {
         app["script"] = json!("s.js");
     }
+    findings_as_it_is(&app)
+}
+
+/// The same about an app that nothing is added to.
+fn findings_as_it_is(app: &Value) -> String {
     let context = SpecContext {
         root: "/w".into(),
         home: "/home/me".into(),
@@ -18,7 +23,7 @@ fn findings(mut app: Value) -> String {
         deploy: None,
     };
     let id = DaemonId::new("a").unwrap();
-    let (_, found) = AppSpec::read(&id, &app, &DocumentPath::root(), &context);
+    let (_, found) = AppSpec::read(&id, app, &DocumentPath::root(), &context);
     let lines: Vec<String> = found
         .iter()
         .map(|finding| {
@@ -28,7 +33,15 @@ fn findings(mut app: Value) -> String {
             };
             let help = finding.help.as_ref();
             let help = help.map_or_else(String::new, |help| format!(" ({help})"));
-            format!("{word}: {}: {}{help}", finding.path, finding.message)
+            let labels: String = finding
+                .labels
+                .iter()
+                .map(|label| format!(" [{} {}]", label.path, label.message))
+                .collect();
+            format!(
+                "{word}: {}: {}{help}{labels}",
+                finding.path, finding.message
+            )
         })
         .collect();
     lines.join("\n")
@@ -135,4 +148,60 @@ fn a_zero_that_is_as_good_as_none_is_no_matter() {
         "cron_restart": 0, "autorestart": false, "instances": 0, "port": 0,
     });
     assert_eq!(findings(app), "");
+}
+
+#[test]
+fn what_is_refused_is_not_told_to_be_missing() {
+    insta::assert_snapshot!(
+        findings_as_it_is(&json!({ "name": 5, "script": ["s.js"], "env": { "cwd": "x" }, "instances": "two" })),
+        @r#"
+    error: name: expected a string, got 5
+    error: script: expected a string, got a vector
+    error: instances: expected an integer or "max", got "two"
+    error: env.cwd: an environment variable named `cwd` would overwrite PM2's attribute of that name (rename the variable, or set the attribute itself)
+    "#
+    );
+    insta::assert_snapshot!(
+        findings_as_it_is(&json!({ "name": "a\u{0}b", "script": "s.js" })),
+        @"error: name: contains U+0000, which no process can be given"
+    );
+    // What hides nothing is told as before, and all of it.
+    insta::assert_snapshot!(
+        findings_as_it_is(&json!({ "name": "all", "script": "", "cmd": null, "env": { "name": "x" } })),
+        @"
+    error: : has no `script`, so PM2 has nothing to run
+    error: name: PM2 takes the name `all` for every app (choose another name)
+    error: env.name: an environment variable named `name` would overwrite PM2's attribute of that name (rename the variable, or set the attribute itself)
+    "
+    );
+}
+
+#[test]
+fn an_attribute_by_two_names_is_shown_in_both_places() {
+    insta::assert_snapshot!(
+        findings(json!({ "log": "a", "log_file": "b" })),
+        @"warning: log_file: `log_file` and `log` are the same attribute (keep `log_file` only) [log first defined here]"
+    );
+}
+
+#[test]
+fn numbers_beyond_all_that_can_be_are_told() {
+    insta::assert_snapshot!(
+        findings(json!({ "port": 65_536, "stop_exit_codes": [0, 256] })),
+        @"
+    warning: port: no port has this number: they are whole and end at 65535
+    warning: stop_exit_codes: no process ends with such a code: they end at 255
+    "
+    );
+    insta::assert_snapshot!(
+        findings(json!({ "port": 80.5, "stop_exit_codes": 300 })),
+        @"
+    warning: port: no port has this number: they are whole and end at 65535
+    warning: stop_exit_codes: no process ends with such a code: they end at 255
+    "
+    );
+    assert_eq!(
+        findings(json!({ "port": "65535", "stop_exit_codes": [0, 255] })),
+        ""
+    );
 }

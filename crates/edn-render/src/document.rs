@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use daemon_model::{Diagnostic, Finding, PathSegment, Place, Span};
+use daemon_model::{Diagnostic, Finding, PathSegment, Place, SourceLabel, Span};
 use serde_json::{Map, Value};
 
 use crate::findings::Lines;
@@ -152,6 +152,17 @@ impl Document {
                 .at_path(finding.path.to_string());
         diagnostic.help.clone_from(&finding.help);
         diagnostic.span = Some(self.place(&finding.path.0, finding.place));
+        for label in &finding.labels {
+            let span = self.place(&label.path.0, label.place);
+            // Without places of their own both would stand in one place.
+            if diagnostic.span != Some(span) {
+                diagnostic.labels.push(SourceLabel {
+                    span,
+                    location: None,
+                    message: label.message.clone(),
+                });
+            }
+        }
         self.lines().locate(&mut diagnostic, &self.source);
         diagnostic
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{AppPolicy, OnChange, POLICY_KEY, is_node_like};
 use crate::attribute::{self, Attribute, Kind};
 use crate::coerce::{coerce, show};
-use crate::finding::{DocumentPath, Finding, Place};
+use crate::finding::{DocumentPath, Finding, FindingLabel, Place};
 use crate::names;
 use crate::survival;
 use crate::{Level, OnRemove, Severity};
@@ -33,7 +33,38 @@ impl Findings {
             level: Level::Definition,
             message,
             help,
+            labels: Vec::new(),
         });
+    }
+
+    /// Adds a second place to the last finding.
+    fn label(&mut self, path: DocumentPath, place: Place, message: &str) {
+        if let Some(last) = self.list.last_mut() {
+            last.labels.push(FindingLabel {
+                path,
+                place,
+                message: message.to_owned(),
+            });
+        }
+    }
+
+    /// Whether the value of an attribute was found to be wrong, so that it is not as good as absent.
+    pub(super) fn refused(
+        &self,
+        app: &Map<String, Value>,
+        path: &DocumentPath,
+        attribute: &str,
+    ) -> bool {
+        let names = attribute::by_own_name(attribute)
+            .into_iter()
+            .flat_map(Attribute::names)
+            .filter(|name| app.contains_key(name));
+        let places: Vec<DocumentPath> = names.map(|name| path.key(name)).collect();
+        let mut errors = self
+            .list
+            .iter()
+            .filter(|found| found.severity == Severity::Error);
+        errors.any(|found| places.contains(&found.path))
     }
 
     pub(super) fn error(&mut self, path: &DocumentPath, place: Place, message: impl Into<String>) {
@@ -90,6 +121,7 @@ pub(super) fn read_attributes(
                 format!("`{key}` and `{other}` are the same attribute"),
                 Some(format!("keep `{}` only", attribute.name)),
             );
+            findings.label(path.key(*other), Place::Key, "first defined here");
             if *other_rank < rank {
                 continue;
             }
@@ -168,6 +200,24 @@ fn warn_ineffective(
             "PM2 waits 1 ms instead: its timers hold at most 2147483647 ms, which is 24 days",
             None,
         );
+    } else if attribute.name == "port"
+        && !value
+            .as_u64()
+            .is_some_and(|port| port <= u64::from(u16::MAX))
+    {
+        let message = "no port has this number: they are whole and end at 65535";
+        findings.warning(&path(), Place::Value, message, None);
+    } else if attribute.name == "stop_exit_codes" {
+        let codes = value
+            .as_array()
+            .map_or(std::slice::from_ref(value), |all| all);
+        if codes
+            .iter()
+            .any(|code| code.as_u64().is_some_and(|code| code > 255))
+        {
+            let message = "no process ends with such a code: they end at 255";
+            findings.warning(&path(), Place::Value, message, None);
+        }
     }
 }
 
