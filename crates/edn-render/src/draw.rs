@@ -3,7 +3,7 @@
 use daemon_model::{Diagnostic, Severity, Span};
 use unicode_width::UnicodeWidthChar;
 
-use crate::findings::{Lines, line_around};
+use crate::findings::{BYTE_ORDER_MARK, Lines, line_around};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,13 +71,17 @@ pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle
             let place = diagnostic
                 .location
                 .unwrap_or_else(|| Lines::new(source).location(source, span.start));
+            let marks = marks(diagnostic, span, place.line, source);
+            let last = marks.last().map_or(place.line, |mark| mark.line);
+            let gutter = last.to_string().len();
             out.push_str(&format!(
-                " {} {file}:{}:{}\n",
+                "{}{} {file}:{}:{}\n",
+                " ".repeat(gutter),
                 style.paint("-->", Paint::Frame),
                 place.line,
                 place.column
             ));
-            draw_places(diagnostic, span, place.line, source, style, paint, &mut out);
+            draw_marks(marks, gutter, source, style, paint, &mut out);
         }
     }
     if let Some(help) = &diagnostic.help {
@@ -90,33 +94,66 @@ pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle
     out
 }
 
-fn draw_places(
-    diagnostic: &Diagnostic,
-    span: Span,
+/// What is marked on a line.
+struct Mark<'d> {
     line: usize,
+    span: Span,
+    sign: char,
+    message: &'d str,
+}
+
+/// All that is marked, in the order of the source.
+fn marks<'d>(diagnostic: &'d Diagnostic, span: Span, line: usize, source: &[u8]) -> Vec<Mark<'d>> {
+    let mut marks = vec![Mark {
+        line,
+        span,
+        sign: '^',
+        message: "",
+    }];
+    for label in &diagnostic.labels {
+        let place = label
+            .location
+            .unwrap_or_else(|| Lines::new(source).location(source, label.span.start));
+        marks.push(Mark {
+            line: place.line,
+            span: label.span,
+            sign: '-',
+            message: &label.message,
+        });
+    }
+    marks.sort_by_key(|mark| (mark.line, mark.span.start));
+    marks
+}
+
+fn draw_marks(
+    marks: Vec<Mark<'_>>,
+    gutter: usize,
     source: &[u8],
     style: DrawStyle,
     paint: Paint,
     out: &mut String,
 ) {
-    let mut marks: Vec<(usize, Span, char, &str)> = vec![(line, span, '^', "")];
-    for label in &diagnostic.labels {
-        let place = label
-            .location
-            .unwrap_or_else(|| Lines::new(source).location(source, label.span.start));
-        marks.push((place.line, label.span, '-', label.message.as_str()));
-    }
-    marks.sort_by_key(|(line, span, _, _)| (*line, span.start));
-    let last = marks.last().map_or(line, |(line, ..)| *line);
-    let gutter = last.to_string().len();
     let bar = style.paint("|", Paint::Frame);
     let blank = " ".repeat(gutter);
     out.push_str(&format!("{blank} {bar}\n"));
     let mut previous: Option<usize> = None;
-    for (line, span, mark, message) in marks {
+    for Mark {
+        line,
+        span,
+        sign,
+        message,
+    } in marks
+    {
         let limit = style.width.unwrap_or(DEFAULT_WIDTH);
         // One byte more than may be shown tells that there is more.
-        let (start, text) = line_around(source, span, most_bytes(limit) + 1);
+        let (mut start, mut text) = line_around(source, span, most_bytes(limit) + 1);
+        // As in the count of columns, a byte order mark is no part of its line.
+        if start == 0
+            && span.start >= BYTE_ORDER_MARK.len()
+            && let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK)
+        {
+            (start, text) = (BYTE_ORDER_MARK.len(), rest);
+        }
         let hidden = style
             .hide_strings
             .then(|| hide_strings(source, text, start, span));
@@ -132,8 +169,8 @@ fn draw_places(
             out.push_str(format!("{number} {bar} {}", view.text).trim_end());
             out.push('\n');
         }
-        let marks = mark.to_string().repeat(view.width.max(1));
-        let marked = style.paint(&marks, if mark == '^' { paint } else { Paint::Frame });
+        let marks = sign.to_string().repeat(view.width.max(1));
+        let marked = style.paint(&marks, if sign == '^' { paint } else { Paint::Frame });
         let message = if message.is_empty() {
             String::new()
         } else {

@@ -111,7 +111,7 @@ impl Findings {
     }
 }
 
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Where the lines of a source begin.
 #[derive(Debug, Clone, Default)]

@@ -97,6 +97,34 @@ fn of_a_long_line_the_part_around_the_place_is_shown() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    insta::assert_snapshot!(plain("\u{feff}{:a 08 :b \"x\"}"), @r#"
+    error: invalid number `08`
+     --> x.edn:1:5
+      |
+    1 | {:a 08 :b "x"}
+      |     ^^
+    "#);
+    // A finding about the mark itself is drawn all the same.
+    assert!(plain("\u{feff}").starts_with("error: the file is empty"));
+}
+
+#[test]
+fn the_arrow_stands_above_the_bar_however_long_the_numbers_are() {
+    let far = format!("{{:a 1{}:a 2}}", "\n".repeat(1233));
+    insta::assert_snapshot!(plain(&far), @"
+    error: the key `:a` is there twice
+        --> x.edn:1234:1
+         |
+       1 | {:a 1
+         |  -- first defined here
+         ...
+    1234 | :a 2}
+         | ^^
+    ");
+}
+
+#[test]
 fn several_findings_are_sorted_and_show_their_second_places() {
     insta::assert_snapshot!(plain("{:a 08\n :b 1\n\n\n\n :b 2\n :c {:d \\xx}}"), @r#"
     error: invalid number `08`
