@@ -387,14 +387,25 @@ pub(crate) fn diagnose(
     let room = edn_render::MAX_FINDINGS
         .saturating_sub(diagnostics.len())
         .max(1);
+    let left_out = order.get(room).map(|finding| finding.severity);
     diagnostics.extend(
         order
             .into_iter()
             .take(room)
             .map(|finding| document.diagnose(finding)),
     );
-    diagnostics.sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
+    if let Some(severity) = left_out
+        && !diagnostics.iter().any(|found| found.message == MORE)
+    {
+        diagnostics.push(Diagnostic::new(severity, Level::Definition, MORE));
+    }
+    // What is about no place comes last.
+    let place = |found: &Diagnostic| found.span.map(|span| (span.start, span.end));
+    diagnostics.sort_by_key(|found| place(found).unwrap_or((usize::MAX, 0)));
 }
+
+/// What is said in the place of findings beyond those that anybody reads.
+const MORE: &str = "more findings are not shown";
 
 fn describe(kind: &ProblemKind) -> String {
     match kind {
@@ -427,11 +438,11 @@ pub(crate) fn too_large(path: &DocumentPath) -> Vec<Finding> {
     }]
 }
 
-/// Adds findings, but of each severity no more than anybody reads.
+/// Adds findings, but of each severity no more than anybody reads, and one that tells that there are more.
 pub(crate) fn keep(findings: &mut Vec<Finding>, found: Vec<Finding>) {
     for finding in found {
         let same = |known: &&Finding| known.severity == finding.severity;
-        if findings.iter().filter(same).count() < edn_render::MAX_FINDINGS {
+        if findings.iter().filter(same).count() <= edn_render::MAX_FINDINGS {
             findings.push(finding);
         }
     }

@@ -32,6 +32,7 @@ pub struct Printer {
     out_color: bool,
     err_color: bool,
     out_width: Option<usize>,
+    err_width: Option<usize>,
     err_is_terminal: bool,
     hide_strings: bool,
     /// Flags and IDs with which a command has to be given again.
@@ -89,10 +90,7 @@ impl Printer {
             ColorChoice::Never => false,
             ColorChoice::Auto => terminal && environment.var("NO_COLOR").is_none(),
         };
-        let width = rustix::termios::tcgetwinsize(std::io::stdout())
-            .ok()
-            .map(|size| usize::from(size.ws_col))
-            .filter(|width| *width > 20);
+        let width = width_of(std::io::stdout());
         Self {
             format: global.format,
             verbose: global.verbose,
@@ -104,6 +102,7 @@ impl Printer {
             } else {
                 None
             },
+            err_width: width_of(std::io::stderr()),
             err_is_terminal: err_terminal,
             hide_strings: false,
             again: again(global),
@@ -266,9 +265,10 @@ impl Printer {
     /// One diagnostic as text.
     #[must_use]
     pub fn draw(&self, diagnostic: &daemon_model::Diagnostic, file: &str, source: &[u8]) -> String {
+        // A line that the terminal breaks would take its mark from under it. What is no terminal has no width.
         let style = edn_render::DrawStyle {
             color: self.err_color,
-            width: None,
+            width: self.err_width.map(|width| width.saturating_sub(FRAME)),
             hide_strings: self.hide_strings,
         };
         edn_render::draw(diagnostic, file, source, style)
@@ -285,6 +285,16 @@ impl Printer {
             show_values,
         )
     }
+}
+
+/// How many columns the number of a line and the dots before and after it take at most, but for enormous files.
+const FRAME: usize = 14;
+
+fn width_of(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    rustix::termios::tcgetwinsize(stream)
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|width| *width > 20)
 }
 
 /// The flags without which a command would be about something else.
@@ -323,4 +333,42 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use daemon_model::{Diagnostic, Level, Severity, Span};
+
+    use super::*;
+
+    #[test]
+    fn no_line_of_source_is_wider_than_the_terminal() {
+        let mut printer = Printer {
+            format: Format::Text,
+            verbose: false,
+            quiet: false,
+            out_color: false,
+            err_color: false,
+            out_width: None,
+            err_width: Some(60),
+            err_is_terminal: true,
+            hide_strings: false,
+            again: String::new(),
+        };
+        let source = format!(
+            "{}{} 08 {}",
+            "\n".repeat(9_999),
+            "x".repeat(70),
+            "y".repeat(70)
+        );
+        let mut found = Diagnostic::new(Severity::Error, Level::Render, "no");
+        let at = source.find("08").unwrap();
+        found.span = Some(Span::new(at, at + 2));
+        let drawn = printer.draw(&found, "x", source.as_bytes());
+        let widest = drawn.lines().map(|line| line.chars().count()).max();
+        assert_eq!(widest, Some(60), "{drawn}");
+        printer.err_width = None;
+        let drawn = printer.draw(&found, "x", source.as_bytes());
+        assert!(drawn.lines().any(|line| line.len() > 100), "{drawn}");
+    }
 }

@@ -115,6 +115,9 @@ pub fn run(
             words::counted(counts.errors, "error", "errors"),
             words::counted(counts.warnings, "warning", "warnings"),
         ));
+        if failed && counts.errors == 0 {
+            printer.note("warnings fail because of `--strict`");
+        }
     }
     Ok(if failed { exit::FAILED } else { exit::OK })
 }

@@ -190,7 +190,9 @@ fn check(
                 printer.data(&format!("{word}: {}\n", artifact_name(config, id)));
             }
         }
-        if found.is_fresh() {
+        if found.is_fresh() && is_partial(definitions, only) {
+            printer.note("the other generated configs are as their definitions say");
+        } else if found.is_fresh() {
             printer.note("all generated configs are as their definitions say");
         } else {
             printer.note("run `pm2-sync render` to write them");

@@ -1,0 +1,117 @@
+//! What the command line makes of findings: how many it tells, and in what words it ends.
+
+mod common;
+
+use common::{Env, sleeper};
+
+#[test]
+fn findings_beyond_those_that_are_told_are_not_passed_over_in_silence() {
+    let env = Env::new();
+    let keys = |count: usize| -> String { (0..count).map(|n| format!(" :colour{n} 1")).collect() };
+    let define = |count, more: &str| {
+        let app = format!("{{:name \"a\" :script \"s\"{}{more}}}", keys(count));
+        env.define("a", &format!("{{:apps [{app}]}}"));
+    };
+    define(100, "");
+    let data = env.json(0, &["check"]);
+    assert_eq!(
+        (&data["errors"], &data["warnings"]),
+        (&0.into(), &100.into())
+    );
+
+    define(101, "");
+    let data = env.json(0, &["check"]);
+    assert_eq!(
+        (&data["errors"], &data["warnings"]),
+        (&0.into(), &101.into())
+    );
+    let last = &data["diagnostics"][100];
+    assert_eq!(last["message"], "more findings are not shown");
+    assert_eq!(last["severity"], "warning");
+
+    // An error is told before any warning, and in its place.
+    define(5000, " :instances \"two\"");
+    let done = env.expect(1, &["check"]);
+    assert!(done.err.contains("expected an integer"), "{}", done.err);
+    let lines: Vec<&str> = done.err.lines().collect();
+    insta::assert_snapshot!(lines[lines.len() - 3..].join("\n"), @"
+    warning: more findings are not shown
+     --> system/daemons/a/ecosystem.pm2.edn
+    checked 1 definition: 1 error, 100 warnings
+    ");
+}
+
+#[test]
+fn strict_says_why_warnings_fail() {
+    let env = Env::new();
+    env.define("a", "{:apps [{:name \"a\" :script \"x\" :colour \"red\"}]}");
+    let plain = env.expect(0, &["check"]);
+    assert!(!plain.err.contains("--strict"), "{}", plain.err);
+    let strict = env.expect(1, &["check", "--strict"]);
+    assert!(
+        strict
+            .err
+            .ends_with("0 errors, 1 warning\nwarnings fail because of `--strict`\n"),
+        "{}",
+        strict.err
+    );
+}
+
+#[test]
+fn a_broken_definition_is_not_among_those_that_are_up_to_date() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1));
+    env.define("b", "{:apps [");
+    env.expect(3, &["render"]);
+    let done = env.expect(3, &["render", "--check"]);
+    assert!(
+        done.err
+            .ends_with("the other generated configs are as their definitions say\n"),
+        "{}",
+        done.err
+    );
+    env.define("b", &sleeper("b", 1));
+    env.expect(0, &["render"]);
+    let done = env.expect(0, &["render", "--check"]);
+    assert_eq!(
+        done.err,
+        "all generated configs are as their definitions say\n"
+    );
+}
+
+#[test]
+fn a_name_used_twice_in_one_file_is_shown_in_both_places() {
+    let env = Env::new();
+    env.write(
+        "x.edn",
+        "{:apps [{:name \"a\" :script \"x\"}\n\n\n        {:name \"a\" :script \"y\"}\n        {:name \"default\" :script \"z\"}]}\n",
+    );
+    let done = env.expect(1, &["check", "x.edn"]);
+    insta::assert_snapshot!(done.err, @r#"
+    error: apps[0].name: the name `a` is used again by apps[1]
+     --> x.edn:1:16
+      |
+    1 | {:apps [{:name "a" :script "x"}
+      |                ^^^
+      ...
+    4 |         {:name "a" :script "y"}
+      |                --- used here too
+    help: PM2 knows apps by name: give each its own
+    error: apps[1].name: the name `a` is used again by apps[0]
+     --> x.edn:4:16
+      |
+    1 | {:apps [{:name "a" :script "x"}
+      |                --- used here too
+      ...
+    4 |         {:name "a" :script "y"}
+      |                ^^^
+    help: PM2 knows apps by name: give each its own
+    error: apps[2].name: `default` is also a namespace (of `a`): PM2 takes it for the whole namespace
+     --> x.edn:5:16
+      |
+    5 |         {:name "default" :script "z"}]}
+      |                ^^^^^^^^^
+    help: choose another name or namespace
+    checked 1 definition: 3 errors, 0 warnings
+    "#);
+}
