@@ -11,7 +11,7 @@ use serde_json::Value;
 
 mod nearest;
 
-pub use nearest::nearest;
+pub use nearest::{nearest, nearest_beside_apps};
 
 /// What a value may be, and what it is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

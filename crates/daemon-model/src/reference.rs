@@ -94,6 +94,8 @@ const TAIL: &str = "
 | --- | --- |
 | `:profiles` | maps that `--mode NAME` merges over the definition; not in the generated config |
 | `:deploy` | settings of `pm2 deploy`; `:NAME {:env {...}}` in it is merged over `:env` with `--env NAME` |
+
+`pm2-sync check` warns of other keys: they are printed into the generated config, and nothing reads them there.
 ";
 
 /// A JSON Schema (draft 2020-12) of artifacts. What it rejects `pm2-sync check` rejects too; unknown keys are

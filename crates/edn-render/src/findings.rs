@@ -4,13 +4,16 @@ use daemon_model::{Diagnostic, Level, Location, Severity, SourceLabel, Span};
 
 use crate::tree::place;
 
-/// How many findings about one file are told. Who has more begins with the first.
+/// How many errors, and how many warnings, about one file are told. Who has more begins with the first.
 pub const MAX_FINDINGS: usize = 100;
 
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     list: Vec<Diagnostic>,
+    /// How many of the list are warnings.
+    warnings: usize,
     left_out: usize,
+    warnings_left_out: usize,
     /// Takes what is said of a finding that is left out.
     spare: Option<Diagnostic>,
 }
@@ -58,10 +61,15 @@ impl Findings {
     ) -> Added<'_> {
         let mut diagnostic = Diagnostic::new(severity, level, message);
         diagnostic.span = Some(span);
+        let is_warning = severity == Severity::Warning;
         if self.is_full() {
             self.left_out += 1;
             return Added(self.spare.insert(diagnostic));
         }
+        if is_warning && self.is_full_of_warnings() {
+            return Added(self.spare.insert(diagnostic));
+        }
+        self.warnings += usize::from(is_warning);
         let at = self.list.len();
         self.list.push(diagnostic);
         Added(&mut self.list[at])
@@ -69,7 +77,18 @@ impl Findings {
 
     /// Whether a further finding would not be told, so that nothing needs to be looked up for it.
     pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= MAX_FINDINGS && self.is_broken()
+        self.list.len() - self.warnings >= MAX_FINDINGS && self.is_broken()
+    }
+
+    /// Whether a further warning would not be told; it is counted here.
+    pub(crate) fn is_full_of_warnings(&mut self) -> bool {
+        let is_full = self.has_all_warnings();
+        self.warnings_left_out += usize::from(is_full);
+        is_full
+    }
+
+    fn has_all_warnings(&self) -> bool {
+        self.warnings >= MAX_FINDINGS
     }
 
     /// Counts an error that is not told.
@@ -102,10 +121,14 @@ impl Findings {
         }
         self.list
             .sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
-        if self.left_out > 0 {
-            let message = format!("{} more findings are not shown", self.left_out);
-            self.list
-                .push(Diagnostic::new(Severity::Error, Level::Render, message));
+        let count = self.left_out + self.warnings_left_out;
+        if count > 0 {
+            let (severity, level) = match self.left_out {
+                0 => (Severity::Warning, Level::Definition),
+                _ => (Severity::Error, Level::Render),
+            };
+            let message = format!("{count} more findings are not shown");
+            self.list.push(Diagnostic::new(severity, level, message));
         }
         self.list
     }

@@ -18,6 +18,19 @@ pub(crate) fn crop(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// What to do about a token that is none of EDN but of JSON or YAML.
+pub(crate) fn advice(token: &str) -> Option<String> {
+    if token == ":" {
+        return Some("in EDN nothing stands between a key and its value: leave it out".to_owned());
+    }
+    let name = token.strip_suffix(':')?;
+    symbol(name).ok()?;
+    Some(format!(
+        "a keyword begins with its colon: write `:{}`",
+        crop(name)
+    ))
+}
+
 fn whole(message: impl Into<String>) -> Fault {
     (message.into(), None)
 }

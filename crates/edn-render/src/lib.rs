@@ -206,10 +206,14 @@ fn text_of(source: &[u8], findings: &mut Findings) -> Option<Arc<str>> {
         Err(error) => {
             let start = error.valid_up_to();
             let length = error.error_len().unwrap_or(source.len() - start).max(1);
-            findings.error(
+            let found = findings.error(
                 Span::new(start, start + length),
                 "the file is not UTF-8 here",
             );
+            found.help(match source {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it begins like UTF-16: save it as UTF-8",
+                _ => "save the file as UTF-8",
+            });
             None
         }
     }

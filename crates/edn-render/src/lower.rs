@@ -1,6 +1,6 @@
 //! From a tree to the document that PM2 reads, as the reference does it.
 
-use daemon_model::{DocumentPath, Level, Severity, Span};
+use daemon_model::{DocumentPath, Level, Severity, Span, attribute};
 use serde_json::{Map, Number, Value};
 
 use crate::findings::Findings;
@@ -27,23 +27,69 @@ pub(crate) fn check_structure(form: Option<Node<'_>>, end: usize, findings: &mut
             Tag::Nil => "the file holds `nil`: a definition is a map with `:apps`",
             _ => "a definition is a map with `:apps`",
         };
-        findings.error(form.span(), message);
+        let found = findings.error(form.span(), message);
+        if form.tag() == Tag::Vector {
+            found.help("write `{:apps [...]}`");
+        }
         return;
     };
+    let has_apps = form.get("apps").is_some();
     for (key, _) in entries {
         if key.key_text().as_deref() == Some("apps") && !key.is_keyword("apps")
             || matches!(key.kind(), Kind::Symbol(name) if name.name() == "apps")
         {
-            findings.error(
-                key.span(),
-                "only the keyword `:apps` is read: what stands here would be lost",
-            );
+            findings
+                .error(
+                    key.span(),
+                    "only the keyword `:apps` is read: what stands here would be lost",
+                )
+                .help("write `:apps`");
+        } else {
+            warn_unknown(key, has_apps, findings);
         }
     }
     match form.get("apps") {
         None if findings.is_broken() => {}
         None => warn_no_apps(opening(form), findings),
         Some(apps) => check_apps(apps, findings),
+    }
+}
+
+/// Beside `:apps` PM2 and pm2-sync read a few keys only; others are printed, and that is all.
+fn warn_unknown(key: Node<'_>, has_apps: bool, findings: &mut Findings) {
+    let Some(text) = key.key_text() else {
+        return;
+    };
+    let is_known = matches!(&*text, "apps" | "deploy") || key.is_keyword("profiles");
+    if is_known || findings.is_full_of_warnings() {
+        return;
+    }
+    let shown = crop(key.written());
+    let (message, help) = if text == "static" {
+        (
+            format!("pm2-sync serves no files: `{shown}` has no effect"),
+            Some("write an app that serves them".to_owned()),
+        )
+    } else {
+        let near = attribute::nearest_beside_apps(&text);
+        let help = match (near, attribute::find(&text)) {
+            (Some(near), _) => Some(format!("did you mean `:{near}`?")),
+            (None, Some(_)) => Some(format!(
+                "it is an attribute of an app: write `:{text}` into each map of `:apps`"
+            )),
+            // That it wants nothing is told anyway.
+            (None, None) if !has_apps => return,
+            (None, None) => None,
+        };
+        (
+            format!("unknown key `{shown}` beside `:apps`: PM2 ignores it"),
+            help,
+        )
+    };
+    let found = findings.add(Severity::Warning, Level::Definition, key.span(), message);
+    let found = found.path(DocumentPath::root().key(text).to_string());
+    if let Some(help) = help {
+        found.help(help);
     }
 }
 
@@ -88,12 +134,15 @@ fn check_apps(apps: Node<'_>, findings: &mut Findings) {
         Kind::Map(entries) if entries.clone().next().is_none() => None,
         Kind::Broken => return,
         _ => {
-            findings
+            let found = findings
                 .error(
                     apps.span(),
                     format!("expected a vector of maps, got {}", describe(apps)),
                 )
                 .path("apps");
+            if apps.tag() == Tag::Map {
+                found.help("put it into a vector: `:apps [{...}]`");
+            }
             return;
         }
     };
@@ -193,6 +242,7 @@ impl Check<'_> {
     fn value(&mut self, node: Node<'_>, step: &Step<'_>) {
         match node.tag() {
             Tag::List | Tag::Vector | Tag::Set => {
+                self.code(node, step);
                 for (n, item) in node.values().enumerate() {
                     self.value(item, &Step::Index(step, n));
                 }
@@ -200,6 +250,7 @@ impl Check<'_> {
             Tag::Map => self.map(node.entries().into_iter().flatten(), step),
             Tag::Number => self.number(node, step),
             Tag::Keyword => self.removal(node, step),
+            Tag::Symbol => self.quotes(node, step),
             Tag::Uuid => {
                 self.findings
                     .unsupported(node.span(), "`#uuid` cannot be rendered reliably")
@@ -240,6 +291,43 @@ impl Check<'_> {
             .path(step.path().to_string());
     }
 
+    /// What would be called in Clojure is data in a definition.
+    fn code(&mut self, node: Node<'_>, step: &Step<'_>) {
+        if !is_code(node) || self.findings.is_full_of_warnings() {
+            return;
+        }
+        let first = node.values().next().map_or("", Node::written);
+        self.findings
+            .add(
+                Severity::Warning,
+                Level::Definition,
+                node.span(),
+                format!(
+                    "`{}` is not called here: this is a list of texts",
+                    crop(first)
+                ),
+            )
+            .help("write the value itself, or a vector where a list is meant")
+            .path(step.path().to_string());
+    }
+
+    /// In EDN single quotes quote nothing.
+    fn quotes(&mut self, node: Node<'_>, step: &Step<'_>) {
+        let written = node.written();
+        if !written.starts_with('\'') || self.findings.is_full_of_warnings() {
+            return;
+        }
+        self.findings
+            .add(
+                Severity::Warning,
+                Level::Definition,
+                node.span(),
+                format!("the single quote is a part of the text `{}`", crop(written)),
+            )
+            .help("write strings in double quotes")
+            .path(step.path().to_string());
+    }
+
     /// What removes something in a profile is text where nothing is merged.
     fn removal(&mut self, node: Node<'_>, step: &Step<'_>) {
         let Kind::Keyword(name) = node.kind() else {
@@ -250,6 +338,7 @@ impl Check<'_> {
             && name
                 .namespace()
                 .is_some_and(|namespace| crate::mode::REMOVERS.contains(&namespace))
+            && !self.findings.is_full_of_warnings()
         {
             self.findings
                 .add(

@@ -122,6 +122,28 @@ fn length_until(text: &str, ends: fn(char) -> bool) -> usize {
     at + rest.find(ends).unwrap_or(rest.len())
 }
 
+/// Where the first string begins that goes over the end of its line.
+fn string_over_lines(bytes: &[u8]) -> Option<usize> {
+    let mut opened: Option<usize> = None;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match (byte, opened) {
+            (b'\n', Some(_)) => return opened,
+            (b'"', None) => opened = Some(at),
+            (b'"', Some(_)) => opened = None,
+            // Of an escape, and of a character outside of strings, what follows is a part.
+            (b'\\', _) => at += 1,
+            (b';', None) => {
+                let rest = &bytes[at..];
+                at += rest.iter().position(|byte| *byte == b'\n')?;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
 impl<'a, 'f> Reader<'a, 'f> {
     fn new(text: &'a Arc<str>, findings: &'f mut Findings) -> Self {
         Self {
@@ -294,9 +316,15 @@ impl<'a, 'f> Reader<'a, 'f> {
             match bytes.get(end) {
                 None => {
                     let at = Span::new(bytes.len(), bytes.len());
-                    self.findings
+                    let found = self
+                        .findings
                         .error(at, "unexpected end of file: the string is never closed")
                         .label(Span::new(start, start + 1), "opened here");
+                    // Where a quote is missing, every string after it begins where it should end.
+                    if let Some(first) = string_over_lines(&bytes[..start]) {
+                        let message = "or is the quote missing that ends this one on its line?";
+                        found.label(Span::new(first, first + 1), message);
+                    }
                     return Err(Stop);
                 }
                 Some(b'"') => break,
@@ -358,11 +386,22 @@ impl<'a, 'f> Reader<'a, 'f> {
     /// Delivers a leaf, or says what is wrong with it. Places inside it count from `from`.
     fn leaf(&mut self, read: Result<Tag, Fault>, start: usize, from: usize) {
         let span = Span::new(start, self.at);
-        let tag = read.unwrap_or_else(|(message, part)| {
-            let place = part.map_or(span, |(a, b)| Span::new(from + a, from + b));
-            self.findings.error(place, message);
-            Tag::Broken
-        });
+        let tag = match read {
+            Ok(tag) => tag,
+            Err((message, part)) => {
+                let place = part.map_or(span, |(a, b)| Span::new(from + a, from + b));
+                let token = &self.text[start..self.at];
+                let found = self.findings.error(place, message);
+                if let Some(help) = leaf::advice(token) {
+                    found.help(help);
+                }
+                if token == ":" && self.text[..start].ends_with('"') {
+                    // As in JSON. What stands on both sides of it still belongs together.
+                    return;
+                }
+                Tag::Broken
+            }
+        };
         self.deliver_leaf(tag, span);
     }
 }

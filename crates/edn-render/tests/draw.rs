@@ -43,6 +43,12 @@ fn both_ends_of_lines_count_once() {
 #[test]
 fn wide_and_combining_characters_take_the_columns_they_take() {
     insta::assert_snapshot!(plain("{:name \"漢字\" :e\u{301} \"😀\" :x 08}"), @r#"
+    warning: name: unknown key `:name` beside `:apps`: PM2 ignores it
+     --> x.edn:1:2
+      |
+    1 | {:name "漢字" :é "😀" :x 08}
+      |  ^^^^^
+    help: it is an attribute of an app: write `:name` into each map of `:apps`
     error: invalid number `08`
      --> x.edn:1:24
       |
@@ -88,6 +94,11 @@ fn of_a_long_line_the_part_around_the_place_is_shown() {
       |
     1 | {:apps [] :k 漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢...
       |        ^^
+    warning: k: unknown key `:k` beside `:apps`: PM2 ignores it
+     --> x.edn:1:11
+      |
+    1 | {:apps [] :k 漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢漢...
+      |           ^^
     error: invalid character `@` in a symbol
      --> x.edn:1:214
       |

@@ -184,3 +184,37 @@ fn no_message_repeats_what_is_long_or_may_be_secret() {
         Err(vec!["this is no date or time".to_owned()])
     );
 }
+
+#[test]
+fn of_many_warnings_the_first_are_told_and_the_rest_counted() {
+    for (one, source) in [
+        ("x", "{:apps [{:name \"a\" :x []}] MANY}"),
+        ("(f)", "{:apps [{:name \"a\" :x [MANY]}]}"),
+        ("'q", "{:apps [{:name \"a\" :x [MANY]}]}"),
+        (":pm2-clj/remove", "{:apps [{:name \"a\" :x [MANY]}]}"),
+    ] {
+        let many = |count: usize| -> String {
+            let keys = (0..count).map(|n| match one {
+                "x" => format!(":x{n} 1 "),
+                one => format!("{one} "),
+            });
+            source.replace("MANY", &keys.collect::<String>())
+        };
+        let rendered = read(many(100).as_bytes(), &Options::default());
+        assert_eq!(rendered.diagnostics.len(), 100, "{one}");
+        let rendered = read(many(5000).as_bytes(), &Options::default());
+        assert!(rendered.document.is_some(), "{one}");
+        assert_eq!(rendered.diagnostics.len(), 101, "{one}");
+        let last = &rendered.diagnostics[100];
+        assert_eq!(last.message, "4900 more findings are not shown");
+        assert!(!last.is_error(), "{one}");
+        // Warnings leave no error untold.
+        let broken =
+            many(5000)
+                .replacen(":x []", ":x [08 09]", 1)
+                .replacen(":x [", ":y 08 :z 09 :x [", 1);
+        let rendered = read(broken.as_bytes(), &Options::default());
+        let errors = rendered.diagnostics.iter().filter(|found| found.is_error());
+        assert!(errors.count() >= 2, "{one}");
+    }
+}

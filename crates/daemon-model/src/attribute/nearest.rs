@@ -57,15 +57,29 @@ pub fn nearest(name: &str) -> Option<String> {
     if let Some((_, known)) = ELSEWHERE.iter().find(|(word, _)| *word == wanted) {
         return Some((*known).to_owned());
     }
+    nearest_of(name, NAMES.iter().map(|(_, known)| known.as_str())).map(ToOwned::to_owned)
+}
+
+/// The key beside `:apps` that is nearest to a misspelt one, or `apps` itself.
+#[must_use]
+pub fn nearest_beside_apps(name: &str) -> Option<&'static str> {
+    let wanted = letters(name);
+    match wanted.as_str() {
+        "application" | "applications" | "daemons" | "processes" | "services" => Some("apps"),
+        "modes" => Some("profiles"),
+        _ => nearest_of(&wanted, ["apps", "deploy", "profiles"].into_iter()),
+    }
+}
+
+fn nearest_of<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let most = |known: &str| 1 + known.len() / 5;
-    NAMES
-        .iter()
+    known
         // Each letter more or less is one step: of a name of megabytes no other is near.
-        .filter(|(_, known)| known.len().abs_diff(name.chars().count()) <= most(known))
-        .map(|(_, known)| (strsim::damerau_levenshtein(known, name), known))
+        .filter(|known| known.len().abs_diff(name.chars().count()) <= most(known))
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
         .filter(|(distance, known)| *distance <= most(known))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known.clone())
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

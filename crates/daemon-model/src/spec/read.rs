@@ -201,9 +201,7 @@ fn warn_ineffective(
             None,
         );
     } else if attribute.name == "port"
-        && !value
-            .as_u64()
-            .is_some_and(|port| port <= u64::from(u16::MAX))
+        && value.as_u64().is_none_or(|port| port > u64::from(u16::MAX))
     {
         let message = "no port has this number: they are whole and end at 65535";
         findings.warning(&path(), Place::Value, message, None);

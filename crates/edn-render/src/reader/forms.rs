@@ -227,10 +227,12 @@ impl Reader<'_, '_> {
             ("uuid", _) => Tag::Uuid,
             _ => {
                 let end = self.tag_end(span.start);
-                self.findings.error(
-                    Span::new(span.start, end),
-                    format!("nothing reads the tag `#{}`", crop(name)),
-                );
+                self.findings
+                    .error(
+                        Span::new(span.start, end),
+                        format!("nothing reads the tag `#{}`", crop(name)),
+                    )
+                    .help("a definition is plain data: write the value itself");
                 Tag::Broken
             }
         };
