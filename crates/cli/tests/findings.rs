@@ -115,3 +115,26 @@ fn a_name_used_twice_in_one_file_is_shown_in_both_places() {
     checked 1 definition: 3 errors, 0 warnings
     "#);
 }
+
+#[test]
+fn a_file_that_cannot_be_read_hides_no_finding_about_the_others() {
+    let env = Env::new();
+    env.write(
+        "y.edn",
+        "{:apps [{:name \"a\" :script \"x\" :instances \"two\"}]}",
+    );
+    let done = env.expect(1, &["check", "x.edn", "y.edn"]);
+    insta::assert_snapshot!(done.err, @r#"
+    error: cannot be read: No such file or directory (os error 2)
+     --> x.edn
+    error: apps[0].instances: expected an integer or "max", got "two"
+     --> y.edn:1:43
+      |
+    1 | {:apps [{:name "a" :script "x" :instances "two"}]}
+      |                                           ^^^^^
+    checked 2 definitions: 2 errors, 0 warnings
+    "#);
+    let data = env.json(1, &["check", "x.edn", "y.edn"]);
+    assert_eq!(data["diagnostics"][0]["file"], "x.edn");
+    assert_eq!(data["errors"], 2);
+}

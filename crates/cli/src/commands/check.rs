@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
 use camino::Utf8Path;
-use daemon_model::{DaemonId, Diagnostic};
+use daemon_model::{DaemonId, Diagnostic, Level, Severity};
 use serde_json::json;
 
 use crate::args::{CheckCommand, GlobalArgs};
@@ -59,7 +59,15 @@ pub fn run(
     let reader = FileReader::new(global, &command.variant, &environment)?;
     for file in &files {
         let path = Utf8Path::new(file);
-        let (source, diagnostics) = reader.check(path)?;
+        let (source, diagnostics) = match reader.check(path) {
+            // It is told like any other finding, and keeps none of the others from being told.
+            Err(CommandError::ReadFile { source, .. }) => {
+                let message = format!("cannot be read: {source}");
+                let found = Diagnostic::new(Severity::Error, Level::Render, message);
+                (Vec::new(), vec![found])
+            }
+            read => read?,
+        };
         counts.add(&diagnostics);
         for diagnostic in &diagnostics {
             if printer.is_json() {
