@@ -19,7 +19,7 @@ fn blocks(message: impl Into<String>) -> Option<Trap> {
 
 /// What PM2's command line takes an app's name for, if not for a name.
 ///
-/// Source: PM2 7.0.4, `lib/API.js` (`_operate`, `start`), measured.
+/// Source: PM2 7.0.4, `lib/API.js` (`_operate`, `start`, `reset`: `isNaN`), `lib/Common.js` (`isConfigFile`), measured.
 pub(crate) fn trap(name: &str) -> Option<Trap> {
     const CONFIG_EXTENSIONS: [&str; 6] = [
         ".json",
@@ -35,6 +35,9 @@ pub(crate) fn trap(name: &str) -> Option<Trap> {
     if name.bytes().all(|b| b.is_ascii_digit()) {
         return blocks("PM2 takes a name of digits only for a process number");
     }
+    if is_number(name) {
+        return blocks("PM2 takes a name that JavaScript reads as a number for a process number");
+    }
     if name.len() > 1 && name.starts_with('/') && name.ends_with('/') {
         return blocks("PM2 takes a name between slashes for a pattern over all names");
     }
@@ -44,7 +47,8 @@ pub(crate) fn trap(name: &str) -> Option<Trap> {
     if name.chars().any(char::is_control) {
         return blocks("contains a control character");
     }
-    if CONFIG_EXTENSIONS.iter().any(|end| name.ends_with(end)) {
+    // Wherever it stands in the name.
+    if CONFIG_EXTENSIONS.iter().any(|part| name.contains(part)) {
         return blocks("PM2's command line takes this name for a config file");
     }
     [".js", ".cjs", ".mjs"]
@@ -56,6 +60,29 @@ pub(crate) fn trap(name: &str) -> Option<Trap> {
                 "PM2's command line takes this name for a script where a file of that name exists"
                     .to_owned(),
         })
+}
+
+/// Whether JavaScript's `Number` makes a number of the text: `isNaN` is what PM2 asks.
+///
+/// Source: ECMAScript, `StringToNumber`.
+fn is_number(text: &str) -> bool {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let in_radix = |prefixes: [&str; 2], radix: u32| {
+        let digits = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix));
+        digits.is_some_and(|digits| {
+            !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix))
+        })
+    };
+    let number = text.strip_prefix(['+', '-']).unwrap_or(text);
+    // Rust reads what JavaScript does, and words besides.
+    let is_decimal = number.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && number.parse::<f64>().is_ok();
+    text.is_empty()
+        || number == "Infinity"
+        || is_decimal
+        || in_radix(["0x", "0X"], 16)
+        || in_radix(["0o", "0O"], 8)
+        || in_radix(["0b", "0B"], 2)
 }
 
 /// PM2's name for an app without one: the script's base name up to its last dot.
@@ -128,5 +155,46 @@ pub(crate) fn find_fatal_key(value: &Value, path: &DocumentPath) -> Option<Docum
             find_fatal_key(value, &place)
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_javascript_reads_as_numbers_are_told() {
+        for name in [
+            "7", "007", "1e3", "1E-3", "0x1F", "0o17", "0b1", "1.5", "1.", ".5", "+5", "Infinity",
+            " 12 ", "  ", "\t",
+        ] {
+            assert!(trap(name).is_some_and(|trap| trap.blocks), "{name:?}");
+        }
+        for name in [
+            "api", "7a", "1e", "e3", "0x", "0xg", "0b2", "1.2.3", ".", "+", "1_000", "inf", "nan",
+            "infinity", "1 2", "v1",
+        ] {
+            assert!(trap(name).is_none(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_config_files_wherever_the_extension_stands() {
+        for name in [
+            "a.json",
+            "a.json-server",
+            "x.yaml.b",
+            "ecosystem.config.js",
+            "a.config.mjs",
+        ] {
+            assert!(trap(name).is_some_and(|trap| trap.blocks), "{name:?}");
+        }
+        for name in ["json", "a-json", "yaml", "config", "a.config"] {
+            assert!(trap(name).is_none(), "{name:?}");
+        }
+        // Of these it is said only that it may be so.
+        for name in ["a.js", "a.cjs"] {
+            assert!(trap(name).is_some_and(|trap| !trap.blocks), "{name:?}");
+        }
     }
 }
