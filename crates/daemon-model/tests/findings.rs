@@ -205,3 +205,14 @@ fn numbers_beyond_all_that_can_be_are_told() {
         ""
     );
 }
+
+#[test]
+fn a_variable_that_is_nil_is_not_one_that_is_left_out() {
+    insta::assert_snapshot!(
+        findings(json!({ "env": { "A": null, "B": "null", "C": "" }, "env_production": { "D": null } })),
+        @"
+    warning: env_production.D: PM2 gives the process the text `null` (leave the variable out, or write an empty string)
+    warning: env.A: PM2 gives the process the text `null` (leave the variable out, or write an empty string)
+    "
+    );
+}

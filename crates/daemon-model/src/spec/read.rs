@@ -286,7 +286,7 @@ pub(super) fn check_env_keys(
     path: &DocumentPath,
     findings: &mut Findings,
 ) {
-    for key in env.keys() {
+    for (key, value) in env {
         if attribute::FATAL_KEYS.contains(&key.as_str()) {
             findings.error(
                 &path.key(key),
@@ -313,6 +313,13 @@ pub(super) fn check_env_keys(
                 Place::Key,
                 "PM2 sets `PM2_HOME` itself, to its own home",
                 None,
+            );
+        } else if value.is_null() {
+            findings.warning(
+                &path.key(key),
+                Place::Value,
+                "PM2 gives the process the text `null`",
+                Some("leave the variable out, or write an empty string".to_owned()),
             );
         }
     }
