@@ -138,3 +138,86 @@ fn a_file_that_cannot_be_read_hides_no_finding_about_the_others() {
     assert_eq!(data["diagnostics"][0]["file"], "x.edn");
     assert_eq!(data["errors"], 2);
 }
+
+#[test]
+fn what_pm2_would_misread_renders_but_is_not_written() {
+    let env = Env::new();
+    let misread = "{:apps [{:name \"all\" :script \"x\" :instances \"two\"}]}\n";
+    env.define("a", misread);
+    env.write("x.edn", misread);
+    env.expect(1, &["check"]);
+    let done = env.expect(3, &["render"]);
+    assert!(
+        !env.root.join(".generated/pm2/a.json").exists(),
+        "{}",
+        done.out
+    );
+    env.expect(1, &["render", "--stdout", "a"]);
+    let done = env.expect(0, &["render", "--stdout", "x.edn"]);
+    assert!(done.out.contains("\"instances\": \"two\""), "{}", done.out);
+    insta::assert_snapshot!(done.err, @r#"
+    warning: apps[0].name: PM2 takes the name `all` for every app
+     --> x.edn:1:16
+      |
+    1 | {:apps [{:name "all" :script "x" :instances "two"}]}
+      |                ^^^^^
+    help: choose another name
+    warning: apps[0].instances: expected an integer or "max", got "two"
+     --> x.edn:1:45
+      |
+    1 | {:apps [{:name "all" :script "x" :instances "two"}]}
+      |                                             ^^^^^
+    "#);
+    // What would lose something does not render at all.
+    env.write(
+        "x.edn",
+        "{:apps [{:name \"a\" :x/name \"b\" :script \"x\"}]}\n",
+    );
+    let done = env.expect(1, &["render", "--stdout", "x.edn"]);
+    assert_eq!(done.out, "");
+    assert!(done.err.starts_with("error: "), "{}", done.err);
+}
+
+#[test]
+fn a_finding_as_json_has_all_that_is_drawn() {
+    let env = Env::new();
+    env.write("x.edn", "{:apps [{:name \"é\"\r\n\t:name \"a\"}]}\r\n");
+    let data = env.json(1, &["check", "x.edn"]);
+    insta::assert_snapshot!(format!("{:#}", data["diagnostics"]), @r#"
+    [
+      {
+        "severity": "error",
+        "level": "render",
+        "path": "",
+        "message": "the key `:name` is there twice",
+        "span": {
+          "start": 22,
+          "end": 27
+        },
+        "location": {
+          "line": 2,
+          "column": 2
+        },
+        "end_location": {
+          "line": 2,
+          "column": 7
+        },
+        "labels": [
+          {
+            "span": {
+              "start": 9,
+              "end": 14
+            },
+            "location": {
+              "line": 1,
+              "column": 10
+            },
+            "message": "first defined here"
+          }
+        ],
+        "help": null,
+        "file": "x.edn"
+      }
+    ]
+    "#);
+}
