@@ -391,9 +391,13 @@ impl<'a, 'f> Reader<'a, 'f> {
             Err((message, part)) => {
                 let place = part.map_or(span, |(a, b)| Span::new(from + a, from + b));
                 let token = &self.text[start..self.at];
-                let found = self.findings.error(place, message);
-                if let Some(help) = leaf::advice(token) {
-                    found.help(help);
+                if self.findings.is_full() {
+                    self.findings.leave_out();
+                } else {
+                    let found = self.findings.error(place, message);
+                    if let Some(help) = leaf::advice(token) {
+                        found.help(help);
+                    }
                 }
                 if token == ":" && self.text[..start].ends_with('"') {
                     // As in JSON. What stands on both sides of it still belongs together.
