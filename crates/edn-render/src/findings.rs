@@ -62,11 +62,13 @@ impl Findings {
         let mut diagnostic = Diagnostic::new(severity, level, message);
         diagnostic.span = Some(span);
         let is_warning = severity == Severity::Warning;
-        if self.is_full() {
-            self.left_out += 1;
-            return Added(self.spare.insert(diagnostic));
-        }
-        if is_warning && self.is_full_of_warnings() {
+        let is_left_out = if is_warning {
+            self.is_full_of_warnings()
+        } else {
+            self.left_out += usize::from(self.is_full());
+            self.is_full()
+        };
+        if is_left_out {
             return Added(self.spare.insert(diagnostic));
         }
         self.warnings += usize::from(is_warning);
@@ -82,9 +84,10 @@ impl Findings {
 
     /// Whether a further warning would not be told; it is counted here.
     pub(crate) fn is_full_of_warnings(&mut self) -> bool {
-        let is_full = self.has_all_warnings();
-        self.warnings_left_out += usize::from(is_full);
-        is_full
+        let (is_full, has_all) = (self.is_full(), self.has_all_warnings());
+        self.left_out += usize::from(is_full);
+        self.warnings_left_out += usize::from(has_all && !is_full);
+        is_full || has_all
     }
 
     fn has_all_warnings(&self) -> bool {
