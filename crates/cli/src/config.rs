@@ -182,6 +182,13 @@ impl Config {
             .then(|| self.environment.var("pm_id")?.parse().ok())?
     }
 
+    /// The name of this process in PM2, if this PM2 runs it.
+    #[must_use]
+    pub fn own_name(&self) -> Option<&str> {
+        self.own_pm_id()?;
+        self.environment.var("name")
+    }
+
     /// The policy of a pass over everything that confirms nothing.
     #[must_use]
     pub fn policy(&self) -> Policy {

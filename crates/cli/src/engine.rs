@@ -92,7 +92,7 @@ pub struct Engine<'a> {
     /// What was wrong with the tree itself at the last scan.
     problems: String,
     failure: Option<String>,
-    succeeded: bool,
+    started_pm2: bool,
 }
 
 /// The sending side of an engine's events.
@@ -136,7 +136,7 @@ impl<'a> Engine<'a> {
             seek_orphans: false,
             problems: String::new(),
             failure: None,
-            succeeded: false,
+            started_pm2: false,
         }
     }
 
@@ -176,7 +176,7 @@ impl<'a> Engine<'a> {
                 return Ok(Ended::Stopped);
             }
             self.act(asked, observer);
-            if self.succeeded {
+            if self.is_succeeded() {
                 return Ok(Ended::Succeeded);
             }
         }
@@ -350,8 +350,7 @@ impl<'a> Engine<'a> {
                 self.running = pass::running(&report.after);
                 self.tell_diagnostics(&report.definitions, observer);
                 observer(EngineEvent::Ended(&report));
-                // A new PM2 launches its modules, a new watcher among them.
-                self.succeeded = report.pm2_started && self.config.own_pm_id().is_some();
+                self.started_pm2 |= report.pm2_started;
                 let leaving = |app: &daemon_model::AppState| app.condition == Condition::Leaving;
                 // A daemon without processes, or one that moved, leaves no more than a generated config.
                 let leaving =
@@ -417,6 +416,25 @@ impl<'a> Engine<'a> {
             self.adapter = None;
         }
         done
+    }
+
+    /// Whether the PM2 that ran this watcher is gone and the one that runs now runs another watcher: as one of its modules,
+    /// whoever started it, or as an app that a pass has started. Until then there is work to do.
+    fn is_succeeded(&mut self) -> bool {
+        if self.config.own_pm_id().is_none() {
+            return false;
+        }
+        match pass::is_left_over(self.config) {
+            Some(false) => false,
+            Some(true) => {
+                // A connection that fails is made anew by the next look.
+                let adapter = pass::borrow(&mut self.adapter);
+                adapter.is_some_and(|adapter| {
+                    pass::has_successor(self.config, adapter).unwrap_or(false)
+                })
+            }
+            None => self.started_pm2,
+        }
     }
 
     fn fail(&mut self, error: &PassError, observer: &mut Observer<'_>) {

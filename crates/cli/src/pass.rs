@@ -30,11 +30,13 @@ use crate::signals::StopFlag;
 pub use choose::select;
 pub(crate) use look::{LastLook, look, running};
 pub use pm2::connect;
-pub(crate) use pm2::{borrow, connect_asking, connect_or_start, connect_until};
+pub(crate) use pm2::{
+    borrow, connect_asking, connect_or_start, connect_until, has_successor, is_left_over,
+};
 
 use carry::{Carried, Carrier};
 use choose::resolve_ids;
-use pm2::{observe_all, start_pm2};
+use pm2::{daemon_pid, observe_all, start_pm2};
 
 /// Why a pass ended before it could do its work.
 #[derive(Debug, thiserror::Error)]
@@ -395,10 +397,7 @@ fn make_plan_with_orphans(
         .iter()
         .filter_map(|process| process.pid)
         .collect();
-    let daemon = std::fs::read_to_string(config.pm2_home.join("pm2.pid"))
-        .ok()
-        .and_then(|pid| pid.trim().parse().ok());
-    observed.orphans = orphans(&config.pm2_home, daemon, &known);
+    observed.orphans = orphans(&config.pm2_home, daemon_pid(config), &known);
     if observed.orphans.is_empty() {
         return Ok(plan);
     }

@@ -32,7 +32,7 @@ pub use memory::{Behaviour, Call, Fault, MemoryAdapter};
 pub use message::{CurrentConf, InvalidMessage, MAX_INSTANCES, Prepare};
 pub use observe::{label_of, observe};
 pub use payload::{LABEL_KEY, Launch, ResolveError};
-pub use proc::{god_daemons, is_being_ended, orphans};
+pub use proc::{god_daemons, is_being_ended, is_in_lineage, orphans};
 pub use record::{LiveProcess, PmId, ProcessRecord, Status};
 pub use socket::{Deadlines, MAX_SOCKET_PATH, SocketAdapter, patience_of};
 pub use verify::VerifyError;

@@ -56,6 +56,8 @@ pub(crate) fn inspect(pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
 /// PM2 does not list them (`known`). Either their PM2 has ended, or the living one (`daemon`) has lost sight of them: it
 /// does so when it is asked to delete and to start the same number at the same time.
 ///
+/// Whoever asks is none of them, nor is what it was started by: it is at work, and would end itself half-way.
+///
 /// Elsewhere than on Linux none can be seen.
 #[must_use]
 pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<Orphan> {
@@ -67,10 +69,12 @@ pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<O
         .and_then(|daemon| inspect(daemon).ok()?)
         .map(|daemon| daemon.start_time_ticks);
     let mut lost = Vec::new();
+    let own = lineage();
     // Most processes of the machine have nothing to do with this PM2: nothing else is read of them.
     let variable = format!("PM2_HOME={pm2_home}");
     let mut found: Vec<Orphan> = pids
-        .filter(|pid| !known.contains(pid) && has_variable(*pid, &variable))
+        .filter(|pid| !known.contains(pid) && !own.contains(pid))
+        .filter(|pid| has_variable(*pid, &variable))
         .filter_map(|pid| {
             let process = inspect(pid).ok()??;
             let environ = process.environ.as_ref()?;
@@ -117,6 +121,25 @@ pub fn orphans(pm2_home: &Utf8Path, daemon: Option<u32>, known: &[u32]) -> Vec<O
         found.retain(|orphan| !lost.contains(&orphan.pid) || unlisted(&orphan.pid));
     }
     found
+}
+
+/// This process and those that it descends from, the nearest first.
+fn lineage() -> Vec<u32> {
+    let parent = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Stat::read(&stat).map(|stat| stat.parent)
+    };
+    std::iter::successors(Some(std::process::id()), parent)
+        .take_while(|pid| *pid != 0)
+        .collect()
+}
+
+/// Whether one of `pids` is this process or one that it descends from. None where that cannot be seen.
+#[must_use]
+pub fn is_in_lineage(pids: &[u32]) -> Option<bool> {
+    let own = lineage();
+    // It sees at least its parent, where it can see anything.
+    (own.len() > 1).then(|| pids.iter().any(|pid| own.contains(pid)))
 }
 
 /// Every PM2 daemon of this home, by the title that PM2 gives itself. More than one is a fault: two that were started at
@@ -314,6 +337,15 @@ mod tests {
         );
         assert!(me.environ.unwrap().contains_key("PATH"));
         assert!(me.command_line[0].contains("pm2_client"));
+    }
+
+    #[test]
+    fn this_process_descends_from_its_parent_and_the_first_one() {
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!(lineage()[..2], [std::process::id(), parent]);
+        assert_eq!(is_in_lineage(&[4_194_305, parent]), Some(true));
+        assert_eq!(is_in_lineage(&[4_194_305]), Some(false));
+        assert_eq!(is_in_lineage(&[]), Some(false));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use daemon_model::{Label, Observed, ObservedProcess};
 use pm2_client::{
     AdapterError, Deadlines, Dump, DumpError, Pm2Command, ProcessAdapter, SocketAdapter,
-    ensure_running, label_of, observe,
+    ensure_running, is_in_lineage, label_of, observe,
 };
 use serde_json::{Map, Value};
 
@@ -119,6 +119,37 @@ fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
         missing_workspaces,
         ..Observed::default()
     }
+}
+
+/// Whether the PM2 that ran this process is gone. None when PM2 does not run it, or where that cannot be seen.
+pub(crate) fn is_left_over(config: &Config) -> Option<bool> {
+    config.own_pm_id()?;
+    // PM2 is the one that started this process, not just any PM2 that happens to run now.
+    let daemon = daemon_pid(config)?;
+    is_in_lineage(&[daemon]).map(|below| !below)
+}
+
+/// Whether PM2 runs another process under this one's name.
+pub(crate) fn has_successor(
+    config: &Config,
+    adapter: &mut dyn ProcessAdapter,
+) -> Result<bool, AdapterError> {
+    let Some(name) = config.own_name() else {
+        return Ok(false);
+    };
+    let others: Vec<u32> = adapter
+        .observe()?
+        .iter()
+        .filter(|process| process.name == name)
+        .filter_map(|process| process.pid)
+        .collect();
+    Ok(!others.is_empty() && is_in_lineage(&others) == Some(false))
+}
+
+/// The pid that PM2 wrote down when it was started last.
+pub(super) fn daemon_pid(config: &Config) -> Option<u32> {
+    let text = std::fs::read_to_string(config.pm2_home.join("pm2.pid")).ok()?;
+    text.trim().parse().ok()
 }
 
 /// A connection to PM2, which is started if it does not run.
