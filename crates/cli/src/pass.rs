@@ -289,15 +289,37 @@ pub fn sync_locked(
         observed = observe_all(borrow(adapter))?;
         plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
     }
-    let loses_definition = |step: &Step| step.reasons.contains(&Reason::DefinitionRemoved);
-    if plan.steps.iter().any(loses_definition) {
+    let mut deferred = None;
+    let mut lost = losing(&plan);
+    while !lost.is_empty() {
         // An editor or a checkout may have a file away for a moment: what goes must be gone twice.
         std::thread::sleep(options.removal_delay);
         definitions = Arc::new(Definitions::load(config)?);
         unwritten = None;
         observed = observe_all(borrow(adapter))?;
         plan = make_plan_with_orphans(config, options, &definitions, &mut observed, only.as_ref())?;
+        let now = losing(&plan);
+        if now.is_subset(&lost) {
+            break;
+        }
+        lost = now;
+        if options.removal_delay.is_zero() || stop.is_set() {
+            // Whoever does not wait here looks again later: nothing goes until then.
+            let options = deferred.insert(PassOptions {
+                defer_removal: true,
+                ..options.clone()
+            });
+            plan = make_plan_with_orphans(
+                config,
+                options,
+                &definitions,
+                &mut observed,
+                only.as_ref(),
+            )?;
+            break;
+        }
     }
+    let options = deferred.as_ref().unwrap_or(options);
 
     let stale = unwritten
         .as_ref()
@@ -347,6 +369,16 @@ pub fn sync_locked(
         save_error,
         took: began.elapsed(),
     })
+}
+
+/// The daemons of which something is removed because they have no definition.
+fn losing(plan: &Plan) -> BTreeSet<DaemonId> {
+    let loses = |step: &&Step| step.reasons.contains(&Reason::DefinitionRemoved);
+    plan.steps
+        .iter()
+        .filter(loses)
+        .map(|step| step.daemon.clone())
+        .collect()
 }
 
 /// Artifacts go when nothing defines their daemon and none of its processes is left.
