@@ -81,6 +81,8 @@ pub struct Engine<'a> {
     schedule: Schedule,
     /// Daemons that changed since the last pass that did its work.
     changed: BTreeSet<DaemonId>,
+    /// Daemons whose removal waits for confirmation.
+    held: BTreeSet<DaemonId>,
     /// How many of our processes ran at the last look.
     running: usize,
     last_look: LastLook,
@@ -129,6 +131,7 @@ impl<'a> Engine<'a> {
             stop,
             schedule: Schedule::default(),
             changed: BTreeSet::new(),
+            held: BTreeSet::new(),
             running: 0,
             last_look: LastLook::default(),
             told: BTreeMap::new(),
@@ -194,10 +197,9 @@ impl<'a> Engine<'a> {
             self.changed = edited;
         } else if !edited.is_empty() {
             self.changed = edited;
-            let only = (!self.heal).then(|| self.changed.clone());
-            self.pass(only, observer);
-        } else if due || (asked && self.heal) {
-            self.pass(None, observer);
+            self.pass(self.edits(), observer);
+        } else if due || asked {
+            self.pass(self.edits(), observer);
         }
         if self.heal && self.schedule.take_look(Instant::now()) {
             self.look(observer);
@@ -205,6 +207,17 @@ impl<'a> Engine<'a> {
                 self.pass(None, observer);
             }
         }
+    }
+
+    /// The daemons that a pass is about: all of them, or with edits only those that were edited and what of them is yet
+    /// to be done. The first pass that does its work is always about all.
+    fn edits(&self) -> Option<BTreeSet<DaemonId>> {
+        if self.heal || self.definitions.is_none() {
+            return None;
+        }
+        let owed = self.schedule.owed();
+        let all = self.changed.iter().chain(&owed).chain(&self.held);
+        Some(all.cloned().collect())
     }
 
     /// The one place that waits. No batches is a timer.
@@ -339,7 +352,8 @@ impl<'a> Engine<'a> {
     fn pass(&mut self, only: Option<BTreeSet<DaemonId>>, observer: &mut Observer<'_>) {
         let began = Instant::now();
         let except = self.schedule.waiting(began);
-        match self.try_pass(only, &except, observer) {
+        let removes = self.schedule.removal_is_due(began);
+        match self.try_pass(only.clone(), &except, removes, observer) {
             Ok(report) => {
                 let now = Instant::now();
                 if self.failure.take().is_some() {
@@ -351,11 +365,21 @@ impl<'a> Engine<'a> {
                 self.tell_diagnostics(&report.definitions, observer);
                 observer(EngineEvent::Ended(&report));
                 self.started_pm2 |= report.pm2_started;
-                let leaving = |app: &daemon_model::AppState| app.condition == Condition::Leaving;
+                if removes {
+                    self.schedule.removed();
+                }
+                let leaving = report.after.apps.iter();
+                let leaving = leaving.filter(|app| app.condition == Condition::Leaving);
                 // A daemon without processes, or one that moved, leaves no more than a generated config.
-                let leaving =
-                    report.after.apps.iter().any(leaving) || !report.artifacts.leaving.is_empty();
-                self.schedule.found_leaving(leaving, now);
+                let leaving = leaving
+                    .map(|app| &app.daemon)
+                    .chain(&report.artifacts.leaving);
+                let leaving = leaving.cloned().collect();
+                self.schedule.found_leaving(&leaving, only.as_ref(), now);
+                let held = report.after.held.as_ref();
+                self.held = held
+                    .map(|held| held.daemons.iter().cloned().collect())
+                    .unwrap_or_default();
                 let failed: BTreeSet<DaemonId> = report.applied.failed_daemons().cloned().collect();
                 self.seek_orphans = !failed.is_empty();
                 self.schedule.passed(&failed, &except, now);
@@ -371,6 +395,7 @@ impl<'a> Engine<'a> {
         &mut self,
         only: Option<BTreeSet<DaemonId>>,
         except: &BTreeSet<DaemonId>,
+        removes: bool,
         observer: &mut Observer<'_>,
     ) -> Result<SyncReport, PassError> {
         let stop = self.stop.clone();
@@ -395,7 +420,7 @@ impl<'a> Engine<'a> {
                 self.changed.iter().cloned().chain(broken).collect()
             }),
             seek_orphans: self.seek_orphans,
-            defer_removal: !self.schedule.removal_is_due(Instant::now()),
+            defer_removal: !removes,
             removal_delay: Duration::ZERO,
             // It looks again all the time.
             settle: false,

@@ -40,8 +40,8 @@ pub(crate) struct Schedule {
     failed: BTreeMap<DaemonId, Retry>,
     /// After a pass that could not do its work at all.
     pass: Option<Retry>,
-    /// When what lost its definition is removed.
-    removal: Option<Instant>,
+    /// What lost its definition, and since when.
+    leaving: BTreeMap<DaemonId, Instant>,
     /// When PM2 is looked at.
     look: Option<Instant>,
     /// How long the last look took.
@@ -56,7 +56,7 @@ impl Schedule {
         let failed = self.failed.values().map(|retry| retry.at);
         let others = [
             self.pass.map(|retry| retry.at),
-            self.removal,
+            self.removal(),
             self.look,
             self.calm,
         ];
@@ -102,21 +102,49 @@ impl Schedule {
         self.calm.is_some()
     }
 
+    /// When what lost its definition is removed: all of it at once, so that the guard against removing too much sees all of
+    /// it, and not before the last of it has been gone for long enough.
+    fn removal(&self) -> Option<Instant> {
+        self.leaving
+            .values()
+            .max()
+            .map(|since| *since + REMOVAL_GRACE)
+    }
+
     /// Whether what lost its definition has been gone for long enough.
     pub(crate) fn removal_is_due(&self, now: Instant) -> bool {
-        self.removal.is_some_and(|at| at <= now)
+        self.removal().is_some_and(|at| at <= now)
     }
 
-    /// A pass found definitions gone, or none.
-    pub(crate) fn found_leaving(&mut self, leaving: bool, now: Instant) {
-        self.removal = match self.removal {
-            _ if !leaving => None,
-            Some(at) if at > now => Some(at),
-            _ => Some(now + REMOVAL_GRACE),
-        };
+    /// Whatever was due has had its turn: what is still there is given its time again.
+    pub(crate) fn removed(&mut self) {
+        self.leaving.clear();
     }
 
-    /// A pass did its work; these daemons failed in it, those were left out of it.
+    /// A pass found that these have lost their definition, among the daemons that it was about; none: all.
+    pub(crate) fn found_leaving(
+        &mut self,
+        leaving: &BTreeSet<DaemonId>,
+        only: Option<&BTreeSet<DaemonId>>,
+        now: Instant,
+    ) {
+        self.leaving
+            .retain(|id, _| leaving.contains(id) || only.is_some_and(|only| !only.contains(id)));
+        for id in leaving {
+            self.leaving.entry(id.clone()).or_insert(now);
+        }
+    }
+
+    /// The daemons with which something is yet to be done.
+    pub(crate) fn owed(&self) -> BTreeSet<DaemonId> {
+        self.failed
+            .keys()
+            .chain(self.leaving.keys())
+            .cloned()
+            .collect()
+    }
+
+    /// A pass did its work; these daemons failed in it, those were left out of it. What is leaving is known already.
     pub(crate) fn passed(
         &mut self,
         failed: &BTreeSet<DaemonId>,
@@ -124,8 +152,15 @@ impl Schedule {
         now: Instant,
     ) {
         self.pass = None;
-        self.failed
-            .retain(|id, _| failed.contains(id) || except.contains(id));
+        // What is about to be removed was not tried, however it went before.
+        self.failed.retain(|id, _| {
+            failed.contains(id) || except.contains(id) || self.leaving.contains_key(id)
+        });
+        for (id, retry) in &mut self.failed {
+            if let Some(since) = self.leaving.get(id) {
+                retry.at = retry.at.max(*since + REMOVAL_GRACE);
+            }
+        }
         for id in failed {
             let retry = Retry::after(self.failed.get(id), now);
             self.failed.insert(id.clone(), retry);
@@ -138,7 +173,7 @@ impl Schedule {
         self.pass = Some(retry);
         // Until then nothing else is worth an attempt.
         self.look = None;
-        self.removal = None;
+        self.leaving.clear();
         retry.delay
     }
 
@@ -198,14 +233,55 @@ mod tests {
     fn a_removal_waits_for_its_grace_and_is_forgotten_when_the_file_is_back() {
         let mut schedule = Schedule::default();
         let now = Instant::now();
-        schedule.found_leaving(true, now);
+        let found = |schedule: &mut Schedule, names: &[&str], now| {
+            schedule.found_leaving(&ids(names), None, now);
+        };
+        found(&mut schedule, &["a"], now);
         // Another edit in between does not put it off.
-        schedule.found_leaving(true, now + Duration::from_millis(300));
+        found(&mut schedule, &["a"], now + Duration::from_millis(300));
         assert_eq!(schedule.next(), Some(now + REMOVAL_GRACE));
         assert!(!schedule.take_pass(now + Duration::from_millis(999)));
         assert!(schedule.take_pass(now + REMOVAL_GRACE));
-        schedule.found_leaving(false, now + REMOVAL_GRACE);
+        found(&mut schedule, &[], now + REMOVAL_GRACE);
         assert!(!schedule.take_pass(now + REMOVAL_GRACE * 5));
+    }
+
+    #[test]
+    fn each_removal_has_its_own_grace_and_all_of_them_go_together() {
+        let mut schedule = Schedule::default();
+        let now = Instant::now();
+        let later = now + Duration::from_millis(900);
+        schedule.found_leaving(&ids(&["a"]), None, now);
+        // A pass about others knows nothing of it.
+        schedule.found_leaving(&ids(&["b"]), Some(&ids(&["b", "c"])), later);
+        assert_eq!(schedule.owed(), ids(&["a", "b"]));
+        assert!(!schedule.removal_is_due(now + REMOVAL_GRACE));
+        assert_eq!(schedule.next(), Some(later + REMOVAL_GRACE));
+        assert!(schedule.removal_is_due(later + REMOVAL_GRACE));
+        // The file of one is back: the other has been gone for long enough.
+        schedule.found_leaving(&BTreeSet::new(), Some(&ids(&["b"])), later);
+        assert_eq!(schedule.next(), Some(now + REMOVAL_GRACE));
+    }
+
+    #[test]
+    fn a_removal_that_fails_is_tried_less_and_less_often() {
+        let mut schedule = Schedule::default();
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            // A pass sees it go, and a second one after its grace fails to remove it.
+            let before = now;
+            schedule.found_leaving(&ids(&["bad"]), None, now);
+            schedule.passed(&BTreeSet::new(), &BTreeSet::new(), now);
+            now = schedule.next().unwrap();
+            assert!(now >= before + REMOVAL_GRACE && schedule.removal_is_due(now));
+            schedule.removed();
+            schedule.passed(&ids(&["bad"]), &BTreeSet::new(), now);
+            let next = schedule.next().unwrap();
+            waits.push((next - now).as_millis());
+            now = next;
+        }
+        assert_eq!(waits, [500, 1000, 2000, 4000]);
     }
 
     #[test]
@@ -231,7 +307,7 @@ mod tests {
     fn nothing_is_done_while_pm2_may_be_about_to_end() {
         let mut schedule = Schedule::default();
         let now = Instant::now();
-        schedule.found_leaving(true, now);
+        schedule.found_leaving(&ids(&["a"]), None, now);
         schedule.wait_for_calm(now + REMOVAL_GRACE);
         assert!(!schedule.take_pass(now + REMOVAL_GRACE));
         assert!(!schedule.take_look(now + REMOVAL_GRACE));

@@ -267,3 +267,38 @@ fn a_definition_that_another_one_mends_gets_its_generated_config() {
     assert_eq!(env.run(&["render", "--check"]).code, 0);
     assert_eq!(watch.stop(), 0);
 }
+
+#[test]
+fn without_healing_removals_and_new_attempts_are_about_their_own_daemons_only() {
+    let env = definitions(8);
+    let watch = env.watch(&["--no-heal"]);
+    assert!(env.bed.cli(&["stop", "app0"]).status.success());
+    let is_stopped = || env.named("app0")[0].pid.is_none();
+    // What goes, goes after its grace, though something else is edited meanwhile.
+    env.undefine("d1");
+    env.undefine("d2");
+    fence(&env, 2001);
+    wait_for(|| env.list().len() == 7);
+    assert!(is_stopped());
+    // What failed is tried again.
+    env.define("bad", "{:apps [{:name \"bad\" :script \"./missing.sh\"}]}");
+    watch.wait_for_line("failed: script not found");
+    env.write("missing.sh", "#!/bin/sh\nexec sleep 1000\n");
+    wait_for(|| !env.named("bad").is_empty());
+    assert!(is_stopped());
+    // A removal that is held is let go when the files are back.
+    for n in 3..8 {
+        env.undefine(&format!("d{n}"));
+    }
+    watch.wait_for_line("held");
+    for n in 3..8 {
+        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+    }
+    fence(&env, 2002);
+    // What belongs to no daemon is told, too.
+    env.write("system/daemons/ecosystem.pm2.edn", "{:apps []}");
+    watch.wait_for_line("must lie in a directory of its own");
+    assert_eq!(env.list().len(), 8);
+    assert!(is_stopped());
+    assert_eq!(watch.stop(), 0);
+}
