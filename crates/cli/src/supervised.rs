@@ -26,6 +26,9 @@ use crate::pm2_clj::PM2_CLJ_VARIABLE;
 const MODULE_KEY: &str = "pmx_module";
 /// The part of `module_conf.json` that lists modules (PM2 7.0.4, constants.js).
 const MODULE_LIST: &str = "module-db-v2";
+/// How often PM2 may start the watcher in vain: without end, in a number that stays one when PM2 multiplies it with a second
+/// in milliseconds.
+const MANY_RESTARTS: u32 = 1_000_000_000;
 /// How long the watcher may take to report its first pass.
 const FIRST_PASS: Duration = Duration::from_secs(60);
 
@@ -126,7 +129,10 @@ impl<'a> Supervised<'a> {
             // Daemons that it starts by way of `pm2 ping` are its children for a moment.
             "treekill": false,
             "kill_timeout": 10_000,
-            "restart_delay": 1000,
+            // Its disk may be mounted late, its settings may be mended tomorrow: PM2 must not give up after 16 attempts,
+            // as it does otherwise. It tries after half a second, then 1.5 times as long each time, up to 15 s.
+            "max_restarts": MANY_RESTARTS,
+            "exp_backoff_restart_delay": 500,
             "merge_logs": true,
             "vizion": false,
             "pmx": false,
@@ -237,7 +243,7 @@ impl<'a> Supervised<'a> {
             .into_owned();
             if let Some(line) = text
                 .lines()
-                .find_map(|line| line.strip_prefix("watching; "))
+                .find_map(|line| Some(line.split_once("watching; ")?.1))
             {
                 return Ok(line.to_owned());
             }

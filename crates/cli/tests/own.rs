@@ -101,3 +101,25 @@ fn a_watcher_ends_when_somebody_else_has_started_pm2_and_another_watcher_with_it
     assert_eq!(env.named("a").len(), 1);
     env.expect(0, &["down"]);
 }
+
+/// Its disk may be mounted late at a boot, and its settings mended long after one.
+#[test]
+fn pm2_does_not_give_up_on_the_watcher() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    env.expect(0, &["up"]);
+    let is_watcher = |name: &str| name.starts_with("pm2-sync-watch-");
+    let limits = || {
+        let mut list = env.list();
+        list.retain(|record| is_watcher(&record.name));
+        let limit = |key: &str| list[0].pm2_env.get(key).and_then(serde_json::Value::as_u64);
+        (limit("max_restarts"), limit("exp_backoff_restart_delay"))
+    };
+    // As pm2-sync starts it, and as PM2's own command line does.
+    let expected = (Some(1_000_000_000), Some(500));
+    assert_eq!(limits(), expected);
+    assert!(env.bed.cli(&["update"]).status.success());
+    wait_for(|| listed(&env, is_watcher).is_some());
+    assert_eq!(limits(), expected);
+    env.expect(0, &["down"]);
+}
