@@ -14,7 +14,7 @@ pub mod watch;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-use daemon_model::{ObservedProcess, Plan};
+use daemon_model::{AppState, Condition, ObservedProcess, Plan};
 
 use crate::definitions::Definitions;
 use crate::exit;
@@ -29,7 +29,7 @@ fn partial(definitions: &Definitions, plan: &Plan) -> bool {
         || plan
             .apps
             .iter()
-            .any(|app| app.condition == daemon_model::Condition::Degraded)
+            .any(|app| app.condition == Condition::Degraded)
 }
 
 /// The status of `plan` and `status`.
@@ -53,23 +53,32 @@ fn say_conditions(printer: &Printer, plan: &Plan) {
         words::say_held(printer, held);
     }
     for app in &plan.apps {
-        if app.condition == daemon_model::Condition::OnHold {
+        say_condition(printer, app);
+    }
+}
+
+/// Whether there is something to say of an app that is no step.
+fn is_remarkable(app: &AppState) -> bool {
+    matches!(app.condition, Condition::OnHold | Condition::Degraded)
+}
+
+/// Says what an app waits for, or what is wrong with it.
+fn say_condition(printer: &Printer, app: &AppState) {
+    match app.condition {
+        Condition::OnHold => printer.warn(&format!(
+            "`{}` of {} differs from its definition, which asks to leave it as it is (`:on-change :hold`)",
+            app.app, app.daemon
+        )),
+        Condition::Degraded => {
+            let what = words::degraded(&app.processes);
+            let lines = last_words(&app.processes);
+            let lines: String = lines.iter().map(|line| format!("\n  | {line}")).collect();
             printer.warn(&format!(
-                "`{}` of {} differs from its definition, which asks to leave it as it is (`:on-change :hold`)",
+                "`{}` of {} is {what}{lines}",
                 app.app, app.daemon
             ));
         }
-        if app.condition == daemon_model::Condition::Degraded {
-            printer.warn(&format!(
-                "`{}` of {} is {}",
-                app.app,
-                app.daemon,
-                words::degraded(&app.processes)
-            ));
-            for line in last_words(&app.processes) {
-                printer.say(&format!("  | {line}"));
-            }
-        }
+        _ => {}
     }
 }
 

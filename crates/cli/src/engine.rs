@@ -320,10 +320,7 @@ impl<'a> Engine<'a> {
             }
             Err(error) => {
                 self.adapter = None;
-                if matches!(
-                    error,
-                    PassError::Pm2(AdapterError::Closed { .. } | AdapterError::NotRunning { .. })
-                ) {
+                if is_gone(&error) {
                     observer(EngineEvent::Pm2Gone);
                     self.running = 0;
                     self.schedule.looked(Duration::ZERO, now);
@@ -470,7 +467,10 @@ impl<'a> Engine<'a> {
         let delay = self.schedule.pass_failed(Instant::now());
         let words = crate::report::chain(error);
         if self.failure.as_ref() != Some(&words) {
-            observer(EngineEvent::Failed(error, delay));
+            observer(match is_gone(error) {
+                true => EngineEvent::Pm2Gone,
+                false => EngineEvent::Failed(error, delay),
+            });
             self.failure = Some(words);
         }
     }
@@ -494,4 +494,12 @@ impl<'a> Engine<'a> {
         self.told
             .retain(|id, _| definitions.daemons.contains_key(id));
     }
+}
+
+/// Whether PM2 went away.
+fn is_gone(error: &PassError) -> bool {
+    matches!(
+        error,
+        PassError::Pm2(AdapterError::Closed { .. } | AdapterError::NotRunning { .. })
+    )
 }

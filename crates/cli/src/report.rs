@@ -12,8 +12,9 @@ pub mod words;
 use std::io::{IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
 
-use crate::args::{ColorChoice, Format, GlobalArgs};
+use crate::args::{ColorChoice, Format, GlobalArgs, RendererChoice, VariantArgs};
 use crate::definitions::Definitions;
 use crate::environment::Environment;
 
@@ -34,6 +35,8 @@ pub struct Printer {
     out_width: Option<usize>,
     err_width: Option<usize>,
     err_is_terminal: bool,
+    /// Whether what is said begins with the time.
+    timed: bool,
     hide_strings: bool,
     /// Flags and IDs with which a command has to be given again.
     again: String,
@@ -104,6 +107,7 @@ impl Printer {
             },
             err_width: width_of(std::io::stderr()),
             err_is_terminal: err_terminal,
+            timed: false,
             hide_strings: false,
             again: again(global),
         }
@@ -128,6 +132,48 @@ impl Printer {
             printer.again.push_str(&quoted(id));
         }
         printer
+    }
+
+    /// The same printer for a command with these flags: another one would want something else of every daemon.
+    #[must_use]
+    pub fn for_variant(&self, variant: &VariantArgs) -> Self {
+        let mut printer = self.clone();
+        let renderer = variant.renderer.to_possible_value();
+        let renderer = renderer.filter(|_| variant.renderer != RendererChoice::default());
+        for (flag, value) in [
+            ("--mode", variant.mode.as_deref()),
+            ("--env", variant.env.as_deref()),
+            ("--renderer", renderer.as_ref().map(|it| it.get_name())),
+        ] {
+            if let Some(value) = value {
+                printer
+                    .again
+                    .push_str(&format!(" {flag} {}", quoted(value)));
+            }
+        }
+        printer
+    }
+
+    /// The same printer for work without end: what is said, and each step, begins with the time.
+    #[must_use]
+    pub fn timed(&self) -> Self {
+        Self {
+            timed: true,
+            ..self.clone()
+        }
+    }
+
+    /// The time, and the day where it is not somebody at a terminal who reads it at once.
+    fn clock(&self, terminal: bool, color: bool) -> String {
+        if !self.timed {
+            return String::new();
+        }
+        let format = if terminal {
+            "%H:%M:%S "
+        } else {
+            "%Y-%m-%d %H:%M:%S "
+        };
+        Tone::Faint.paint(&jiff::Zoned::now().strftime(format).to_string(), color)
     }
 
     /// A command line to give, with the flags and IDs of this one.
@@ -191,7 +237,8 @@ impl Printer {
 
     /// Says something that must not be missed.
     pub fn say(&self, text: &str) {
-        self.write(&mut std::io::stderr().lock(), &format!("{text}\n"));
+        let time = self.clock(self.err_is_terminal, self.err_color);
+        self.write(&mut std::io::stderr().lock(), &format!("{time}{text}\n"));
     }
 
     /// Says a warning.
@@ -352,6 +399,7 @@ mod tests {
             out_width: None,
             err_width: Some(60),
             err_is_terminal: true,
+            timed: false,
             hide_strings: false,
             again: String::new(),
         };

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Env, Watch, command_line, sleeper};
 use pm2_testbed::wait_for;
+use serde_json::json;
 
 fn definitions(count: u32) -> Env {
     let env = Env::new();
@@ -300,5 +301,151 @@ fn without_healing_removals_and_new_attempts_are_about_their_own_daemons_only() 
     watch.wait_for_line("must lie in a directory of its own");
     assert_eq!(env.list().len(), 8);
     assert!(is_stopped());
+    assert_eq!(watch.stop(), 0);
+}
+
+#[test]
+fn settings_that_are_broken_when_they_are_read_again_end_no_watch() {
+    for json in [false, true] {
+        let env = definitions(1);
+        let watch = env.watch(if json { &["--format", "json"] } else { &[] });
+        env.write("pm2-sync.edn", "{:on-remov :keep}");
+        watch.signal(rustix::process::Signal::HUP);
+        watch.wait_for_line("did you mean");
+        env.define("d0", &sleeper("app0", 2000));
+        env.wait_for_args("app0", &["2000"]);
+        env.write("pm2-sync.edn", "{:on-remove :keep}");
+        watch.signal(rustix::process::Signal::HUP);
+        let read = if json {
+            "\"error\":null"
+        } else {
+            "reading the settings again"
+        };
+        watch.wait_for_line(read);
+        let before = env.pid("app0");
+        env.undefine("d0");
+        env.define("d1", &sleeper("app1", 1000));
+        wait_for(|| env.run(&["status"]).out.contains("no definition, kept"));
+        assert_eq!(env.pid("app0"), before);
+        assert_eq!(watch.stop(), 0);
+    }
+}
+
+#[test]
+fn a_watch_in_json_tells_each_step_and_each_change_and_nothing_else() {
+    let env = definitions(4);
+    let root = env.root.as_str();
+    let watch = env.watch(&[
+        "--format",
+        "json",
+        "--workspace",
+        root,
+        "--renderer",
+        "native",
+    ]);
+    fence(&env, 2001);
+    env.undefine("d0");
+    env.undefine("d1");
+    wait_for(|| {
+        watch
+            .events("pass")
+            .iter()
+            .any(|pass| pass["held"] != json!(null))
+    });
+    env.define("d0", &sleeper("app0", 1000));
+    env.define("d1", &sleeper("app1", 1000));
+    wait_for(|| watch.events("pass").last().unwrap()["held"] == json!(null));
+    fence(&env, 2002);
+    env.define("d2", "{:apps [");
+    wait_for(|| !watch.events("broken").is_empty());
+    env.define("d2", &sleeper("app2", 1000));
+    wait_for(|| !watch.events("mended").is_empty());
+    fence(&env, 2003);
+    wait_for(|| watch.events("step").len() >= 7);
+    assert_eq!(watch.events("step").len(), 7);
+    let passes = watch.events("pass");
+    let idle = passes.iter().filter(|pass| pass["steps"] == 0);
+    // The removal that was held, and that it is held no more.
+    assert_eq!(idle.count(), 2, "{passes:#?}");
+    let held = passes.iter().find(|pass| pass["held"] != json!(null));
+    let held = &held.unwrap()["held"];
+    let code = held["confirm"].as_str().unwrap();
+    // Another variant would want something else of the daemons that stay.
+    assert_eq!(
+        held["command"],
+        format!("pm2-sync sync --confirm {code} --workspace {root} --renderer native")
+    );
+    assert_eq!(watch.stop(), 0);
+}
+
+#[test]
+fn what_is_held_is_said_once_and_so_is_that_it_is_held_no_more() {
+    let env = definitions(4);
+    env.sync();
+    env.undefine("d0");
+    env.undefine("d1");
+    let watch = env.watch(&["--renderer", "native"]);
+    let held = || {
+        let lines = watch.lines();
+        lines
+            .iter()
+            .filter(|line| line.contains("this is held"))
+            .count()
+    };
+    fence(&env, 2001);
+    assert_eq!(held(), 1, "{:#?}", watch.lines());
+    watch.wait_for_line(" --renderer native`");
+    env.define("d0", &sleeper("app0", 1000));
+    watch.wait_for_line("no removal is held any more");
+    assert_eq!(held(), 1);
+    assert_eq!(watch.stop(), 0);
+}
+
+#[test]
+fn every_line_of_a_watch_begins_with_day_and_time_and_steps_end_with_a_reason_and_a_duration() {
+    let env = definitions(2);
+    env.define("bad", "{:apps [{:name \"bad\" :script \"./missing.sh\"}]}");
+    let watch = env.watch(&[]);
+    env.bed.kill_daemon();
+    watch.wait_for_line("PM2 is gone");
+    wait_for(|| env.try_list().is_some_and(|list| list.len() == 2));
+    fence(&env, 2001);
+    let begins = |line: &String| {
+        let time = line.get(..20).unwrap_or_default();
+        jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S ", time).is_ok()
+    };
+    let lines = watch.lines();
+    for line in &lines {
+        assert!(begins(line), "{line}");
+    }
+    let failed = lines.iter().find(|line| line.contains("failed:")).unwrap();
+    assert!(
+        failed.ends_with(" ms)") && failed.contains("(not running; "),
+        "{failed}"
+    );
+    assert_eq!(watch.stop(), 0);
+}
+
+/// What PM2 gives up on later is told then, not only at the beginning.
+#[test]
+fn an_app_that_pm2_gives_up_on_is_told_with_its_last_words() {
+    let env = definitions(1);
+    let watch = env.watch(&[]);
+    env.write(
+        "crash.sh",
+        "#!/bin/sh\necho the port is taken >&2\nexit 1\n",
+    );
+    env.define(
+        "crash",
+        "{:apps [{:name \"crash\" :script \"./crash.sh\" :max_restarts 2}]}",
+    );
+    wait_for(|| {
+        let list = env.named("crash");
+        list.first()
+            .is_some_and(|record| record.status == pm2_client::Status::Errored)
+    });
+    fence(&env, 2001);
+    watch.wait_for_line("`crash` of crash is degraded");
+    watch.wait_for_line("  | the port is taken");
     assert_eq!(watch.stop(), 0);
 }

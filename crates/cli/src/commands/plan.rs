@@ -22,7 +22,7 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
-    let printer = &printer.for_work(&command.ids);
+    let printer = &printer.for_work(&command.ids).for_variant(&command.variant);
     let config = Config::load(global, &command.variant, environment)?;
     let options = PassOptions {
         confirm: command.confirm.clone(),
@@ -48,7 +48,7 @@ pub fn options(policy: &PolicyArgs, ids: &[String]) -> PassOptions {
 fn print(survey: &Survey, printer: &Printer, show_values: bool) {
     let plan = &survey.plan;
     if printer.is_json() {
-        let mut fields = data::plan(plan, show_values);
+        let mut fields = data::plan(plan, show_values, printer);
         fields["pm2_running"] = json!(survey.pm2_running);
         fields["diagnostics"] = data::diagnostics(&survey.definitions);
         printer.json(&data::document("plan", fields));

@@ -137,8 +137,8 @@ fn write(
                 held.managed
             ));
             printer.hint(&format!(
-                "confirm it with `pm2-sync render --confirm {}`",
-                held.code
+                "confirm it with `{}`",
+                printer.command(&format!("render --confirm {}", held.code))
             ));
         }
         printer.note(&format!(

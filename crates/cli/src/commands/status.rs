@@ -26,7 +26,7 @@ pub fn run(
     environment: Environment,
     printer: &Printer,
 ) -> Result<u8, CommandError> {
-    let printer = &printer.for_work(&command.ids);
+    let printer = &printer.for_work(&command.ids).for_variant(&command.variant);
     let config = Config::load(global, &command.variant, environment)?;
     if command.follow {
         return follow(command, &config, printer);
@@ -50,7 +50,7 @@ fn follow(command: &StatusCommand, config: &Config, printer: &Printer) -> Result
     let mut shown = None;
     loop {
         let survey = look(command, config)?;
-        let now = fingerprint(&survey);
+        let now = fingerprint(&survey, printer);
         if shown.as_ref() != Some(&now) {
             printer.clear();
             print(command, &survey, printer);
@@ -63,10 +63,10 @@ fn follow(command: &StatusCommand, config: &Config, printer: &Printer) -> Result
 }
 
 /// What has to change for it to be shown again: not the time that passes.
-fn fingerprint(survey: &Survey) -> String {
+fn fingerprint(survey: &Survey, printer: &Printer) -> String {
     format!(
         "{} {} {} {:?}",
-        data::plan(&survey.plan, false),
+        data::plan(&survey.plan, false, printer),
         data::apps(&survey.plan),
         data::diagnostics(&survey.definitions),
         survey.watcher.as_ref().and_then(|watcher| watcher.pid)
@@ -85,7 +85,7 @@ fn look(command: &StatusCommand, config: &Config) -> Result<Survey, CommandError
 fn print(command: &StatusCommand, survey: &Survey, printer: &Printer) {
     let plan = &survey.plan;
     if printer.is_json() {
-        let mut fields = data::plan(plan, command.show_values);
+        let mut fields = data::plan(plan, command.show_values, printer);
         fields["pm2_running"] = json!(survey.pm2_running);
         fields["apps"] = data::apps(plan);
         fields["watcher"] = survey.watcher.as_ref().map_or(

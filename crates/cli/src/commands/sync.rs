@@ -36,7 +36,7 @@ pub fn run(
         };
         return super::plan::run(&plan, global, environment, printer);
     }
-    let printer = &printer.for_work(&command.ids);
+    let printer = &printer.for_work(&command.ids).for_variant(&command.variant);
     let config = Config::load(global, &command.variant, environment)?;
     let options = PassOptions {
         confirm: command.confirm.clone(),
@@ -89,13 +89,7 @@ fn run_pass(
 ) -> Result<SyncReport, PassError> {
     let mut steps = printer.steps(show_values);
     let report = pass::sync(config, options, stop, &mut |event| match event {
-        PassEvent::Waiting(holder) => printer.note(&match holder {
-            Some(holder) => format!(
-                "waiting for `{}` (pid {}) since {}",
-                holder.command, holder.pid, holder.since
-            ),
-            None => "waiting for another pm2-sync".to_owned(),
-        }),
+        PassEvent::Waiting(holder) => printer.note(&words::waiting(holder)),
         PassEvent::Pm2Started => printer.note("PM2 was not running: started it"),
         PassEvent::Planned(_, definitions) if !printer.is_json() => {
             printer.diagnostics(definitions, false);
@@ -120,7 +114,7 @@ fn print(report: &SyncReport, printer: &Printer, show_values: bool) {
             json!({
                 "in_sync": report.after.is_in_sync(),
                 "steps": data::outcomes(&report.applied, show_values),
-                "held": data::held(report.after.held.as_ref()),
+                "held": data::held(report.after.held.as_ref(), printer),
                 "broken": report.after.broken,
                 "apps": data::apps(&report.after),
                 "pm2_started": report.pm2_started,

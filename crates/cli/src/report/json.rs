@@ -7,7 +7,7 @@ use daemon_model::{
 use pm2_client::StepError;
 use serde_json::{Map, Value, json};
 
-use super::chain;
+use super::{Printer, chain};
 use crate::definitions::Definitions;
 
 /// The frame of every answer.
@@ -67,24 +67,24 @@ fn redacted(reason: &Reason, show_values: bool) -> Value {
 
 /// A plan.
 #[must_use]
-pub fn plan(plan: &Plan, show_values: bool) -> Value {
+pub fn plan(plan: &Plan, show_values: bool, printer: &Printer) -> Value {
     json!({
         "in_sync": plan.is_in_sync(),
         "steps": plan.steps.iter().map(|one| step(one, show_values)).collect::<Vec<_>>(),
-        "held": held(plan.held.as_ref()),
+        "held": held(plan.held.as_ref(), printer),
         "broken": plan.broken,
     })
 }
 
 /// A held removal with the command that confirms it.
 #[must_use]
-pub fn held(held: Option<&HeldRemoval>) -> Value {
+pub fn held(held: Option<&HeldRemoval>, printer: &Printer) -> Value {
     held.map_or(Value::Null, |held| {
         json!({
             "daemons": held.daemons,
             "managed": held.managed,
             "confirm": held.code,
-            "command": format!("pm2-sync sync --confirm {}", held.code),
+            "command": printer.command(&format!("sync --confirm {}", held.code)),
         })
     })
 }

@@ -16,17 +16,9 @@ pub struct StepProgress {
     detail: Detail,
     spinners: Option<MultiProgress>,
     running: BTreeMap<(DaemonId, String), ProgressBar>,
-    timed: bool,
 }
 
 impl StepProgress {
-    /// The same display, with the time of day before each line.
-    #[must_use]
-    pub fn timed(mut self) -> Self {
-        self.timed = true;
-        self
-    }
-
     pub(super) fn new(printer: Printer, animated: bool, show_values: bool) -> Self {
         Self {
             detail: Detail {
@@ -35,7 +27,6 @@ impl StepProgress {
             },
             spinners: animated.then(MultiProgress::new),
             running: BTreeMap::new(),
-            timed: false,
             printer,
         }
     }
@@ -101,7 +92,13 @@ impl StepProgress {
             ),
             Outcome::Failed(error) => (
                 Tone::Bad.paint(&action, color),
-                format!("{} {}", Tone::Bad.paint("failed:", color), chain(error)),
+                format!(
+                    "{} {} ({}; {})",
+                    Tone::Bad.paint("failed:", color),
+                    chain(error),
+                    words::reasons(step, self.detail),
+                    words::took(report.took)
+                ),
             ),
             _ => (Tone::Faint.paint(&action, color), "left undone".to_owned()),
         };
@@ -110,12 +107,7 @@ impl StepProgress {
         } else {
             format!("{} {}", step.daemon, step.app)
         };
-        let time = if self.timed {
-            let now = jiff::Zoned::now().strftime("%H:%M:%S ").to_string();
-            Tone::Faint.paint(&now, color)
-        } else {
-            String::new()
-        };
+        let time = self.printer.clock(self.printer.out_width.is_some(), color);
         format!("{time}{action} {name}: {end}\n")
     }
 }

@@ -9,6 +9,7 @@ use daemon_model::{
 };
 
 use super::{Printer, Table, Tone};
+use crate::lock::Holder;
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -234,6 +235,18 @@ pub fn stopping(plan: &Plan) -> String {
             format!("{first}, {second}, {third} and {} more", rest.len() + 1)
         }
         names => names.join(", "),
+    }
+}
+
+/// Whom a pass waits for.
+#[must_use]
+pub fn waiting(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!(
+            "waiting for `{}` (pid {}) since {}",
+            holder.command, holder.pid, holder.since
+        ),
+        None => "waiting for another pm2-sync".to_owned(),
     }
 }
 

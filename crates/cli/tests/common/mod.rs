@@ -201,7 +201,12 @@ impl Env {
             });
         }
         let watch = Watch { child, lines };
-        watch.wait_for_line("watching");
+        let json = args.contains(&"json");
+        watch.wait_for_line(if json {
+            "\"event\":\"pass\""
+        } else {
+            "watching"
+        });
         watch
     }
 }
@@ -215,6 +220,15 @@ pub struct Watch {
 impl Watch {
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
+    }
+
+    /// Its lines as JSON, those of one kind of event.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let lines = self.lines();
+        let events = lines.iter().map(|line| {
+            serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        });
+        events.filter(|event| event["event"] == kind).collect()
     }
 
     /// Waits for a line that contains `text`.
