@@ -10,6 +10,8 @@ mod table;
 pub mod words;
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
@@ -38,6 +40,8 @@ pub struct Printer {
     /// Whether what is said begins with the time.
     timed: bool,
     hide_strings: bool,
+    /// Whether something could not be written.
+    unheard: Arc<AtomicBool>,
     /// Flags and IDs with which a command has to be given again.
     again: String,
 }
@@ -109,6 +113,7 @@ impl Printer {
             err_is_terminal: err_terminal,
             timed: false,
             hide_strings: false,
+            unheard: Arc::default(),
             again: again(global),
         }
     }
@@ -116,9 +121,18 @@ impl Printer {
     /// Writes. A reader that went away wants to hear no more; what is being done is done all the same, and the exit
     /// status says how it went.
     fn write(&self, stream: &mut dyn Write, text: &str) {
-        let _ = stream
+        let written = stream
             .write_all(text.as_bytes())
             .and_then(|()| stream.flush());
+        if written.is_err() {
+            self.unheard.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a reader has gone away: what only shows something may end.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        self.unheard.load(Ordering::Relaxed)
     }
 
     /// The same printer for a command about these daemons whose output others may keep: excerpts of definitions show no
@@ -401,6 +415,7 @@ mod tests {
             err_is_terminal: true,
             timed: false,
             hide_strings: false,
+            unheard: Arc::default(),
             again: String::new(),
         };
         let source = format!(

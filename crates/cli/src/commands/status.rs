@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::pass::{self, PassOptions, Survey};
 use crate::report::words::{self, Detail};
-use crate::report::{Printer, json as data};
+use crate::report::{Printer, chain, json as data};
 use crate::signals;
 use crate::signals::StopFlag;
 
@@ -39,33 +39,48 @@ pub fn run(
 /// How often PM2 and the definitions are looked at while following.
 const FOLLOW: Duration = Duration::from_secs(1);
 
-/// Shows it again whenever it changes.
+/// Shows it again whenever it changes. What cannot be looked at for a while, such as a tree that is away, is told and looked
+/// at again: only at the beginning is it an error.
 fn follow(command: &StatusCommand, config: &Config, printer: &Printer) -> Result<u8, CommandError> {
     let (sender, stopped) = std::sync::mpsc::channel();
-    let stop = move || {
-        // Nobody waits any more: then it has stopped already.
-        let _ = sender.send(());
-    };
-    let _signals = signals::on_signal(stop, || {}).map_err(CommandError::Signals)?;
+    let on_hangup = sender.clone();
+    // Nobody waits any more: then it has stopped already.
+    let stop = move || drop(sender.send(()));
+    // Whoever looked at it has closed the terminal.
+    let hangup = move || drop(on_hangup.send(()));
+    let _signals = signals::on_signal(stop, hangup).map_err(CommandError::Signals)?;
+    let mut survey: Result<Survey, CommandError> = Ok(look(command, config)?);
     let mut shown = None;
     loop {
-        let survey = look(command, config)?;
-        let now = fingerprint(&survey, printer);
+        let now = match &survey {
+            Ok(survey) => fingerprint(survey, printer),
+            Err(error) => chain(error),
+        };
         if shown.as_ref() != Some(&now) {
             printer.clear();
-            print(command, &survey, printer);
+            match &survey {
+                Ok(survey) => print(command, survey, printer),
+                Err(error) if printer.is_json() => {
+                    printer.json(&data::document("status", json!({ "error": chain(error) })));
+                }
+                Err(error) => printer.error(error, error.hint().as_deref()),
+            }
             shown = Some(now);
         }
-        if stopped.recv_timeout(FOLLOW) != Err(RecvTimeoutError::Timeout) {
+        let is_over = stopped.recv_timeout(FOLLOW) != Err(RecvTimeoutError::Timeout);
+        if is_over || printer.is_unheard() {
+            let survey = survey?;
             return Ok(pending_status(&survey.definitions, &survey.plan));
         }
+        survey = look(command, config);
     }
 }
 
 /// What has to change for it to be shown again: not the time that passes.
 fn fingerprint(survey: &Survey, printer: &Printer) -> String {
     format!(
-        "{} {} {} {:?}",
+        "{} {} {} {} {:?}",
+        survey.pm2_running,
         data::plan(&survey.plan, false, printer),
         data::apps(&survey.plan),
         data::diagnostics(&survey.definitions),
