@@ -314,7 +314,9 @@ impl<'a> Engine<'a> {
                 if self.adapter.is_some() && lost >= 2 {
                     // Whoever starts something now may start what nobody will stop: PM2 may be about to end.
                     self.schedule.wait_for_calm(now);
-                } else if looked.has_steps && !self.schedule.is_uneasy() {
+                } else if (looked.has_steps || looked.held != self.held)
+                    && !self.schedule.is_uneasy()
+                {
                     self.pass(None, observer);
                 }
             }
@@ -373,10 +375,7 @@ impl<'a> Engine<'a> {
                     .chain(&report.artifacts.leaving);
                 let leaving = leaving.cloned().collect();
                 self.schedule.found_leaving(&leaving, only.as_ref(), now);
-                let held = report.after.held.as_ref();
-                self.held = held
-                    .map(|held| held.daemons.iter().cloned().collect())
-                    .unwrap_or_default();
+                self.held = pass::held(&report.after);
                 let failed: BTreeSet<DaemonId> = report.applied.failed_daemons().cloned().collect();
                 self.seek_orphans = !failed.is_empty();
                 self.schedule.passed(&failed, &except, now);

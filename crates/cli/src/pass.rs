@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon_model::{
-    Action, AppPolicy, ApplyReport, DaemonId, Observed, ObservedProcess, Plan, Policy, Reason,
-    Step, plan,
+    Action, AppPolicy, ApplyReport, DaemonId, Label, Observed, ObservedProcess, Plan, Policy,
+    Reason, Step, plan,
 };
 use edn_render::artifact::{self, ArtifactError};
 use pm2_client::{
@@ -28,7 +28,7 @@ use crate::lock::{Holder, Lock, LockError};
 use crate::signals::StopFlag;
 
 pub use choose::select;
-pub(crate) use look::{LastLook, look, running};
+pub(crate) use look::{LastLook, held, look, running};
 pub use pm2::connect;
 pub(crate) use pm2::{
     borrow, connect_asking, connect_or_start, connect_until, has_successor, is_left_over,
@@ -321,11 +321,17 @@ pub fn sync_locked(
     }
     let options = deferred.as_ref().unwrap_or(options);
 
-    let stale = unwritten
-        .as_ref()
-        .or(options.stale.as_ref())
-        .or(only.as_ref());
-    let mut artifacts = artifacts::write(config, &definitions, stale)?;
+    let mut stale = unwritten
+        .or_else(|| options.stale.clone())
+        .or_else(|| only.clone());
+    if let Some(held) = &plan.held {
+        // What goes only when somebody confirms it may have been protected after its processes were started: then nothing
+        // else remembers.
+        stale
+            .get_or_insert_with(|| definitions.daemons.keys().cloned().collect())
+            .retain(|id| !held.daemons.contains(id));
+    }
+    let mut artifacts = artifacts::write(config, &definitions, stale.as_ref())?;
     let starts = plan
         .steps
         .iter()
@@ -485,7 +491,7 @@ fn make_plan(
     }
 }
 
-/// What the artifacts of daemons that may be gone say about their removal.
+/// What the artifacts of daemons that may be gone, in whole or in part, say about their removal.
 fn last_wishes(
     config: &Config,
     definitions: &Definitions,
@@ -496,10 +502,15 @@ fn last_wishes(
         .iter()
         .filter_map(|process| process.label.as_ref())
         .filter(|label| label.workspace == config.root());
-    let gone: BTreeSet<&DaemonId> = ours
-        .map(|label| &label.daemon)
-        .filter(|id| !definitions.daemons.contains_key(*id))
-        .collect();
+    let is_gone = |label: &&Label| match definitions.daemons.get(&label.daemon) {
+        None => true,
+        // An app that was taken out of its definition.
+        Some(definition) => !definition
+            .apps()
+            .iter()
+            .any(|(_, app)| app.name() == label.app),
+    };
+    let gone: BTreeSet<&DaemonId> = ours.filter(is_gone).map(|label| &label.daemon).collect();
     gone.into_iter()
         .flat_map(|id| last_good(id, config))
         .map(|app| ((app.daemon().clone(), app.name().to_owned()), app.policy()))

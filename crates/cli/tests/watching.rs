@@ -449,3 +449,42 @@ fn an_app_that_pm2_gives_up_on_is_told_with_its_last_words() {
     watch.wait_for_line("  | the port is taken");
     assert_eq!(watch.stop(), 0);
 }
+
+/// The label of its process does not know of it.
+#[test]
+fn an_app_that_is_protected_while_it_runs_stays_when_it_is_taken_out_of_its_definition() {
+    let env = definitions(5);
+    let both = |policy: &str, seconds: u32| {
+        let app = |name: &str, rest: &str| {
+            format!("{{:name \"{name}\" :script \"/bin/sleep\" :args [\"{seconds}\"] {rest}}}")
+        };
+        let precious = match policy {
+            "taken out" => String::new(),
+            policy => app("precious", policy),
+        };
+        format!("{{:apps [{precious} {}]}}", app("side", ""))
+    };
+    env.define("db", &both("", 1000));
+    let watch = env.watch(&[]);
+    let before = env.pid("precious");
+    env.define("db", &both(":pm2-sync {:protect true}", 1000));
+    fence(&env, 2001);
+    assert_eq!(env.pid("precious"), before);
+    env.define("db", &both("taken out", 1000));
+    watch.wait_for_line("held");
+    // Whatever else is done, and whoever does it.
+    env.define("db", &both("taken out", 1001));
+    env.wait_for_args("side", &["1001"]);
+    fence(&env, 2002);
+    env.expect(3, &["sync"]);
+    env.expect(3, &["sync"]);
+    assert_eq!(env.pid("precious"), before);
+    let plan = env.json(2, &["plan"]);
+    let code = plan["held"]["confirm"].as_str().unwrap().to_owned();
+    env.expect(0, &["sync", "--confirm", &code]);
+    assert!(env.named("precious").is_empty());
+    watch.wait_for_line("no removal is held any more");
+    assert_eq!(env.run(&["render", "--check"]).code, 0);
+    assert_eq!(watch.stop(), 0);
+    env.sync();
+}

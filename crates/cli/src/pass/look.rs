@@ -12,12 +12,14 @@ use crate::config::Config;
 use crate::definitions::Definitions;
 
 /// What a look found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Looked {
     /// How many of our processes run.
     pub(crate) running: usize,
     /// Whether a pass would take a step.
     pub(crate) has_steps: bool,
+    /// The daemons whose removal waits for confirmation.
+    pub(crate) held: BTreeSet<DaemonId>,
 }
 
 /// The last look, if it found all as defined. A plan depends on nothing but what it is made of, so as long as that is the
@@ -69,6 +71,7 @@ pub(crate) fn look(
         return Ok(Looked {
             running,
             has_steps: false,
+            held: BTreeSet::new(),
         });
     }
     let only = options.only.clone();
@@ -85,7 +88,14 @@ pub(crate) fn look(
     Ok(Looked {
         running,
         has_steps: !plan.steps.is_empty(),
+        held: held(&plan),
     })
+}
+
+/// The daemons of a plan whose removal waits for confirmation.
+pub(crate) fn held(plan: &Plan) -> BTreeSet<DaemonId> {
+    let held = plan.held.iter().flat_map(|held| &held.daemons);
+    held.cloned().collect()
 }
 
 /// Whether nothing of the plan came from files that a look does not see: generated configs stand in for what is broken or

@@ -254,7 +254,7 @@ pub fn waiting(holder: Option<&Holder>) -> String {
 pub fn say_held(printer: &Printer, held: &HeldRemoval) {
     let names: Vec<String> = held.daemons.iter().map(|id| format!("`{id}`")).collect();
     printer.warn(&format!(
-        "{} of {} managed daemons have no definition any more ({}): this is held, nothing of them was removed",
+        "{} of {} managed daemons have processes that nothing defines any more ({}): this is held, nothing of them was removed",
         held.daemons.len(),
         held.managed,
         names.join(", ")
