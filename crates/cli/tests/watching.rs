@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use common::{Env, Watch, command_line, sleeper};
@@ -487,4 +488,24 @@ fn an_app_that_is_protected_while_it_runs_stays_when_it_is_taken_out_of_its_defi
     assert_eq!(env.run(&["render", "--check"]).code, 0);
     assert_eq!(watch.stop(), 0);
     env.sync();
+}
+
+#[test]
+fn a_watch_ends_soon_though_the_command_that_starts_pm2_hangs() {
+    let env = definitions(1);
+    env.write("pm2.sh", "#!/bin/sh\ntouch called\nexec sleep 1000\n");
+    let command = env.root.join("pm2.sh");
+    std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut child = env
+        .command(&["watch", "--pm2", command.as_str()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(|| env.root.join("called").exists());
+    let began = Instant::now();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }

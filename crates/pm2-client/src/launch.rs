@@ -76,6 +76,9 @@ pub enum LaunchError {
         /// The command.
         path: Utf8PathBuf,
     },
+    /// The caller was told to stop meanwhile; the command may start PM2 all the same.
+    #[error("stopped while PM2 was being started")]
+    Stopped,
     /// PM2 was started but does not answer.
     #[error("PM2 was started but does not answer")]
     Silent(#[source] AdapterError),
@@ -95,6 +98,21 @@ pub fn ensure_running(
     env: &BTreeMap<String, String>,
     lock: Option<OwnedFd>,
 ) -> Result<Started, LaunchError> {
+    ensure_running_until(pm2, pm2_home, env, lock, &|| false)
+}
+
+/// The same, for a caller that may be told to stop while the command works. It is not ended then: half-way through it would
+/// leave a PM2 without its modules. With its part of the lock it keeps others from starting a second one.
+///
+/// # Errors
+/// [`LaunchError`].
+pub fn ensure_running_until(
+    pm2: &Pm2Command,
+    pm2_home: &Utf8Path,
+    env: &BTreeMap<String, String>,
+    lock: Option<OwnedFd>,
+    should_stop: &dyn Fn() -> bool,
+) -> Result<Started, LaunchError> {
     if SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
         return Ok(Started::AlreadyRunning);
     }
@@ -102,13 +120,16 @@ pub fn ensure_running(
     let began = Instant::now();
     let mut waited = false;
     while began.elapsed() < COMMAND_DEADLINE && is_pm2_command_at_work(pm2_home) {
+        if should_stop() {
+            return Err(LaunchError::Stopped);
+        }
         waited = true;
         std::thread::sleep(Duration::from_millis(20));
     }
     if waited && SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
         return Ok(Started::AlreadyRunning);
     }
-    run_ping(pm2, pm2_home, env, lock)?;
+    run_ping(pm2, pm2_home, env, lock, should_stop)?;
     SocketAdapter::connect(pm2_home, Deadlines::default())
         .map(|_| Started::StartedNow)
         .map_err(LaunchError::Silent)
@@ -119,6 +140,7 @@ fn run_ping(
     pm2_home: &Utf8Path,
     env: &BTreeMap<String, String>,
     lock: Option<OwnedFd>,
+    should_stop: &dyn Fn() -> bool,
 ) -> Result<(), LaunchError> {
     let run_error = |source| LaunchError::Run {
         path: pm2.path.clone(),
@@ -149,6 +171,9 @@ fn run_ping(
     let status = loop {
         if let Some(status) = child.try_wait().map_err(run_error)? {
             break status;
+        }
+        if should_stop() {
+            return Err(LaunchError::Stopped);
         }
         if began.elapsed() > DEADLINE {
             // It may have ended just now; either way it is not waited for any longer.

@@ -27,7 +27,7 @@ pub use apply::{ApplyContext, Progress, StepError, apply};
 pub use bus::Bus;
 pub use dump::{Dump, DumpError, Saved};
 pub use host::{FileKind, Host, User};
-pub use launch::{LaunchError, Pm2Command, Started, ensure_running};
+pub use launch::{LaunchError, Pm2Command, Started, ensure_running, ensure_running_until};
 pub use memory::{Behaviour, Call, Fault, MemoryAdapter};
 pub use message::{CurrentConf, InvalidMessage, MAX_INSTANCES, Prepare};
 pub use observe::{label_of, observe};

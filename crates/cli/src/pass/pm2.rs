@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use daemon_model::{Label, Observed, ObservedProcess};
 use pm2_client::{
     AdapterError, Deadlines, Dump, DumpError, Pm2Command, ProcessAdapter, SocketAdapter,
-    ensure_running, is_in_lineage, label_of, observe,
+    ensure_running_until, is_in_lineage, label_of, observe,
 };
 use serde_json::{Map, Value};
 
@@ -180,7 +180,13 @@ pub(super) fn start_pm2(
 ) -> Result<Box<dyn ProcessAdapter>, PassError> {
     let pm2 = config.pm2.as_ref().ok_or(PassError::NoPm2Command)?;
     let env = config.environment.base_env(&config.surroundings());
-    ensure_running(&Pm2Command::new(pm2), &config.pm2_home, &env, lock.share())?;
+    ensure_running_until(
+        &Pm2Command::new(pm2),
+        &config.pm2_home,
+        &env,
+        lock.share(),
+        &|| stop.is_set(),
+    )?;
     connect_until(config, stop)?.ok_or_else(|| {
         PassError::Pm2(AdapterError::NotRunning {
             path: config.pm2_home.join("rpc.sock"),
