@@ -129,6 +129,12 @@ impl Printer {
         }
     }
 
+    /// Whether what is said went to a terminal that has been closed.
+    #[must_use]
+    pub fn lost_its_terminal(&self) -> bool {
+        self.err_is_terminal && rustix::termios::tcgetwinsize(std::io::stderr()).is_err()
+    }
+
     /// Whether a reader has gone away: what only shows something may end.
     #[must_use]
     pub fn is_unheard(&self) -> bool {

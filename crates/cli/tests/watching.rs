@@ -509,3 +509,33 @@ fn a_watch_ends_soon_though_the_command_that_starts_pm2_hangs() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
+
+#[test]
+fn a_watch_ends_with_its_terminal() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let env = definitions(1);
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    // The watch must not hold its other end.
+    rustix::io::fcntl_setfd(&terminal, rustix::io::FdFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let shown = std::fs::OpenOptions::new()
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let mut child = env.command(&["watch"]).stderr(shown).spawn().unwrap();
+    wait_for(|| env.try_list().is_some_and(|list| list.len() == 1));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let hangup = || rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    // With the terminal there it reads its settings again.
+    env.write("pm2-sync.edn", "{:daemons \"system/others\"}");
+    env.write("system/others/o/ecosystem.pm2.edn", &sleeper("other", 1000));
+    hangup();
+    wait_for(|| !env.named("other").is_empty());
+    assert!(child.try_wait().unwrap().is_none());
+    drop(terminal);
+    hangup();
+    wait_for(|| child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -65,6 +65,8 @@ pub fn run(
         };
         match engine.run(&mut |event| voice.tell(&event))? {
             Ended::Stopped | Ended::Succeeded => return Ok(exit::OK),
+            // A hangup that is one: whoever ran it in a terminal has closed that.
+            Ended::Reload if printer.lost_its_terminal() => return Ok(exit::OK),
             Ended::Reload => match load() {
                 Ok(new) => {
                     config = new;
