@@ -542,3 +542,17 @@ fn a_broken_file_does_not_hide_the_mode_of_another_look() {
     let done = env.expect(1, &["check", "--mode", "dev"]);
     assert!(done.err.contains("is never closed"), "{}", done.err);
 }
+
+#[test]
+fn doctor_says_when_git_would_take_generated_configs() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1000));
+    let says = || env.expect(0, &["doctor"]).out;
+    assert!(says().contains("git passes it by"));
+    env.write(".generated/.gitignore", "# nothing here\n");
+    let out = says();
+    assert!(out.contains("does not hide them from git"), "{out}");
+    assert!(!out.contains("git passes it by"), "{out}");
+    std::fs::remove_file(env.root.join(".generated/.gitignore")).unwrap();
+    assert!(says().contains("git passes it by"));
+}

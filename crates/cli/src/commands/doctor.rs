@@ -354,6 +354,9 @@ fn look_at_tree(config: &Config, findings: &mut Findings) {
     } else {
         findings.ok("file system", "tells of changes");
     }
+    // Each watch takes one, and so does many another program of the user.
+    let made = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC);
+    look_at_instances(made.is_ok(), findings);
     let limit = |name: &str| -> Option<usize> {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
         text.trim().parse().ok()
@@ -372,6 +375,16 @@ fn look_at_tree(config: &Config, findings: &mut Findings) {
         findings.ok(
             "inotify",
             format!("{needed} directories to watch, {watches} watches allowed"),
+        );
+    }
+}
+
+fn look_at_instances(is_one_left: bool, findings: &mut Findings) {
+    if !is_one_left {
+        findings.warning(
+            "inotify",
+            "all instances of the user are taken, so that nothing can be watched",
+            "raise the limit with `sysctl fs.inotify.max_user_instances=1024`; without it the watcher looks every 2 seconds",
         );
     }
 }
@@ -403,13 +416,23 @@ fn look_at_generated(config: &Config, findings: &mut Findings) {
         );
         return;
     }
+    if let Some(file) = shown_to_git(config) {
+        findings.warning(
+            ABOUT,
+            format!("{file} does not hide them from git, and they hold environment variables"),
+            format!("remove {file}: it is written anew"),
+        );
+    }
     let writable = tempfile::Builder::new()
         .prefix(".pm2-sync-")
         .tempfile_in(out);
     match writable {
         Ok(_) => findings.ok(
             ABOUT,
-            format!("{out} can be written to, and git passes it by"),
+            match shown_to_git(config) {
+                Some(_) => format!("{out} can be written to"),
+                None => format!("{out} can be written to, and git passes it by"),
+            },
         ),
         Err(error) => findings.fault(
             ABOUT,
@@ -417,6 +440,24 @@ fn look_at_generated(config: &Config, findings: &mut Findings) {
             "make the directory writable, or name another one as `:out` in `pm2-sync.edn`",
         ),
     }
+}
+
+/// The file that is to hide generated configs from git, if it says something else: whatever is there is left alone.
+fn shown_to_git(config: &Config) -> Option<Utf8PathBuf> {
+    let out = config.layout.out_dir();
+    let dirs = out.ancestors().take_while(|dir| *dir != config.root());
+    let mut files = dirs
+        .map(|dir| dir.join(".gitignore"))
+        .filter(|file| file.is_file())
+        .peekable();
+    let nearest = files.peek().cloned()?;
+    let hides = |file: Utf8PathBuf| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let mut lines = text.lines().map(str::trim);
+        let all = lines.clone().any(|line| matches!(line, "*" | "/*" | "**"));
+        all && !lines.any(|line| line.starts_with('!'))
+    };
+    (!files.any(hides)).then_some(nearest)
 }
 
 fn look_at_boot(config: &Config, findings: &mut Findings) {
@@ -434,5 +475,21 @@ fn look_at_boot(config: &Config, findings: &mut Findings) {
             "PM2 does not start with the machine, as far as can be seen",
             "`pm2 startup` prints the command that makes it",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_that_is_left_is_not_worth_a_word() {
+        let mut findings = Findings::default();
+        look_at_instances(true, &mut findings);
+        assert!(findings.0.is_empty());
+        look_at_instances(false, &mut findings);
+        assert_eq!(findings.0[0].grade, Grade::Warning);
+        let advice = findings.0[0].advice.as_deref();
+        assert!(advice.is_some_and(|advice| advice.contains("max_user_instances")));
     }
 }
