@@ -44,10 +44,14 @@ const FOLLOW: Duration = Duration::from_secs(1);
 fn follow(command: &StatusCommand, config: &Config, printer: &Printer) -> Result<u8, CommandError> {
     let (sender, stopped) = std::sync::mpsc::channel();
     let on_hangup = sender.clone();
-    // Nobody waits any more: then it has stopped already.
-    let stop = move || drop(sender.send(()));
-    // Whoever looked at it has closed the terminal.
-    let hangup = move || drop(on_hangup.send(()));
+    let stop = move || {
+        // Nobody waits any more: then it has stopped already.
+        let _ = sender.send(());
+    };
+    let hangup = move || {
+        // The same when whoever looked at it has closed the terminal.
+        let _ = on_hangup.send(());
+    };
     let _signals = signals::on_signal(stop, hangup).map_err(CommandError::Signals)?;
     let mut survey: Result<Survey, CommandError> = Ok(look(command, config)?);
     let mut shown = None;
