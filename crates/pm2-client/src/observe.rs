@@ -26,7 +26,19 @@ const RUNTIME: &[&str] = &[
 ];
 
 /// No comparison needs these: PM2 sets them by itself, or keeps what it made of them elsewhere.
-const UNREAD: &[&str] = &["cwd", "username", "km_link"];
+const UNREAD: &[&str] = &[
+    "cwd",
+    "username",
+    "km_link",
+    "instances",
+    "script",
+    "out_file",
+    "error_file",
+    "log_file",
+    "pid_file",
+    "execute_command",
+    "disable_trace",
+];
 
 /// Reads one record.
 #[must_use]

@@ -55,7 +55,12 @@ impl Seen {
     pub(crate) fn read(&mut self, list: &str) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
         let entries: Vec<Entry<'_>> = serde_json::from_str(list)?;
         if self.once {
-            let mut processes = read_all(&entries)?;
+            let mut texts = Texts::default();
+            let read = entries.iter().map(|entry| entry.read(&mut texts));
+            let found = read.filter_map(Result::transpose);
+            let mut processes = found
+                .map(|process| process.map(Arc::new))
+                .collect::<serde_json::Result<Vec<_>>>()?;
             processes.sort_by_key(|process| process.pm_id);
             return Ok(processes);
         }
@@ -85,33 +90,6 @@ impl Seen {
         processes.sort_by_key(|process| process.pm_id);
         Ok(processes)
     }
-}
-
-/// With fewer entries a second thread would cost more than it saves.
-const MANY: usize = 128;
-
-/// Reads all of them, many of them in two threads. Where they are looked at again and again that would only cost memory,
-/// which each thread has of its own.
-fn read_all(entries: &[Entry<'_>]) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
-    let read = |entries: &[Entry<'_>]| -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
-        let mut texts = Texts::default();
-        let read = entries.iter().map(|entry| entry.read(&mut texts));
-        let found = read.filter_map(Result::transpose);
-        found.map(|process| process.map(Arc::new)).collect()
-    };
-    if entries.len() < MANY {
-        return read(entries);
-    }
-    let (first, second) = entries.split_at(entries.len() / 2);
-    std::thread::scope(|scope| {
-        let second = scope.spawn(|| read(second));
-        let mut all = read(first)?;
-        match second.join() {
-            Ok(rest) => all.extend(rest?),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-        Ok(all)
-    })
 }
 
 #[cfg(test)]
@@ -157,17 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn many_are_read_at_once_as_few_are() {
-        for count in [1, 2 * u32::try_from(MANY).unwrap() + 1] {
-            let list: Vec<Value> = (0..count)
-                .rev()
-                .map(|n| entry(n, n + 10, "online", n))
-                .collect();
-            let list = json!(list).to_string();
-            let once = Seen::once().read(&list).unwrap();
-            assert_eq!(once, Seen::default().read(&list).unwrap());
-            assert_eq!(once.len(), count as usize);
-        }
+    fn one_look_finds_what_many_do() {
+        let list = json!([entry(1, 20, "online", 5), entry(0, 10, "stopped", 5)]).to_string();
+        let once = Seen::once().read(&list).unwrap();
+        assert_eq!(once, Seen::default().read(&list).unwrap());
+        assert_eq!(once.len(), 2);
         assert!(Seen::once().read("[{}]").is_err());
     }
 }

@@ -78,6 +78,24 @@ fn encode(args: &[&str]) -> Vec<u8> {
     bytes
 }
 
+/// Messages up to this length are nothing to take care of.
+const SMALL: usize = 64 * 1024;
+
+/// How long the first argument of a message says it is.
+fn announced(bytes: &[u8]) -> usize {
+    let length = bytes.get(1..5).and_then(|b| <[u8; 4]>::try_from(b).ok());
+    length.map_or(0, |length| u32::from_be_bytes(length) as usize)
+}
+
+/// Room for a long text that is soon given back: the allocator of Linux asks the system for so large a piece, of which only
+/// what is used takes memory, and gives all of it back. After pieces of a few megabytes it keeps that much for the next
+/// one, in a process that lives for months and needs it for a moment each second.
+///
+/// Source: glibc, mallopt(3), `M_MMAP_THRESHOLD`: the threshold grows with what is freed, up to 32 MiB.
+pub(crate) fn roomy() -> Vec<u8> {
+    Vec::with_capacity(33 << 20)
+}
+
 /// Takes bytes as they come and gives whole replies.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
@@ -92,6 +110,9 @@ impl Decoder {
         if self.read > 0 {
             self.buffer.drain(..self.read);
             self.read = 0;
+        }
+        if self.buffer.is_empty() && announced(bytes) > SMALL {
+            self.buffer = roomy();
         }
         self.buffer.extend_from_slice(bytes);
     }

@@ -7,8 +7,8 @@ use serde_json::{Number, Value};
 use crate::attribute;
 use crate::coerce::env_text;
 
-/// Attributes of a process and what PM2 derived from them, by PM2's own names. What is null, or PM2's default, is as
-/// good as absent and left out.
+/// Attributes of a process and what PM2 derived from them, by PM2's own names. What is null, PM2's default, or an empty
+/// list is as good as absent and left out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes(Box<[(&'static str, Stored)]>);
 
@@ -101,7 +101,9 @@ impl FromIterator<(&'static str, Value)> for Attributes {
     fn from_iter<T: IntoIterator<Item = (&'static str, Value)>>(all: T) -> Self {
         let matters = |(name, value): &(&'static str, Value)| {
             let attribute = attribute::by_own_name(name);
-            !value.is_null() && !attribute.is_some_and(|attribute| attribute.is_default(value))
+            let is_empty = value.as_array().is_some_and(Vec::is_empty);
+            let is_default = attribute.is_some_and(|attribute| attribute.is_default(value));
+            !value.is_null() && !is_empty && !is_default
         };
         let kept = all.into_iter().filter(matters);
         let mut kept: Vec<_> = kept
@@ -160,6 +162,7 @@ mod tests {
             ("kill_retry_time", json!(100)),
             ("pm_cwd", json!("/w")),
             ("args", json!(["a"])),
+            ("node_args", json!([])),
             ("uid", Value::Null),
         ];
         let attributes: Attributes = all.into_iter().collect();
