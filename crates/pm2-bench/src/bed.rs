@@ -118,11 +118,15 @@ impl Bed {
         list.iter().map(|record| record.pid).collect()
     }
 
+    /// PM2's numbers of all processes, as arguments of calls.
+    pub fn numbers(&self) -> Vec<Value> {
+        let list = self.adapter().list().unwrap();
+        list.iter().map(|record| json!(record.pm_id.0)).collect()
+    }
+
     /// Takes every process out of PM2.
     pub fn clear(&self) {
-        let list = self.adapter().list().unwrap();
-        let ids = list.iter().map(|record| json!(record.pm_id.0)).collect();
-        Raw::connect(self.home()).pipelined("deleteProcessId", ids);
+        Raw::connect(self.home()).pipelined("deleteProcessId", self.numbers());
         wait_for(|| self.adapter().list().unwrap().is_empty());
     }
 

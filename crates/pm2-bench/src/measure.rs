@@ -58,6 +58,11 @@ impl Way {
         self.quantile(0.99)
     }
 
+    /// The longest time, in milliseconds.
+    pub fn longest(&self) -> Option<f64> {
+        self.quantile(1.0)
+    }
+
     fn quantile(&self, part: f64) -> Option<f64> {
         let mut times = self.times.clone();
         times.sort();

@@ -5,6 +5,7 @@ mod checkout;
 mod edit;
 mod first;
 mod growth;
+mod heal;
 mod idle;
 mod instructions;
 mod latency;
@@ -22,7 +23,7 @@ pub use nothing::read_list;
 pub type Run = fn(&Context) -> Section;
 
 /// All parts with their names, in the order in which they run.
-pub const PARTS: [(&str, Run); 10] = [
+pub const PARTS: [(&str, Run); 11] = [
     ("edit", edit::run),
     ("nothing", nothing::run),
     ("first", first::run),
@@ -30,6 +31,7 @@ pub const PARTS: [(&str, Run); 10] = [
     ("check", check::run),
     ("idle", idle::run),
     ("latency", latency::run),
+    ("heal", heal::run),
     ("checkout", checkout::run),
     ("growth", growth::run),
     ("instructions", instructions::run),

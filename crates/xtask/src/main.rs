@@ -29,8 +29,8 @@ usage:
   cargo xtask demo --stop   end that PM2 and what runs in it
   cargo xtask bench [PART...] [--runs N] [--write]
                             measure pm2-sync against PM2's own command line, the reference way, supervisord and the
-                            floor; parts: edit, nothing, first, render, check, idle, latency, checkout, growth,
-                            instructions; --write puts the tables into docs/benchmarks.md
+                            floor; parts: edit, nothing, first, render, check, idle, latency, heal, checkout,
+                            growth, instructions; --write puts the tables into docs/benchmarks.md
   cargo xtask bench --smoke only show that the measuring still runs
   cargo xtask matrix --pm2 5|6|7
                             install the latest PM2 of that major in target/ and try every change of every attribute
