@@ -1,9 +1,9 @@
 //! One writer for each PM2: an advisory lock on a file in PM2's home.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -184,13 +184,23 @@ impl Lock {
     /// Writes down who holds the lock. A failure does not matter: a message says less, or the dump is written once more
     /// by the next change.
     fn describe(&mut self) {
-        let _ = serde_json::to_vec(&self.holder).map(|text| {
-            self.file.set_len(0)?;
-            self.file.rewind()?;
-            self.file.write_all(&text)
+        let _ = serde_json::to_vec(&self.holder).map(|mut text| {
+            let length = self.file.metadata()?.len();
+            if length > MOST {
+                // Nobody of us wrote that.
+                self.file.set_len(0)?;
+            } else if let Ok(length) = usize::try_from(length) {
+                // Written over what is there: ext4 sends a file to the disk at once that was made empty before it was
+                // written, and that would be most of what a pass takes that has nothing to do.
+                text.resize(text.len().max(length), b' ');
+            }
+            self.file.write_all_at(&text, 0)
         });
     }
 }
+
+/// No holder's description is longer, in bytes.
+const MOST: u64 = 4096;
 
 /// What the file says; the time is a universal one.
 fn read(file: &mut File) -> Option<Holder> {
@@ -220,6 +230,7 @@ mod tests {
         let home = Utf8Path::from_path(dir.path()).unwrap();
         let take =
             |command: &str| Lock::take(home, command, Duration::ZERO, &|| false, &mut |_| {});
+        drop(take("one with a longer description than the others"));
         let _lock = take("first").unwrap();
         let Err(LockError::Held { holder }) = take("second") else {
             panic!("it is held");

@@ -8,8 +8,12 @@ const MANY: usize = 2000;
 
 /// What `work` makes of each item, in their order: on all processors when there are many.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    if items.len() < MANY || threads == 1 {
+    // To ask for the processors is to read a handful of files.
+    let threads = match items.len() < MANY {
+        true => 1,
+        false => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+    };
+    if threads == 1 {
         return items.iter().map(work).collect();
     }
     let work = &work;

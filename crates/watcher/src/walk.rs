@@ -149,12 +149,17 @@ pub(crate) struct Walk<'a> {
 impl Walk<'_> {
     /// Walks the real directories from `start` down.
     pub(crate) fn real(&mut self, start: PathBuf) {
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let mut shared = self.shared;
         let mut stack = vec![start];
         while let Some(path) = stack.pop() {
             self.step(&path, &mut stack);
-            if self.shared && threads > 1 && stack.len() >= MANY {
-                return self.share(stack, threads);
+            if shared && stack.len() >= MANY {
+                // To ask for the processors is to read a handful of files.
+                let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+                if threads > 1 {
+                    return self.share(stack, threads);
+                }
+                shared = false;
             }
         }
     }
