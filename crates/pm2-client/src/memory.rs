@@ -23,7 +23,7 @@ use crate::record::{LiveProcess, PmId, ProcessRecord, Status};
 pub enum Fault {
     /// PM2 refuses the call and does nothing.
     Refuse,
-    /// The call is never answered and nothing is done.
+    /// The call is never answered and nothing is done: it hangs until its [deadline](MemoryAdapter::set_deadline).
     Timeout,
     /// The call is carried out, but the answer is lost.
     LoseAnswer,
@@ -66,6 +66,10 @@ struct World {
     clock: u64,
     calls: Vec<Call>,
     faults: Vec<(Method, usize, Fault)>,
+    /// What every call that changes processes of these names meets.
+    afflicted: BTreeMap<String, Fault>,
+    /// How long an answer that never comes is waited for.
+    deadline: Duration,
     behaviours: BTreeMap<String, Behaviour>,
     watched: BTreeSet<u32>,
     dead: bool,
@@ -133,9 +137,23 @@ impl MemoryAdapter {
         self.world().faults.push((method, skip, fault));
     }
 
-    /// Forgets the faults that have not been met yet.
+    /// Injects a fault into every call from now on that starts, changes or ends processes of this name. Other apps are
+    /// not concerned.
+    pub fn afflict(&self, name: &str, fault: Fault) {
+        self.world().afflicted.insert(name.to_owned(), fault);
+    }
+
+    /// How long a call hangs of which the answer never comes; calls of other connections go on meanwhile. Nothing at first,
+    /// so that such a call fails at once.
+    pub fn set_deadline(&self, deadline: Duration) {
+        self.world().deadline = deadline;
+    }
+
+    /// Forgets the faults that have not been met yet, and those of all names.
     pub fn forget_faults(&self) {
-        self.world().faults.clear();
+        let world = &mut *self.world();
+        world.faults.clear();
+        world.afflicted.clear();
     }
 
     /// Says how processes of the script at this path behave from now on.
@@ -171,7 +189,12 @@ impl MemoryAdapter {
                 path: "memory".into(),
             });
         }
-        let fault = world.take_fault(method);
+        let name = pm_id
+            .and_then(|id| world.processes.get(&id.0))
+            .map_or(name, |held| held.record.name.as_str())
+            .to_owned();
+        let afflicted = world.afflicted.get(&name).copied();
+        let fault = world.take_fault(method).or(afflicted);
         match fault {
             Some(Fault::Refuse) => {
                 return Err(AdapterError::Refused {
@@ -179,7 +202,7 @@ impl MemoryAdapter {
                     message: "injected".into(),
                 });
             }
-            Some(Fault::Timeout) => return Err(timeout(method)),
+            Some(Fault::Timeout) => return Err(time_out(method, world)),
             Some(Fault::Die) => {
                 *world = World {
                     dead: true,
@@ -191,9 +214,6 @@ impl MemoryAdapter {
             _ => {}
         }
         if !matches!(method, Method::List | Method::Version | Method::Inspect) {
-            let name = pm_id
-                .and_then(|id| world.processes.get(&id.0))
-                .map_or_else(|| name.to_owned(), |held| held.record.name.clone());
             world.calls.push(Call {
                 method,
                 pm_id,
@@ -245,17 +265,18 @@ struct Begun<'a> {
 impl Begun<'_> {
     fn end<T>(self, answer: T) -> Result<T, AdapterError> {
         match self.lose {
-            Some(method) => Err(timeout(method)),
+            Some(method) => Err(time_out(method, self.world)),
             None => Ok(answer),
         }
     }
 }
 
-fn timeout(method: Method) -> AdapterError {
-    AdapterError::Timeout {
-        method,
-        after: Duration::ZERO,
-    }
+/// Waits in vain, and lets others at PM2 meanwhile.
+fn time_out(method: Method, world: MutexGuard<'_, World>) -> AdapterError {
+    let after = world.deadline;
+    drop(world);
+    std::thread::sleep(after);
+    AdapterError::Timeout { method, after }
 }
 
 /// PM2's merge: `null` as text removes, an environment replaces the old one as a whole.
