@@ -3,27 +3,152 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use pm2_client::{MemoryAdapter, Method};
+use pm2_client::{Fault, MemoryAdapter, Method, ProcessAdapter, Progress};
 use pm2_sync::{
-    Config, Engine, EngineEvent, Environment, Event, EventSender, PassOptions, StopFlag, events,
+    Config, Engine, EngineEvent, Environment, Event, EventSender, PassEvent, PassOptions, StopFlag,
+    events,
 };
+use pm2_testbed::wait_for;
 use watcher::{Batch, Cause, Scope};
 
 fn define(root: &Utf8Path, name: &str, seconds: u32) {
-    let dir = root.join("system/daemons").join(name);
+    define_as(root, name, name, seconds);
+}
+
+/// A daemon whose app has another name.
+fn define_as(root: &Utf8Path, id: &str, name: &str, seconds: u32) {
+    let dir = root.join("system/daemons").join(id);
     std::fs::create_dir_all(&dir).unwrap();
     let text =
         format!("{{:apps [{{:name \"{name}\" :script \"/bin/sleep\" :args [\"{seconds}\"]}}]}}\n");
-    std::fs::write(dir.join("ecosystem.pm2.edn"), text).unwrap();
+    // As a whole: no look finds it half-written.
+    std::fs::write(dir.join("new"), text).unwrap();
+    std::fs::rename(dir.join("new"), dir.join("ecosystem.pm2.edn")).unwrap();
 }
 
-/// Runs a watch of three daemons, and `test` when its first pass has started them. `test` is given PM2, where to send
-/// events, and how many steps the next pass takes.
-fn watching(test: impl FnOnce(&Utf8Path, &MemoryAdapter, &EventSender, &dyn Fn() -> usize)) {
+/// What the engine told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Told {
+    Done(String),
+    Failed(String, Instant),
+    Broken(String),
+    Mended(String),
+}
+
+impl Told {
+    fn of(event: &EngineEvent<'_>) -> Option<Self> {
+        match event {
+            EngineEvent::Pass(PassEvent::Step(Progress::Ended(ended))) => {
+                let daemon = ended.step.daemon.to_string();
+                Some(match ended.outcome.is_done() {
+                    true => Self::Done(daemon),
+                    false => Self::Failed(daemon, Instant::now()),
+                })
+            }
+            EngineEvent::Broken(id, _) => Some(Self::Broken(id.to_string())),
+            EngineEvent::Mended(id) => Some(Self::Mended(id.to_string())),
+            _ => None,
+        }
+    }
+}
+
+/// A watch that runs.
+struct Watch<'a> {
+    root: &'a Utf8Path,
+    pm2: &'a MemoryAdapter,
+    sender: &'a EventSender,
+    passes: &'a mpsc::Receiver<usize>,
+    told: &'a Mutex<Vec<Told>>,
+}
+
+impl Watch<'_> {
+    /// Waits for the end of the next pass; how many steps it took.
+    fn next(&self) -> usize {
+        self.passes.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+
+    fn told(&self) -> Vec<Told> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// When steps of a daemon failed.
+    fn failures(&self, daemon: &str) -> Vec<Instant> {
+        let of_daemon = |told| match told {
+            Told::Failed(id, at) if id == daemon => Some(at),
+            _ => None,
+        };
+        self.told().into_iter().filter_map(of_daemon).collect()
+    }
+
+    /// The changing calls that PM2 has carried out, all of them or those of one name.
+    fn calls(&self, name: Option<&str>) -> Vec<(Method, String)> {
+        let calls = self.pm2.calls().into_iter();
+        calls
+            .filter(|call| name.is_none_or(|name| call.name == name))
+            .map(|call| (call.method, call.name))
+            .collect()
+    }
+
+    /// The names of all processes and for how many seconds each sleeps.
+    fn sleeping(&self) -> Vec<(String, u32)> {
+        let list = self.pm2.clone().list().unwrap();
+        let seconds = list.iter().map(|record| &record.pm2_env["args"][0]);
+        let seconds = seconds.map(|text| text.as_str().unwrap().parse().unwrap());
+        let names = list.iter().map(|record| record.name.clone());
+        let mut sleeping: Vec<_> = names.zip(seconds).collect();
+        sleeping.sort();
+        sleeping
+    }
+
+    /// Edits a daemon and waits until its process is as it says.
+    #[track_caller]
+    fn apply(&self, name: &str, seconds: u32) {
+        define(self.root, name, seconds);
+        wait_for(|| self.sleeping().contains(&(name.to_owned(), seconds)));
+    }
+
+    /// Has PM2 and all files looked at, by their attributes and as a whole.
+    fn look_at_everything(&self) {
+        self.sender.send(Event::Pm2).unwrap();
+        for cause in [Cause::Resync, Cause::FullResync] {
+            let scope = Scope::Everything;
+            self.sender
+                .send(Event::Files(Batch { scope, cause }))
+                .unwrap();
+        }
+    }
+
+    /// Has all files looked at again; how many steps the pass takes that follows.
+    fn resync(&self, cause: Cause) -> usize {
+        let scope = Scope::Everything;
+        let batch = Event::Files(Batch { scope, cause });
+        self.sender.send(batch).unwrap();
+        self.next()
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        // Also when the test has failed: the engine would run for ever.
+        let _ = self.sender.send(Event::Stop);
+    }
+}
+
+/// Runs a watch of three daemons, and `test` when its first pass has taken its three steps.
+fn watching(test: impl FnOnce(&Watch<'_>)) {
+    watching_from(MemoryAdapter::new(), |watch| {
+        assert_eq!(watch.next(), 3);
+        watch.pm2.forget_calls();
+        test(watch);
+    });
+}
+
+/// Runs a watch of three daemons on this PM2, and `test` from its beginning.
+fn watching_from(pm2: MemoryAdapter, test: impl FnOnce(&Watch<'_>)) {
     let dir = tempfile::tempdir().unwrap();
     let root = Utf8PathBuf::from_path_buf(dir.path().join("w")).unwrap();
     for name in ["a", "b", "c"] {
@@ -33,11 +158,12 @@ fn watching(test: impl FnOnce(&Utf8Path, &MemoryAdapter, &EventSender, &dyn Fn()
         .map(|(key, path)| (key.to_owned(), path.to_str().unwrap().to_owned()));
     let environment = Environment::new(BTreeMap::from(vars), Some(root.clone()));
     let config = Config::for_workspace(&root, environment).unwrap();
-    let pm2 = MemoryAdapter::new();
     let (sender, receiver) = events();
     let (ended, passes) = mpsc::channel();
+    let told = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let for_engine = (pm2.clone(), sender.clone());
+        let for_observer = &told;
         let engine = scope.spawn(move || {
             let (pm2, sender) = for_engine;
             let options = PassOptions::default();
@@ -50,39 +176,40 @@ fn watching(test: impl FnOnce(&Utf8Path, &MemoryAdapter, &EventSender, &dyn Fn()
             )
             .with_adapter(Box::new(pm2));
             engine.run(&mut |event| {
+                for_observer.lock().unwrap().extend(Told::of(&event));
                 if let EngineEvent::Ended(report) = event {
-                    ended.send(report.applied.steps.len()).unwrap();
+                    // A test that has failed listens no more.
+                    let _ = ended.send(report.applied.steps.len());
                 }
             })
         });
-        let next = || passes.recv_timeout(Duration::from_secs(20)).unwrap();
-        assert_eq!(next(), 3);
-        pm2.forget_calls();
-        test(&root, &pm2, &sender, &next);
-        sender.send(Event::Stop).unwrap();
+        let watch = Watch {
+            root: &root,
+            pm2: &pm2,
+            sender: &sender,
+            passes: &passes,
+            told: &told,
+        };
+        test(&watch);
+        drop(watch);
         engine.join().unwrap().unwrap();
     });
 }
 
 #[test]
 fn an_edit_restarts_its_own_process_and_no_other() {
-    watching(|root, pm2, _, next| {
-        define(root, "b", 2000);
-        while next() == 0 {}
-        let calls: Vec<_> = pm2
-            .calls()
-            .into_iter()
-            .map(|call| (call.method, call.name))
-            .collect();
-        assert_eq!(calls, [(Method::Restart, "b".to_owned())]);
+    watching(|watch| {
+        define(watch.root, "b", 2000);
+        while watch.next() == 0 {}
+        assert_eq!(watch.calls(None), [(Method::Restart, "b".to_owned())]);
     });
 }
 
 /// All that its timers do within ten minutes and more.
 #[test]
 fn looking_at_all_files_again_and_again_tells_pm2_nothing() {
-    watching(|root, pm2, sender, next| {
-        let generated = root.join(".generated/pm2/b.json");
+    watching(|watch| {
+        let generated = watch.root.join(".generated/pm2/b.json");
         let written = || generated.metadata().unwrap().modified().unwrap();
         let before = written();
         for minute in 1..=20 {
@@ -91,11 +218,101 @@ fn looking_at_all_files_again_and_again_tells_pm2_nothing() {
             } else {
                 Cause::Resync
             };
-            let scope = Scope::Everything;
-            sender.send(Event::Files(Batch { scope, cause })).unwrap();
-            assert_eq!(next(), 0, "minute {minute}");
+            assert_eq!(watch.resync(cause), 0, "minute {minute}");
         }
-        assert_eq!(pm2.calls(), []);
+        assert_eq!(watch.pm2.calls(), []);
         assert_eq!(written(), before, "the generated config was left alone");
+    });
+}
+
+/// That each wait is as long as it has to be: an attempt may come late, never early.
+#[track_caller]
+fn assert_waits(failures: &[Instant], seconds: &[f64]) {
+    let waits: Vec<_> = failures
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs_f64())
+        .collect();
+    assert_eq!(waits.len(), seconds.len(), "{waits:?}");
+    let long_enough = |(wait, least): (&f64, &f64)| wait >= least;
+    assert!(waits.iter().zip(seconds).all(long_enough), "{waits:?}");
+}
+
+#[test]
+fn what_pm2_refuses_is_tried_less_and_less_often_and_delays_no_other() {
+    watching(|watch| {
+        watch.pm2.afflict("b", Fault::Refuse);
+        define(watch.root, "b", 2000);
+        wait_for(|| watch.failures("b").len() == 4);
+        assert_waits(&watch.failures("b"), &[0.5, 1.0, 2.0]);
+        // The next attempt comes in four seconds: neither edits of others nor looks at PM2 or at all files bring it forward.
+        watch.apply("a", 2000);
+        watch.apply("c", 2000);
+        watch.look_at_everything();
+        watch.apply("a", 2001);
+        assert_eq!(watch.failures("b").len(), 4);
+        // An edit of its own is a reason to try at once, and soon again.
+        define(watch.root, "b", 3000);
+        wait_for(|| watch.failures("b").len() == 5);
+        assert_eq!(watch.calls(Some("b")), []);
+        watch.pm2.forget_faults();
+        wait_for(|| watch.sleeping().contains(&("b".to_owned(), 3000)));
+        let failures = watch.failures("b");
+        let since = failures[3].elapsed();
+        assert!(since < Duration::from_secs(4), "{since:?}");
+        watch.apply("b", 4000);
+        let restarts = [(); 2].map(|()| (Method::Restart, "b".to_owned()));
+        assert_eq!(watch.calls(Some("b")), restarts);
+        assert_eq!(watch.failures("a"), []);
+        assert_eq!(watch.failures("c"), []);
+    });
+}
+
+#[test]
+fn a_call_that_hangs_until_its_deadline_holds_up_no_other_and_is_tried_less_and_less_often() {
+    let pm2 = MemoryAdapter::new();
+    pm2.set_deadline(Duration::from_secs(1));
+    pm2.afflict("b", Fault::Timeout);
+    watching_from(pm2, |watch| {
+        // The two others are started while the first one's call hangs; an edit of that moment is not lost.
+        wait_for(|| watch.calls(None).len() == 2);
+        define(watch.root, "a", 2000);
+        assert_eq!(watch.next(), 3);
+        let told = watch.told();
+        assert!(
+            matches!(&told[2], Told::Failed(id, _) if id == "b"),
+            "{told:?}"
+        );
+        watch.apply("a", 2000);
+        wait_for(|| watch.failures("b").len() == 4);
+        watch.apply("c", 2000);
+        watch.apply("a", 2001);
+        assert_eq!(watch.failures("b").len(), 4);
+        // Each attempt takes a second besides.
+        assert_waits(&watch.failures("b"), &[1.5, 2.0, 3.0]);
+        assert_eq!(watch.calls(Some("b")), []);
+        watch.pm2.forget_faults();
+        watch.apply("b", 3000);
+        // It would have been left alone for four seconds.
+        let since = watch.failures("b")[3].elapsed();
+        assert!(since < Duration::from_secs(4), "{since:?}");
+        assert_eq!(watch.calls(Some("b")), [(Method::Prepare, "b".to_owned())]);
+        assert_eq!(watch.failures("a"), []);
+        assert_eq!(watch.failures("c"), []);
+    });
+}
+
+#[test]
+fn what_was_done_though_the_answer_was_lost_is_not_done_again() {
+    watching(|watch| {
+        watch.pm2.set_deadline(Duration::from_millis(200));
+        watch.pm2.afflict("d", Fault::LoseAnswer);
+        define(watch.root, "d", 1000);
+        wait_for(|| watch.failures("d").len() == 1);
+        // The next attempt finds it as it should be, and so does everybody after.
+        while watch.next() != 1 {}
+        while watch.next() != 0 {}
+        assert_eq!(watch.resync(Cause::FullResync), 0);
+        assert_eq!(watch.failures("d").len(), 1);
+        assert_eq!(watch.calls(None), [(Method::Prepare, "d".to_owned())]);
     });
 }
