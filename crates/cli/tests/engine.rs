@@ -316,3 +316,69 @@ fn what_was_done_though_the_answer_was_lost_is_not_done_again() {
         assert_eq!(watch.calls(None), [(Method::Prepare, "d".to_owned())]);
     });
 }
+
+#[test]
+fn two_definitions_that_declare_one_name_stop_and_start_nothing_until_one_gives_it_up() {
+    watching(|watch| {
+        let told = |expected: Told| {
+            watch
+                .told()
+                .into_iter()
+                .filter(|told| *told == expected)
+                .count()
+        };
+        let [b, c] = ["b", "c"].map(ToOwned::to_owned);
+        let pids = || {
+            let mut list = watch.pm2.clone().list().unwrap();
+            list.retain(|record| record.name != "a");
+            let pids = list.iter().map(|record| (record.pm_id, record.pid));
+            pids.collect::<Vec<_>>()
+        };
+        let before = pids();
+        define_as(watch.root, "c", "b", 3000);
+        wait_for(|| told(Told::Broken(b.clone())) == 1 && told(Told::Broken(c.clone())) == 1);
+        // Looks at PM2, which come once a second by themselves, and at all files.
+        let began = Instant::now();
+        let mut seconds = 2000;
+        while began.elapsed() < Duration::from_millis(2500) {
+            watch.look_at_everything();
+            // Neither does another edit of one of the two, or of a third, decide it.
+            define(watch.root, "b", seconds);
+            watch.apply("a", seconds);
+            seconds += 1;
+        }
+        assert!(seconds > 2002);
+        assert_eq!(watch.calls(Some("b")), []);
+        assert_eq!(watch.calls(Some("c")), []);
+        assert_eq!(pids(), before);
+        assert_eq!(told(Told::Broken(b.clone())), 1);
+        assert_eq!(told(Told::Broken(c.clone())), 1);
+        assert_eq!(
+            told(Told::Mended(b.clone())) + told(Told::Mended(c.clone())),
+            0
+        );
+
+        // One gives it up: its own process is as it was, and the other's last edit is applied, once.
+        define(watch.root, "c", 1000);
+        wait_for(|| watch.sleeping().contains(&(b.clone(), seconds - 1)));
+        wait_for(|| told(Told::Mended(b.clone())) == 1 && told(Told::Mended(c.clone())) == 1);
+        assert_eq!(watch.calls(Some("b")), [(Method::Restart, b.clone())]);
+        assert_eq!(watch.calls(Some("c")), []);
+
+        // And the other way round: the one that had it first gives it up.
+        define_as(watch.root, "c", "b", 3000);
+        wait_for(|| told(Told::Broken(b.clone())) == 2 && told(Told::Broken(c.clone())) == 2);
+        define_as(watch.root, "b", "x", 4000);
+        let names = [("a", seconds - 1), ("b", 3000), ("x", 4000)];
+        let names = names.map(|(name, seconds)| (name.to_owned(), seconds));
+        wait_for(|| watch.sleeping() == names);
+        let restarts = [(); 2].map(|()| (Method::Restart, b.clone()));
+        assert_eq!(watch.calls(Some("b")), restarts);
+        let starts = [(Method::Prepare, "x".to_owned())];
+        assert_eq!(watch.calls(Some("x")), starts);
+        watch.pm2.forget_calls();
+        watch.look_at_everything();
+        watch.apply("a", 5000);
+        assert_eq!(watch.calls(None), [(Method::Restart, "a".to_owned())]);
+    });
+}
