@@ -921,6 +921,59 @@ fn the_watcher_outlives_what_people_do_to_pm2() {
     assert_eq!(watcher_pid(&env), None, "it came back after `down`");
 }
 
+/// Whichever shell starts PM2 gives its variables to PM2, and PM2 gives them to its modules.
+#[test]
+fn a_watcher_that_pm2_launches_passes_nothing_on_of_the_shell_that_started_pm2() {
+    let env = Env::new();
+    env.write("worker.js", "setInterval(() => {}, 1000);");
+    let worker = "{:apps [{:name \"worker\" :script \"worker.js\" :exec_mode \"cluster\"}]}";
+    env.define("worker", worker);
+    env.define("a", &sleeper("a", 1000));
+    env.expect(0, &["up"]);
+    assert!(env.bed.cli(&["kill"]).status.success());
+    let listed = env
+        .bed
+        .command(&["ls"])
+        .env("FOO_SECRET", "swordfish")
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    wait_for(|| env.named("a").len() == 1 && env.named("worker").len() == 1);
+    assert_watched(&env, 2001);
+    env.define("a", &sleeper("a", 2000));
+    env.wait_for_args("a", &["2000"]);
+    let knows = |pid: u32| environ(pid).contains_key("FOO_SECRET");
+    let pm2 = env.bed.daemon_pid().unwrap();
+    let watcher = watcher_pid(&env).unwrap();
+    assert!(knows(pm2) && knows(watcher), "there is nothing to pass on");
+    for name in ["a", "probe"] {
+        assert!(!knows(env.pid(name)), "{name}");
+    }
+    // A worker's own environment is made by PM2, of its own; what pm2-sync sends is in the record.
+    let keeps_nothing = || {
+        for name in ["a", "probe", "worker"] {
+            let record = serde_json::to_string(&env.named(name)[0].pm2_env).unwrap();
+            assert!(
+                !record.contains("FOO_SECRET") && !record.contains("swordfish"),
+                "{name}: {record}"
+            );
+        }
+    };
+    keeps_nothing();
+    wait_for(|| env.bed.home().join("dump.pm2").exists());
+    let dump = std::fs::read_to_string(env.bed.home().join("dump.pm2")).unwrap();
+    assert!(!dump.contains("swordfish"), "{dump}");
+
+    // A PM2 that this watcher starts knows nothing of it, nor does anything that runs there.
+    env.bed.kill_daemon();
+    wait_for(|| watcher_pid(&env).is_some_and(|pid| pid != watcher));
+    assert_watched(&env, 2002);
+    wait_for(|| env.named("a").len() == 1 && env.named("worker").len() == 1);
+    keeps_nothing();
+    wait_for(|| !is_alive(watcher));
+    wait_for(|| !env.bed.processes().into_iter().any(knows));
+}
+
 #[test]
 fn a_watcher_that_is_defined_in_the_tree_changes_itself_last() {
     let env = Env::new();
