@@ -153,8 +153,11 @@ impl fmt::Debug for LiveProcess {
     }
 }
 
-/// Of a list of PM2 the records of these processes.
-pub(crate) fn records_of(list: &str, ids: &[PmId]) -> serde_json::Result<Vec<ProcessRecord>> {
+/// Of the entries of a list of PM2 the records of these processes.
+pub(crate) fn records_of(
+    entries: Vec<&RawValue>,
+    ids: &[PmId],
+) -> serde_json::Result<Vec<ProcessRecord>> {
     #[derive(Deserialize)]
     struct Entry {
         pm2_env: Env,
@@ -163,7 +166,6 @@ pub(crate) fn records_of(list: &str, ids: &[PmId]) -> serde_json::Result<Vec<Pro
     struct Env {
         pm_id: u32,
     }
-    let entries: Vec<&RawValue> = serde_json::from_str(list)?;
     let wanted = |entry: &&RawValue| {
         serde_json::from_str::<Entry>(entry.get())
             .is_ok_and(|entry| ids.contains(&PmId(entry.pm2_env.pm_id)))

@@ -23,7 +23,7 @@ pub(crate) struct Seen {
 
 /// The parts of an entry of the list that a process is read from. The rest, memory and CPU, is never the same twice.
 #[derive(Deserialize)]
-struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     #[serde(borrow)]
     pm2_env: &'a RawValue,
     #[serde(borrow)]
@@ -51,9 +51,11 @@ impl Seen {
         }
     }
 
-    /// Reads a list of PM2.
-    pub(crate) fn read(&mut self, list: &str) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
-        let entries: Vec<Entry<'_>> = serde_json::from_str(list)?;
+    /// Reads the entries of a list of PM2.
+    pub(crate) fn read(
+        &mut self,
+        entries: Vec<Entry<'_>>,
+    ) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
         if self.once {
             let mut texts = Texts::default();
             let read = entries.iter().map(|entry| entry.read(&mut texts));
@@ -98,6 +100,10 @@ mod tests {
 
     use super::*;
 
+    fn read(seen: &mut Seen, list: &str) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
+        seen.read(serde_json::from_str(list)?)
+    }
+
     fn entry(pm_id: u32, pid: u32, status: &str, memory: u32) -> Value {
         json!({
             "pid": pid,
@@ -115,31 +121,31 @@ mod tests {
             entry(0, 10, "online", 5),
             leftover
         ]);
-        let first = seen.read(&list.to_string()).unwrap();
+        let first = read(&mut seen, &list.to_string()).unwrap();
         let ids = |list: &[Arc<ObservedProcess>]| -> Vec<u32> {
             list.iter().map(|process| process.pm_id).collect()
         };
         assert_eq!(ids(&first), [0, 1]);
         let list = json!([entry(0, 10, "online", 9), entry(1, 21, "online", 5)]);
-        let second = seen.read(&list.to_string()).unwrap();
+        let second = read(&mut seen, &list.to_string()).unwrap();
         assert!(
             Arc::ptr_eq(&first[0], &second[0]),
             "only its memory is another"
         );
         assert_eq!((first[1].pid, second[1].pid), (Some(20), Some(21)));
         let list = json!([entry(0, 10, "stopped", 9)]);
-        let third = seen.read(&list.to_string()).unwrap();
+        let third = read(&mut seen, &list.to_string()).unwrap();
         assert_eq!(ids(&third), [0]);
         assert_ne!(third[0].status, second[0].status);
-        assert!(seen.read("{}").is_err());
+        assert!(read(&mut seen, "{}").is_err());
     }
 
     #[test]
     fn one_look_finds_what_many_do() {
         let list = json!([entry(1, 20, "online", 5), entry(0, 10, "stopped", 5)]).to_string();
-        let once = Seen::once().read(&list).unwrap();
-        assert_eq!(once, Seen::default().read(&list).unwrap());
+        let once = read(&mut Seen::once(), &list).unwrap();
+        assert_eq!(once, read(&mut Seen::default(), &list).unwrap());
         assert_eq!(once.len(), 2);
-        assert!(Seen::once().read("[{}]").is_err());
+        assert!(read(&mut Seen::once(), "[{}]").is_err());
     }
 }

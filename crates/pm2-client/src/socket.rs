@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::ObservedProcess;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ use crate::adapter::{AdapterError, Method, ProcessAdapter};
 use crate::message::{CurrentConf, Prepare};
 use crate::record::{LiveProcess, PmId, ProcessRecord, record, records_of};
 use crate::seen::Seen;
-use crate::wire::{Decoder, WireError, encode_call};
+use crate::wire::{Decoder, Reply, WireError, encode_call};
 
 /// The longest path that fits into a socket address, in bytes (Linux, `unix(7)`, less the closing NUL).
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -75,9 +76,9 @@ pub struct SocketAdapter {
 #[derive(Debug)]
 struct Asked {
     id: String,
-    /// Its answer, or PM2's refusal, if it came before that of an earlier call: a PM2 without processes has its list ready
+    /// Its answer, as it came, if it came before that of an earlier call: a PM2 without processes has its list ready
     /// sooner than its version.
-    answer: Option<Result<String, String>>,
+    answer: Option<Vec<u8>>,
 }
 
 impl SocketAdapter {
@@ -159,7 +160,7 @@ impl SocketAdapter {
         }
         let timeout = deadlines.question;
         adapter.send(version, &calls, timeout)?;
-        let read = &mut |answer: &str| serde_json::from_str(answer);
+        let read = &mut |reply: Reply<'_>| reply.read();
         let answer: Value = adapter.receive(version, &id, timeout, read)?;
         adapter.version = version_in(&answer)?;
         Ok(adapter)
@@ -212,9 +213,7 @@ impl SocketAdapter {
         args: &[Value],
         timeout: Duration,
     ) -> Result<Value, AdapterError> {
-        self.call_and(method, args, timeout, &mut |answer| {
-            serde_json::from_str(answer)
-        })
+        self.call_and(method, args, timeout, &mut |reply| reply.read())
     }
 
     /// One call, and what `read` makes of its answer. After a failure of the connection, the next call makes a new one.
@@ -223,7 +222,7 @@ impl SocketAdapter {
         method: Method,
         args: &[Value],
         timeout: Duration,
-        read: &mut dyn FnMut(&str) -> serde_json::Result<T>,
+        read: &mut ReadReply<'_, T>,
     ) -> Result<T, AdapterError> {
         if self.broken {
             // Another PM2 may have taken the place of the one that failed.
@@ -239,7 +238,7 @@ impl SocketAdapter {
             Some(Asked {
                 answer: Some(answer),
                 ..
-            }) => made_of(method, answer.as_deref(), read),
+            }) => made_of(method, Reply::kept(&answer), read),
             Some(Asked { id, .. }) => self.receive(method, &id, timeout, read),
             None => {
                 let (id, call) = self.next_call(method, args);
@@ -279,7 +278,7 @@ impl SocketAdapter {
         method: Method,
         id: &str,
         timeout: Duration,
-        read: &mut dyn FnMut(&str) -> serde_json::Result<T>,
+        read: &mut ReadReply<'_, T>,
     ) -> Result<T, AdapterError> {
         let deadline = Instant::now() + timeout;
         let io = |source| failed(method, timeout, source);
@@ -288,8 +287,7 @@ impl SocketAdapter {
             let protocol = |source| AdapterError::Protocol { method, source };
             while let Some(reply) = self.decoder.next_reply().map_err(protocol)? {
                 if reply.id == id.as_bytes() {
-                    let answer = reply.result().map_err(protocol)?;
-                    let made = made_of(method, answer.as_ref().map(|text| *text), read);
+                    let made = made_of(method, reply, read);
                     self.decoder.shrink();
                     return made;
                 }
@@ -297,8 +295,7 @@ impl SocketAdapter {
                 if let Some(asked) = &mut self.asked
                     && reply.id == asked.id.as_bytes()
                 {
-                    let answer = reply.result().map_err(protocol)?;
-                    asked.answer = Some(answer.map(ToOwned::to_owned));
+                    asked.answer = Some(reply.body().to_owned());
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -341,20 +338,34 @@ impl SocketAdapter {
     }
 }
 
+/// Makes something of a reply: what was asked for, or PM2's refusal.
+type ReadReply<'r, T> = dyn FnMut(Reply<'_>) -> serde_json::Result<Result<T, String>> + 'r;
+
 /// What `read` makes of PM2's answer.
 fn made_of<T>(
     method: Method,
-    answer: Result<&str, &String>,
-    read: &mut dyn FnMut(&str) -> serde_json::Result<T>,
+    reply: Reply<'_>,
+    read: &mut ReadReply<'_, T>,
 ) -> Result<T, AdapterError> {
-    let answer = answer.map_err(|message| AdapterError::Refused {
-        method,
-        message: message.clone(),
-    })?;
-    read(answer).map_err(|error| AdapterError::Protocol {
-        method,
-        source: WireError::Json(error),
-    })
+    match read(reply) {
+        Ok(Ok(made)) => Ok(made),
+        Ok(Err(message)) => Err(AdapterError::Refused { method, message }),
+        Err(error) => Err(AdapterError::Protocol {
+            method,
+            source: WireError::Json(error),
+        }),
+    }
+}
+
+/// Reads a list of PM2 as these entries and makes something of them.
+fn listed<'a, E: Deserialize<'a>, T>(
+    reply: Reply<'a>,
+    make: impl FnOnce(Vec<E>) -> serde_json::Result<T>,
+) -> serde_json::Result<Result<T, String>> {
+    match reply.read()? {
+        Ok(entries) => make(entries).map(Ok),
+        Err(message) => Ok(Err(message)),
+    }
 }
 
 fn failed(method: Method, timeout: Duration, source: std::io::Error) -> AdapterError {
@@ -413,14 +424,16 @@ impl ProcessAdapter for SocketAdapter {
     fn each(&mut self, visit: &mut dyn FnMut(ProcessRecord)) -> Result<(), AdapterError> {
         let mut patience = BTreeMap::new();
         let timeout = self.deadlines.question;
-        let read = &mut |list: &str| {
-            for entry in serde_json::from_str::<Vec<&RawValue>>(list)? {
-                if let Some(record) = record(serde_json::from_str(entry.get())?) {
-                    patience.insert(record.pm_id, patience_in(&record.pm2_env));
-                    visit(record);
+        let read = &mut |reply: Reply<'_>| {
+            listed(reply, |entries: Vec<&RawValue>| {
+                for entry in entries {
+                    if let Some(record) = record(serde_json::from_str(entry.get())?) {
+                        patience.insert(record.pm_id, patience_in(&record.pm2_env));
+                        visit(record);
+                    }
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         };
         self.call_and(Method::List, &[json!({})], timeout, read)?;
         self.patience = patience;
@@ -430,14 +443,14 @@ impl ProcessAdapter for SocketAdapter {
     fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
         // PM2 cannot be asked for less than all, but the rest need not be read.
         let timeout = self.deadlines.question;
-        let read = &mut |list: &str| records_of(list, ids);
+        let read = &mut |reply: Reply<'_>| listed(reply, |entries| records_of(entries, ids));
         self.call_and(Method::List, &[json!({})], timeout, read)
     }
 
     fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
         let mut seen = std::mem::take(&mut self.seen);
         let timeout = self.deadlines.question;
-        let read = &mut |list: &str| seen.read(list);
+        let read = &mut |reply: Reply<'_>| listed(reply, |entries| seen.read(entries));
         let processes = self.call_and(Method::List, &[json!({})], timeout, read)?;
         self.seen = seen;
         self.patience = processes

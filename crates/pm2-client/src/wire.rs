@@ -3,8 +3,11 @@
 //!
 //! Source: measured against PM2 5.4.3, 6.0.14 and 7.0.4, whose daemons speak it alike.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// The longest argument that is believed; PM2's own lists are about 2 KB for each process.
@@ -38,23 +41,64 @@ pub(crate) struct Reply<'a> {
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
-    #[serde(borrow, default)]
-    args: Vec<&'a RawValue>,
+#[serde(bound(deserialize = "A: Deserialize<'de>"))]
+struct Body<A> {
+    #[serde(default = "First::none")]
+    args: First<A>,
     error: Option<Value>,
 }
 
+/// The first element of a list; the others are passed over.
+struct First<A>(Option<A>);
+
+impl<A> First<A> {
+    fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, A: Deserialize<'de>> Deserialize<'de> for First<A> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<A>(PhantomData<A>);
+        impl<'de, A: Deserialize<'de>> Visitor<'de> for Elements<A> {
+            type Value = First<A>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of arguments")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<First<A>, S::Error> {
+                let first = seq.next_element()?;
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(First(first))
+            }
+        }
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
+
 impl<'a> Reply<'a> {
-    /// The result as JSON, or PM2's own error.
+    /// A reply that was kept.
+    pub(crate) fn kept(body: &'a [u8]) -> Self {
+        Self { id: b"", body }
+    }
+
+    /// Its text, for keeping.
+    pub(crate) fn body(self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The result, read at once, or PM2's own error.
     ///
     /// # Errors
-    /// [`WireError::Json`] when it is neither.
-    pub(crate) fn result(self) -> Result<Result<&'a str, String>, WireError> {
-        let body: Body<'a> = serde_json::from_slice(self.body).map_err(WireError::Json)?;
-        Ok(match body.error {
-            Some(Value::String(error)) => Err(error),
-            Some(error) => Err(error.to_string()),
-            None => Ok(body.args.first().map_or("null", |arg| arg.get())),
+    /// When it is neither.
+    pub(crate) fn read<A: Deserialize<'a>>(self) -> serde_json::Result<Result<A, String>> {
+        let body: Body<A> = serde_json::from_slice(self.body)?;
+        Ok(match (body.error, body.args.0) {
+            (Some(Value::String(error)), _) => Err(error),
+            (Some(error), _) => Err(error.to_string()),
+            (None, Some(first)) => Ok(first),
+            (None, None) => Ok(serde_json::from_str("null")?),
         })
     }
 }
@@ -235,12 +279,12 @@ mod tests {
             for part in bytes.chunks(chunk) {
                 decoder.feed(part);
                 while let Some(reply) = decoder.next_reply().unwrap() {
-                    let result = reply.result().unwrap();
-                    got.push((reply.id.to_vec(), result.map(ToOwned::to_owned)));
+                    let result = reply.read::<Value>().unwrap();
+                    got.push((reply.id.to_vec(), result));
                 }
             }
             let want: Vec<_> = ids.iter().enumerate().map(|(n, id)| {
-                let result = if n % 2 == 0 { Ok(json!(text).to_string()) } else { Err(text.clone()) };
+                let result = if n % 2 == 0 { Ok(json!(text)) } else { Err(text.clone()) };
                 (id.as_bytes().to_vec(), result)
             }).collect();
             prop_assert_eq!(got, want);
@@ -251,7 +295,7 @@ mod tests {
             let mut decoder = Decoder::default();
             decoder.feed(&bytes);
             while let Ok(Some(reply)) = decoder.next_reply() {
-                let _ = reply.result();
+                let _ = reply.read::<Value>();
             }
         }
     }
