@@ -11,7 +11,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value, json};
 
 use digest::digest;
-use read::{Findings, check_env_keys, read_attributes, read_policy, warn_interpreter_of_cluster};
+use read::{
+    Findings, check_env_keys, check_name, read_attributes, read_policy, warn_interpreter_of_cluster,
+};
 
 use crate::attribute::{self, Role};
 use crate::coerce::{drop_default, env_text, env_value, show};
@@ -178,6 +180,32 @@ impl AppSpec {
             .any(|finding| finding.severity == Severity::Error);
         let spec = spec.filter(|_| !broken);
         (spec.map(|content| Self(Arc::new(content))), findings.list)
+    }
+
+    /// What is found about an app of which some values could not be read, and are left out: what each of the others says
+    /// by itself, and nothing that those which are missing could change.
+    #[must_use]
+    pub fn look_at_part(
+        app: &Value,
+        path: &DocumentPath,
+        context: &SpecContext<'_>,
+    ) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        let Some(app) = app.as_object() else {
+            return findings.list;
+        };
+        let values = read_attributes(app, path, &mut findings);
+        read_policy(app, path, &mut findings);
+        if let Some(Value::Object(env)) = values.get("env") {
+            check_env_keys(env, &path.key("env"), &mut findings);
+        }
+        // Whether the environment's name is appended to it may be what could not be read.
+        if let Some(Value::String(name)) = values.get("name")
+            && context.env_name.is_none()
+        {
+            check_name(name, app, path, &mut findings);
+        }
+        findings.list
     }
 
     /// The daemon it belongs to.
@@ -383,24 +411,7 @@ fn build(
     {
         name = format!("{name}-{env_name}");
     }
-    if let Some(trap) = names::trap(&name).filter(|_| !name.is_empty()) {
-        let name_path = if app.contains_key("name") {
-            path.key("name")
-        } else {
-            path.clone()
-        };
-        findings.push(
-            if trap.blocks {
-                Severity::Error
-            } else {
-                Severity::Warning
-            },
-            &name_path,
-            Place::Value,
-            trap.message,
-            Some("choose another name".to_owned()),
-        );
-    }
+    check_name(&name, app, path, findings);
 
     let Some(raw_script) = script else {
         // Nothing can be made of it, but what else is wrong is said along.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::findings::Lines;
 use crate::json;
 use crate::lower::{entries, lower, lower_map};
+use crate::part::{self, Part};
 use crate::tree::{Node, Tag, Tree};
 
 /// A rendered definition, with the place of each of its values.
@@ -100,6 +101,15 @@ impl Document {
         };
         let nodes = nodes.and_then(Node::items).into_iter().flatten();
         known.chain(nodes.map(move |app| (app.size() <= most).then(|| Cow::Owned(lower(app)))))
+    }
+
+    /// Of a [draft](crate::Rendered::draft): each app that can be looked at, with its index. Those that are no maps, and
+    /// those whose values come to more than `most` bytes, are left out.
+    pub fn parts(&self, most: usize) -> impl Iterator<Item = (usize, Part)> {
+        let apps = self.tree.root().get("apps").and_then(Node::items);
+        let apps = apps.into_iter().flatten().enumerate();
+        apps.filter(move |(_, app)| app.size() <= most)
+            .filter_map(|(index, app)| Some((index, part::of_app(app)?)))
     }
 
     /// Writes it as text, as [`crate::to_json`] prints its [value](Self::value), in pieces of some size.

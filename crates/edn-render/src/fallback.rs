@@ -130,6 +130,7 @@ fn ask(
     };
     let mut rendered = Rendered {
         document: None,
+        draft: None,
         diagnostics: Vec::new(),
         modes: native.modes,
         // Whether it knows a mode only the other renderer could tell.

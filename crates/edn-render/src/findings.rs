@@ -112,6 +112,12 @@ impl Findings {
             .all(|found| !found.is_error() || found.level != Level::Render)
     }
 
+    /// Whether another renderer may be able to do something of what is wrong.
+    pub(crate) fn has_unsupported(&self) -> bool {
+        let mut levels = self.list.iter().map(|found| found.level);
+        levels.any(|level| level == Level::Unsupported)
+    }
+
     /// The findings sorted by place, each with its line and column.
     pub(crate) fn finish(mut self, source: &[u8]) -> Vec<Diagnostic> {
         if self.list.is_empty() && self.left_out == 0 {

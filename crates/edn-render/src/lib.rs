@@ -25,6 +25,7 @@ mod json;
 mod leaf;
 mod lower;
 mod mode;
+mod part;
 mod reader;
 mod same;
 mod tree;
@@ -39,6 +40,7 @@ pub use document::Document;
 pub use draw::{DrawStyle, draw};
 pub use findings::MAX_FINDINGS;
 pub use json::{header, to_json};
+pub use part::Part;
 
 use findings::Findings;
 use tree::{Tag, Tree};
@@ -61,6 +63,10 @@ pub struct Options {
 pub struct Rendered {
     /// The document; none when something is wrong with the definition that rendering cannot pass over.
     pub document: Option<Document>,
+    /// What can be looked at though it cannot be rendered: its [parts](Document::parts). None when there is a document,
+    /// when it has no apps that can be read, when another renderer may find nothing wrong with something in it, and of
+    /// a variant.
+    pub draft: Option<Document>,
     /// What was found, sorted by place.
     pub diagnostics: Vec<Diagnostic>,
     /// The modes that the definition has.
@@ -101,6 +107,7 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
         );
         return Rendered {
             document: None,
+            draft: None,
             diagnostics: findings.finish(source),
             modes: BTreeSet::new(),
             has_mode: true,
@@ -129,19 +136,27 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
             });
     }
     lower::check_structure(form, source.len(), &mut findings);
-    let document = match tree {
+    let (document, unrendered) = match tree {
         Some(tree) if !findings.is_broken() => {
-            render(tree, wanted, options, source.len(), &mut findings)
+            match render(tree, wanted, options, source.len(), &mut findings) {
+                Ok(document) => (Some(document), None),
+                Err(tree) => (None, tree),
+            }
         }
         // All that is wrong is said at once, unless another renderer may find nothing wrong with it.
         Some(tree) if wanted.is_none() && !findings.is_unsupported() => {
             lower::check_values(tree.root(), false, &mut findings);
-            None
+            let is_plain = options.set.is_empty() && options.unset.is_empty();
+            (None, is_plain.then_some(tree))
         }
-        _ => None,
+        _ => (None, None),
     };
+    let draft = unrendered
+        .filter(|tree| !findings.has_unsupported() && part::has_apps(tree.root()))
+        .map(|tree| Document::new(tree, false, true));
     Rendered {
         document,
+        draft,
         diagnostics: findings.finish(source),
         modes,
         has_mode,
@@ -149,13 +164,14 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
     }
 }
 
+/// The document; else what was read, unless a variant of it was to be rendered.
 fn render(
     tree: Tree,
     mode: Option<&str>,
     options: &Options,
     length: usize,
     findings: &mut Findings,
-) -> Option<Document> {
+) -> Result<Document, Option<Tree>> {
     let varied = mode.is_some() || !options.set.is_empty() || !options.unset.is_empty();
     let tree = if varied {
         let tree = mode::variant(&tree, mode, &options.set, &options.unset, findings);
@@ -163,7 +179,7 @@ fn render(
         lower::check_structure(Some(tree.root()), length, &mut again);
         if again.is_broken() {
             *findings = again;
-            return None;
+            return Err(None);
         }
         tree
     } else {
@@ -171,7 +187,10 @@ fn render(
     };
     // A variant has no profiles any more but those that were set in it.
     lower::check_values(tree.root(), varied, findings);
-    (!findings.is_broken()).then(|| Document::new(tree, varied, true))
+    if findings.is_broken() {
+        return Err((!varied).then_some(tree));
+    }
+    Ok(Document::new(tree, varied, true))
 }
 
 /// Reads a map that is no definition, such as settings: all its values, with their places.

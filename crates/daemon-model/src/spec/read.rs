@@ -325,6 +325,33 @@ pub(super) fn check_env_keys(
     }
 }
 
+/// Says what PM2 would take a name for.
+pub(super) fn check_name(
+    name: &str,
+    app: &Map<String, Value>,
+    path: &DocumentPath,
+    findings: &mut Findings,
+) {
+    if let Some(trap) = names::trap(name).filter(|_| !name.is_empty()) {
+        let name_path = if app.contains_key("name") {
+            path.key("name")
+        } else {
+            path.clone()
+        };
+        findings.push(
+            if trap.blocks {
+                Severity::Error
+            } else {
+                Severity::Warning
+            },
+            &name_path,
+            Place::Value,
+            trap.message,
+            Some("choose another name".to_owned()),
+        );
+    }
+}
+
 pub(super) fn read_policy(
     app: &Map<String, Value>,
     path: &DocumentPath,

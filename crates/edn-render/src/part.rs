@@ -1,0 +1,172 @@
+//! What can be looked at of a definition that cannot be rendered: only what surely stays as it is when the rest is put
+//! right, so that nothing is said that would not be said then.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::lower::lower;
+use crate::tree::{Kind, Node};
+
+/// An app of a definition that cannot be rendered, as far as it could be read.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its map, without the values that could not be read. Of a key that is there twice it has the first.
+    pub value: Value,
+    /// Whether it has all values of the app, so that what is not in it is absent.
+    pub is_whole: bool,
+}
+
+/// Whether the first key that reads as `apps` is the one that is read, so that places in it are found.
+pub(crate) fn has_apps(root: Node<'_>) -> bool {
+    let mut keys = root.entries().into_iter().flatten().map(|(key, _)| key);
+    keys.find(|key| key.key_text().as_deref() == Some("apps"))
+        .is_some_and(|key| key.is_keyword("apps"))
+}
+
+/// An app; none where it is no map, or nobody can say which are its keys.
+pub(crate) fn of_app(node: Node<'_>) -> Option<Part> {
+    node.entries()?;
+    let (map, is_whole) = map(node)?;
+    Some(Part {
+        value: Value::Object(map),
+        is_whole,
+    })
+}
+
+// The tree is at most as deep as the reader lets it be.
+fn value(node: Node<'_>) -> Option<Value> {
+    match node.kind() {
+        Kind::Broken | Kind::Uuid | Kind::Js => None,
+        Kind::Number(number) if !number.is_finite() => None,
+        Kind::Items(items) => items.map(value).collect(),
+        Kind::Map(_) => map(node).map(|(map, _)| Value::Object(map)),
+        _ => Some(lower(node)),
+    }
+}
+
+/// The entries of a map that could be read, and whether those are all.
+fn map(node: Node<'_>) -> Option<(Map<String, Value>, bool)> {
+    let mut read = Map::new();
+    let mut lost: BTreeSet<Cow<'_, str>> = BTreeSet::new();
+    let mut is_whole = true;
+    let mut values = node.values();
+    while let Some(key) = values.next() {
+        // Without its value, or a key that can be read, what follows may be the other of both.
+        let (entry, text) = (values.next()?, key.key_text()?);
+        let is_lost = text == "__proto__"
+            || matches!(key.kind(), Kind::Number(number) if !number.is_finite());
+        match value(entry) {
+            Some(entry) if !is_lost && !lost.contains(&text) && !read.contains_key(&*text) => {
+                read.insert(text.into_owned(), entry);
+            }
+            found => {
+                is_whole = false;
+                if found.is_none() && !read.contains_key(&*text) {
+                    lost.insert(text);
+                }
+            }
+        }
+    }
+    Some((read, is_whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{Options, read};
+
+    /// The parts of a definition without a document: index, value, whether it is all.
+    fn parts(source: &str) -> Option<Vec<(usize, serde_json::Value, bool)>> {
+        let rendered = read(source.as_bytes(), &Options::default());
+        assert!(rendered.document.is_none(), "{source}");
+        let draft = rendered.draft?;
+        let all = draft.parts(1000);
+        Some(
+            all.map(|(index, part)| (index, part.value, part.is_whole))
+                .collect(),
+        )
+    }
+
+    /// The only part of `app` beside a value that cannot be read.
+    fn part(app: &str) -> Option<(serde_json::Value, bool)> {
+        let all = parts(&format!("{{:apps [{app}] :x 08}}")).unwrap();
+        assert!(all.len() <= 1);
+        all.into_iter()
+            .next()
+            .map(|(_, value, whole)| (value, whole))
+    }
+
+    #[test]
+    fn what_could_be_read_is_there_and_what_could_not_is_left_out() {
+        assert_eq!(
+            parts("{:apps [{:name \"a\" :b 08} 1 a@b {:name \"c\" :d {:e 1}}]}"),
+            Some(vec![
+                (0, json!({ "name": "a" }), false),
+                (3, json!({ "name": "c", "d": { "e": 1 } }), true),
+            ])
+        );
+        for lost in ["08", "1e400", "#foo {}", "[1 [08]]", "[{:y}]", "{08 1}"] {
+            let app = format!("{{:a 1 :lost {lost}}}");
+            assert_eq!(part(&app), Some((json!({ "a": 1 }), false)), "{lost}");
+        }
+        // Of a map inside of it the other entries are as good as ever.
+        assert_eq!(
+            part("{:env {:A 08 :B 1}}"),
+            Some((json!({ "env": { "B": 1 } }), true))
+        );
+    }
+
+    #[test]
+    fn of_a_key_that_is_there_twice_the_first_counts() {
+        for app in ["{:a 1 :a 2}", "{:a 1 \"a\" 2}", "{:a 1 :a 08}"] {
+            assert_eq!(part(app), Some((json!({ "a": 1 }), false)), "{app}");
+        }
+        // Its place is that of the one that cannot be read.
+        assert_eq!(part("{:a 08 :a 1}"), Some((json!({}), false)));
+    }
+
+    #[test]
+    fn where_nobody_can_say_which_are_the_keys_nothing_is_looked_at() {
+        for app in ["{:a :b 1}", "{08 1 :a 2}", "{a@b \"x\"}"] {
+            assert_eq!(part(app), None, "{app}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_draft_where_nothing_can_be_looked_at() {
+        for source in [
+            "{:apps [{:a 1}",
+            "[{:a 08}]",
+            "{:a 08}",
+            "{\"apps\" [{:a 1}] :apps [{:a 08}]}",
+            "{:apps [{:a 08 :b #uuid \"x\"}]}",
+            "{:apps [{:a 08} (f)]}",
+            "(f 08)",
+        ] {
+            assert_eq!(parts(source), None, "{source}");
+        }
+        let source = b"{:apps [{:a 08}] :profiles {:x {}}}";
+        for options in [
+            Options {
+                mode: Some("x".to_owned()),
+                ..Options::default()
+            },
+            Options {
+                set: vec!["apps.0.a=1".to_owned()],
+                ..Options::default()
+            },
+        ] {
+            assert!(read(source, &options).draft.is_none());
+        }
+        assert!(read(b"{:apps []}", &Options::default()).draft.is_none());
+    }
+
+    #[test]
+    fn an_app_that_is_larger_than_asked_for_is_no_part() {
+        let app = format!("{{:a \"{}\"}}", "x".repeat(2000));
+        assert_eq!(part(&app), None);
+    }
+}
