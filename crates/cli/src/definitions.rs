@@ -136,6 +136,10 @@ impl Unit {
                 unit.artifact = Some(document.to_json(Some(&header)).into_boxed_str());
             }
         }
+        if let Some(draft) = &rendered.draft {
+            let findings = look_at_draft(id, draft, &context_of(config, None));
+            diagnose(&mut unit.diagnostics, draft, &findings);
+        }
         unit
     }
 }
@@ -384,9 +388,13 @@ pub(crate) fn diagnose(
 ) {
     let mut order: Vec<&Finding> = findings.iter().collect();
     order.sort_by_key(|finding| finding.severity);
+    let is_more = |found: &Diagnostic| found.span.is_none() && found.message.ends_with(MORE);
+    let told = diagnostics.iter().filter(|found| !is_more(found)).count();
+    // One error has to be told, or nobody knows that there are any.
+    let is_broken = diagnostics.iter().any(Diagnostic::is_error);
     let room = edn_render::MAX_FINDINGS
-        .saturating_sub(diagnostics.len())
-        .max(1);
+        .saturating_sub(told)
+        .max(usize::from(!is_broken));
     let left_out = order.get(room).map(|finding| finding.severity);
     diagnostics.extend(
         order
@@ -394,10 +402,15 @@ pub(crate) fn diagnose(
             .take(room)
             .map(|finding| document.diagnose(finding)),
     );
-    if let Some(severity) = left_out
-        && !diagnostics.iter().any(|found| found.message == MORE)
-    {
-        diagnostics.push(Diagnostic::new(severity, Level::Definition, MORE));
+    if let Some(severity) = left_out {
+        match diagnostics.iter_mut().find(|found| is_more(found)) {
+            Some(more) => {
+                // Its count, if it has one, is not that of all.
+                MORE.clone_into(&mut more.message);
+                more.severity = more.severity.min(severity);
+            }
+            None => diagnostics.push(Diagnostic::new(severity, Level::Definition, MORE)),
+        }
     }
     // What is about no place comes last.
     let place = |found: &Diagnostic| found.span.map(|span| (span.start, span.end));
@@ -448,6 +461,35 @@ pub(crate) fn keep(findings: &mut Vec<Finding>, found: Vec<Finding>) {
     }
 }
 
+fn context_of<'a>(config: &'a Config, deploy: Option<&'a Value>) -> SpecContext<'a> {
+    SpecContext {
+        root: config.root(),
+        home: &config.home,
+        env_name: config.env_name.as_deref(),
+        deploy: deploy.and_then(Value::as_object),
+    }
+}
+
+/// What is found about the apps of a definition that cannot be rendered. It gives no apps: what else they hold is not known.
+pub(crate) fn look_at_draft(
+    id: &DaemonId,
+    draft: &Document,
+    context: &SpecContext<'_>,
+) -> Vec<Finding> {
+    let path = DocumentPath::root().key("apps");
+    let mut findings = Vec::new();
+    for (index, app) in draft.parts(MOST_OF_APP) {
+        let place = path.index(index);
+        let found = if app.is_whole {
+            AppSpec::read(id, &app.value, &place, context).1
+        } else {
+            AppSpec::look_at_part(&app.value, &place, context)
+        };
+        keep(&mut findings, found);
+    }
+    findings
+}
+
 /// The apps of a rendered document, with their place in it.
 fn read_apps<'a>(
     id: &DaemonId,
@@ -455,12 +497,7 @@ fn read_apps<'a>(
     deploy: Option<&Value>,
     config: &Config,
 ) -> (Vec<(usize, AppSpec)>, Vec<Finding>) {
-    let context = SpecContext {
-        root: config.root(),
-        home: &config.home,
-        env_name: config.env_name.as_deref(),
-        deploy: deploy.and_then(Value::as_object),
-    };
+    let context = context_of(config, deploy);
     let path = DocumentPath::root().key("apps");
     let mut specs = Vec::new();
     let mut findings = Vec::new();

@@ -49,6 +49,92 @@ fn check_shows_every_finding_with_its_place() {
 }
 
 #[test]
+fn what_cannot_be_read_hides_nothing_else() {
+    let env = Env::new();
+    env.define(
+        "a",
+        "{:apps [{:name \"all\"\n         :kill_timeout 08\n         :script 7}\n        {:script 1/0 :colour 1\n         :name [1 a@b] :exec_mode \"cluster\" :interpreter \"python\"\n         :execute_command 08 :env {:A 09 :name 1}}\n        {:name \"c\"}]}\n",
+    );
+    let done = env.expect(1, &["check"]);
+    insta::assert_snapshot!(env.redact(&done.err), @r#"
+    error: apps[0].name: PM2 takes the name `all` for every app
+     --> system/daemons/a/ecosystem.pm2.edn:1:16
+      |
+    1 | {:apps [{:name "all"
+      |                ^^^^^
+    help: choose another name
+    error: invalid number `08`
+     --> system/daemons/a/ecosystem.pm2.edn:2:24
+      |
+    2 |          :kill_timeout 08
+      |                        ^^
+    error: apps[0].script: expected a string, got 7
+     --> system/daemons/a/ecosystem.pm2.edn:3:18
+      |
+    3 |          :script 7}
+      |                  ^
+    error: apps[1].script: `1/0` divides by zero
+     --> system/daemons/a/ecosystem.pm2.edn:4:18
+      |
+    4 |         {:script 1/0 :colour 1
+      |                  ^^^
+    warning: apps[1].colour: unknown attribute `colour`: PM2 ignores it
+     --> system/daemons/a/ecosystem.pm2.edn:4:22
+      |
+    4 |         {:script 1/0 :colour 1
+      |                      ^^^^^^^
+    error: invalid character `@` in a symbol
+     --> system/daemons/a/ecosystem.pm2.edn:5:20
+      |
+    5 |          :name [1 a@b] :exec_mode "cluster" :interpreter "python"
+      |                    ^
+    error: invalid number `08`
+     --> system/daemons/a/ecosystem.pm2.edn:6:27
+      |
+    6 |          :execute_command 08 :env {:A 09 :name 1}}
+      |                           ^^
+    error: invalid number `09`
+     --> system/daemons/a/ecosystem.pm2.edn:6:39
+      |
+    6 |          :execute_command 08 :env {:A 09 :name 1}}
+      |                                       ^^
+    error: apps[1].env.name: an environment variable named `name` would overwrite PM2's attribute of that name
+     --> system/daemons/a/ecosystem.pm2.edn:6:42
+      |
+    6 |          :execute_command 08 :env {:A 09 :name 1}}
+      |                                          ^^^^^
+    help: rename the variable, or set the attribute itself
+    error: apps[2]: has no `script`, so PM2 has nothing to run
+     --> system/daemons/a/ecosystem.pm2.edn:7:9
+      |
+    7 |         {:name "c"}]}
+      |         ^
+    checked 1 definition: 9 errors, 1 warning
+    "#);
+    let file = env.root.join("system/daemons/a/ecosystem.pm2.edn");
+    let of_file = env.expect(1, &["check", file.as_str()]);
+    let marks = |text: &str| -> Vec<String> {
+        let told = |line: &&str| line.starts_with("error:") || line.starts_with("warning:");
+        text.lines().filter(told).map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(marks(&of_file.err), marks(&done.err));
+
+    // A key twice, and nothing about what the second of both would change.
+    env.define(
+        "a",
+        "{:apps [{:name \"a\" :name \"all\" :script \"s\"\n         :watching true}]}\n",
+    );
+    let done = env.expect(1, &["check"]);
+    assert_eq!(
+        marks(&done.err),
+        [
+            "error: the key `:name` is there twice",
+            "warning: apps[0].watching: unknown attribute `watching`: PM2 ignores it",
+        ]
+    );
+}
+
+#[test]
 fn check_strict_counts_warnings() {
     let env = Env::new();
     env.define("a", "{:apps [{:name \"a\" :script \"x\" :colour \"red\"}]}");
@@ -429,11 +515,12 @@ fn check_annotates_for_github() {
     );
     env.write("system/daemons/ecosystem.pm2.edn", "{}");
     let done = env.expect(1, &["check", "--format", "github"]);
-    insta::assert_snapshot!(done.out, @"
+    insta::assert_snapshot!(done.out, @r#"
+    ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=13,endLine=2,endColumn=17,title=pm2-sync::apps[0].instances: expected an integer or "max", got "50%25"
     ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=19,endLine=2,endColumn=23,title=pm2-sync::the key `:name` is there twice%0Afirst defined here (1:10)
     ::error file=system/daemons/ecosystem.pm2.edn,title=pm2-sync::a definition must lie in a directory of its own below the tree of definitions
-    ");
-    assert_eq!(done.err, "checked 1 definition: 2 errors, 0 warnings\n");
+    "#);
+    assert_eq!(done.err, "checked 1 definition: 3 errors, 0 warnings\n");
     // The workspace is a folder of the repository.
     let output = env
         .command(&["check", "--format", "github"])

@@ -42,6 +42,38 @@ fn findings_beyond_those_that_are_told_are_not_passed_over_in_silence() {
 }
 
 #[test]
+fn findings_of_both_kinds_are_told_up_to_the_same_limit() {
+    let env = Env::new();
+    let define = |broken: usize, unknown: usize| {
+        let broken: String = (0..broken).map(|n| format!(" :x{n} 08")).collect();
+        let unknown: String = (0..unknown).map(|n| format!(" :colour{n} 1")).collect();
+        env.define(
+            "a",
+            &format!("{{:apps [{{:name \"a\" :script \"s\"{unknown}}}] :deploy {{{broken}}}}}"),
+        );
+        let data = env.json(1, &["check"]);
+        let all = data["diagnostics"].as_array().unwrap().clone();
+        let last = all.last().unwrap()["message"].as_str().unwrap().to_owned();
+        let more = all.iter().filter(|found| {
+            found["message"]
+                .as_str()
+                .unwrap()
+                .ends_with("are not shown")
+        });
+        (all.len(), more.count(), last)
+    };
+    let uncounted = "more findings are not shown";
+    assert_eq!(define(40, 60).1, 0);
+    assert_eq!(define(40, 61), (101, 1, uncounted.to_owned()));
+    assert_eq!(define(100, 1), (101, 1, uncounted.to_owned()));
+    assert_eq!(define(105, 1), (101, 1, uncounted.to_owned()));
+    assert_eq!(
+        define(105, 0),
+        (101, 1, "5 more findings are not shown".to_owned())
+    );
+}
+
+#[test]
 fn strict_says_why_warnings_fail() {
     let env = Env::new();
     env.define("a", "{:apps [{:name \"a\" :script \"x\" :colour \"red\"}]}");

@@ -13,7 +13,7 @@ use crate::args::{GlobalArgs, RenderCommand, RendererChoice, VariantArgs};
 use crate::artifacts;
 use crate::commands::parity;
 use crate::config::{Config, ConfigError};
-use crate::definitions::{Definitions, MOST_OF_APP, diagnose, keep, too_large};
+use crate::definitions::{Definitions, MOST_OF_APP, diagnose, keep, look_at_draft, too_large};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::exit;
@@ -343,16 +343,23 @@ impl<'a> FileReader<'a> {
             self.pm2_clj.as_ref().map(|other| other as &dyn Fallback),
         );
         let mut diagnostics = rendered.diagnostics;
-        if let Some(document) = &rendered.document
-            && let Ok(id) = DaemonId::new("file")
-        {
-            let home = self.environment.home();
+        let home = self.environment.home();
+        let context = SpecContext {
+            root,
+            home: home.as_deref().unwrap_or(root),
+            env_name: self.variant.env.as_deref(),
+            deploy: None,
+        };
+        let id = DaemonId::new("file").ok();
+        if let (Some(draft), Some(id)) = (&rendered.draft, &id) {
+            let findings = look_at_draft(id, draft, &context);
+            diagnose(&mut diagnostics, draft, &findings);
+        }
+        if let (Some(document), Some(id)) = (&rendered.document, &id) {
             let deploy = document.get("deploy");
             let context = SpecContext {
-                root,
-                home: home.as_deref().unwrap_or(root),
-                env_name: self.variant.env.as_deref(),
                 deploy: deploy.as_deref().and_then(Value::as_object),
+                ..context
             };
             let mut claims = Vec::new();
             let mut all = Vec::new();
@@ -360,10 +367,10 @@ impl<'a> FileReader<'a> {
                 let place = DocumentPath::root().key("apps").index(index);
                 // Of an app that nobody starts only what it takes from others is kept.
                 let (claim, findings) = match app {
-                    Some(app) => Claims::read(&id, &app, &place, &context),
+                    Some(app) => Claims::read(id, &app, &place, &context),
                     None => (None, too_large(&place)),
                 };
-                claims.extend(claim.map(|claim| (&id, index, claim)));
+                claims.extend(claim.map(|claim| (id, index, claim)));
                 keep(&mut all, findings);
             }
             let together = daemon_model::check_claims(claims);
