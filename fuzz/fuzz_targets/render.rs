@@ -23,6 +23,12 @@ fuzz_target!(|source: &[u8]| {
     }
     let errors = rendered.diagnostics.iter().any(|found| found.is_error());
     assert_eq!(rendered.document.is_none(), errors);
+    if let Some(draft) = &rendered.draft {
+        assert!(errors, "what renders needs no draft");
+        for (_, part) in draft.parts(usize::MAX) {
+            assert!(part.value.is_object());
+        }
+    }
     if let Some(document) = rendered.document {
         let text = to_json(document.value(), Some("header"));
         let again = edn_render::artifact::parse(text.as_bytes()).expect("it was just printed");
