@@ -136,7 +136,7 @@ fn announced(bytes: &[u8]) -> usize {
 /// one, in a process that lives for months and needs it for a moment each second.
 ///
 /// Source: glibc, mallopt(3), `M_MMAP_THRESHOLD`: the threshold grows with what is freed, up to 32 MiB.
-pub(crate) fn roomy() -> Vec<u8> {
+fn roomy() -> Vec<u8> {
     Vec::with_capacity(33 << 20)
 }
 
