@@ -1,7 +1,7 @@
 //! Any bytes: read, rendered, and every finding drawn. What renders reads back the same from its artifact.
 #![no_main]
 
-use edn_render::{DrawStyle, Options, draw, read, read_map, to_json};
+use edn_render::{DrawStyle, Excerpts, Options, draw, read, read_map, to_json};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|source: &[u8]| {
@@ -15,17 +15,19 @@ fuzz_target!(|source: &[u8]| {
             DrawStyle {
                 color: true,
                 width: Some(24),
-                ..DrawStyle::default()
             },
         ] {
-            assert!(draw(found, "x.edn", source, style).ends_with('\n'));
+            for excerpts in [Excerpts::in_full(source), Excerpts::redacted(source)] {
+                assert!(draw(found, "x.edn", &excerpts, style).ends_with('\n'));
+            }
         }
     }
-    let errors = rendered.diagnostics.iter().any(|found| found.is_error());
+    let stops = |found: &daemon_model::Diagnostic| found.is_error() && found.level != daemon_model::Level::Definition;
+    let errors = rendered.diagnostics.iter().any(stops);
     assert_eq!(rendered.document.is_none(), errors);
-    if let Some(draft) = &rendered.draft {
-        assert!(errors, "what renders needs no draft");
-        for (_, part) in draft.parts(usize::MAX) {
+    if let Some(partial) = &rendered.partial {
+        assert!(errors, "what renders is not partial");
+        for (_, part) in partial.partial_apps(usize::MAX) {
             assert!(part.value.is_object());
         }
     }

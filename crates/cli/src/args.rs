@@ -1,118 +1,205 @@
 //! The command line.
 
+mod command;
+mod decide;
+mod import;
+
 use std::num::NonZeroUsize;
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::engine::ArgValueCompleter;
+use daemon_model::RemovalCode;
+use reconcile::Overrides;
 
-/// Keeps PM2's running set equal to a directory of definitions.
+use crate::commands::completions::{self, Shell};
+use crate::report::json::OutputName;
+use crate::since::Since;
+
+/// The version, and the commit of this build, if known.
+const VERSION: &str = env!("PM2_SYNC_VERSION");
+
+pub use decide::{
+    ActArgs, HistoryCommand, HoldCommand, RollbackCommand, StopCommand, TermsArgs, WaitArgs,
+};
+pub use import::{ImportCommand, InitCommand};
+
+/// Keep what PM2 runs in sync with definitions in your repository.
 #[derive(Debug, Parser)]
-#[command(name = "pm2-sync", version, about, max_term_width = 100)]
+#[command(name = "pm2-sync", version = VERSION, about, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// Settings of every command.
+    /// Flags of every command.
     #[command(flatten)]
     pub global: GlobalArgs,
 }
 
-/// Settings of every command.
+// No doc comment: clap would show it as the command's.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// The workspace; default: the nearest directory upwards that holds system/daemons or pm2-sync.edn
-    #[arg(long, global = true, value_name = "DIR")]
+    /// The workspace [default: the nearest parent directory with system/daemons or pm2-sync.edn]
+    #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub workspace: Option<Utf8PathBuf>,
-    /// PM2's home; default: $PM2_HOME, else ~/.pm2
-    #[arg(long, global = true, value_name = "DIR")]
+    /// PM2's home [default: $PM2_HOME, then ~/.pm2]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub pm2_home: Option<Utf8PathBuf>,
-    /// The pm2 command; default: $PM2_SYNC_PM2, the nearest node_modules/.bin/pm2, PATH
-    #[arg(long, global = true, value_name = "PATH")]
+    /// The pm2 command [default: $PM2_SYNC_PM2, then the nearest node_modules/.bin/pm2, then PATH]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     pub pm2: Option<Utf8PathBuf>,
-    /// How to print data
+    /// Output format
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-    /// When to use colour
+    format: Format,
+    /// Short for --format json
+    #[arg(long, global = true, conflicts_with = "format")]
+    json: bool,
+    /// When to use colors
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
-    /// Say more: reasons in full
+    /// Print reasons and values in full
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Say less: errors and data only
+    /// Print data and errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
+}
+
+impl GlobalArgs {
+    /// How data is printed.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self.json {
+            true => Format::Json,
+            false => self.format,
+        }
+    }
+
+    /// What these arguments say against the settings file and the environment.
+    #[must_use]
+    pub fn overrides(&self, variant: &VariantArgs) -> Overrides {
+        Overrides {
+            workspace: self.workspace.clone(),
+            pm2_home: self.pm2_home.clone(),
+            pm2: self.pm2.clone(),
+            mode: variant.mode.clone(),
+            env: variant.env.clone(),
+            renderer: variant.renderer.into(),
+        }
+    }
 }
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// For people
     Text,
-    /// One JSON object with `"version": 1`.
+    /// One JSON object with "version": 1
     Json,
-    /// Annotations of GitHub Actions; for `check` only.
+    /// Annotations of GitHub Actions, for `check` only
     Github,
 }
 
 /// When colour is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
     Auto,
-    /// Always.
+    /// Always
     Always,
-    /// Never.
+    /// Never
     Never,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what sync would do, and why; change nothing
+    Plan(PlanCommand),
+    /// Reconcile PM2 with the definitions
+    Sync(SyncCommand),
+    /// Show the state of every app
+    Status(StatusCommand),
+    /// Sync, then reconcile continuously
+    Watch(WatchCommand),
+    /// Run the watcher in the background, under PM2
+    Up(UpCommand),
+    /// Stop the watcher that runs under PM2; the daemons keep running, unless --all
+    Down(DownCommand),
+    /// Stop daemons until `start`, although they are defined
+    Stop(StopCommand),
+    /// Start daemons that were stopped with `stop`
+    Start(ActArgs),
+    /// Restart daemons now, and wait until they are ready
+    Restart(ActArgs),
+    /// Report edits and drift of daemons without applying them, until `release`
+    Hold(HoldCommand),
+    /// End a hold or a rollback, and apply the definition
+    Release(ActArgs),
+    /// Go back to an older entry of the history, until `release` or an edit
+    Rollback(RollbackCommand),
+    /// Show what was applied, when, by whom, and whether it worked
+    History(HistoryCommand),
+    /// Validate all definitions; needs no PM2
+    Check(CheckCommand),
+    /// Convert PM2's configs, or what it runs, to definitions
+    Import(ImportCommand),
+    /// Create a workspace with one definition
+    Init(InitCommand),
     /// Write the generated PM2 configs
     Render(RenderCommand),
-    /// Print every step that sync would take, and why; touch nothing
-    Plan(PlanCommand),
-    /// Make PM2 run what the definitions say
-    Sync(SyncCommand),
-    /// Sync, then keep it so until stopped
-    Watch(WatchCommand),
-    /// Show every app: wanted, running, in sync or why not
-    Status(StatusCommand),
-    /// Validate all definitions without PM2
-    Check(CheckCommand),
-    /// Check the environment and say what to do
+    /// Diagnose the setup; change nothing
     Doctor(DoctorCommand),
-    /// Make sure that the watcher itself runs under PM2
-    Up(UpCommand),
-    /// Stop the watcher that runs under PM2; the daemons keep running
-    Down(DownCommand),
-    /// Print the JSON Schema of the generated configs
-    Schema,
+    /// Print the logs of apps, interleaved by time
+    Logs(LogsCommand),
+    /// Print a JSON Schema
+    Schema(SchemaCommand),
+    /// Print a completion script for a shell
+    Completions(CompletionsCommand),
 }
 
 /// Which variant of the definitions.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VariantArgs {
-    /// Which of :profiles to merge over the definitions
+    /// Profile of :profiles to merge over the definitions
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
-    /// Which env_NAME block to merge over env
+    /// Name of the env_NAME block to merge over env
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
-    /// Who renders: pm2-sync itself, pm2-clj, or pm2-clj for what pm2-sync cannot do
+    /// Renderer of definitions
     #[arg(long, value_enum, default_value_t = RendererChoice::Auto)]
     pub renderer: RendererChoice,
 }
 
-/// Who renders.
+impl VariantArgs {
+    /// The same as words of a command line.
+    #[must_use]
+    pub fn to_flags(&self) -> Vec<String> {
+        let renderer = Some(self.renderer).filter(|it| *it != RendererChoice::default());
+        let renderer = renderer.and_then(|it| Some(it.to_possible_value()?.get_name().to_owned()));
+        [
+            ("--mode", self.mode.clone()),
+            ("--env", self.env.clone()),
+            ("--renderer", renderer),
+        ]
+        .into_iter()
+        .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
+        .flatten()
+        .collect()
+    }
+}
+
+/// Which renderer is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum RendererChoice {
-    /// pm2-sync, and the configured pm2-clj for what it cannot do.
+    /// pm2-sync, then the configured pm2-clj for what pm2-sync cannot render
     #[default]
     Auto,
-    /// pm2-sync only.
+    /// pm2-sync only; runs no other program
     Native,
-    /// The configured pm2-clj, for all that is not broken.
+    /// The configured pm2-clj, for every valid definition
     Pm2Clj,
 }
 
@@ -129,48 +216,47 @@ impl From<RendererChoice> for edn_render::fallback::Renderer {
 /// `render`
 #[derive(Debug, Args)]
 pub struct RenderCommand {
-    /// Daemons to render (default: all); an argument that ends in .edn is a file
-    #[arg(value_name = "ID|FILE.edn")]
+    /// Daemons to render, by ID, folder, glob, path or app name [default: all]; an argument that ends in .edn is a file
+    #[arg(value_name = "ID|FILE.edn", add = ArgValueCompleter::new(completions::ids_and_files))]
     pub targets: Vec<String>,
-    /// Print instead of writing
+    /// Print the configs; write nothing
     #[arg(long)]
     pub stdout: bool,
-    /// Write nothing; exit 2 when a generated config is missing or stale
+    /// Write nothing; exit with 2 when a generated config is missing or out of date
     #[arg(long, conflicts_with = "stdout")]
     pub check: bool,
-    /// Write nothing; render with both pm2-sync and pm2-clj and print what differs
-    #[arg(long, conflicts_with_all = ["stdout", "check", "set", "unset", "renderer"])]
-    pub parity: bool,
-    /// Confirm a held removal
-    #[arg(long, value_name = "PLAN", conflicts_with_all = ["stdout", "check", "parity"])]
-    pub confirm: Option<String>,
+    /// Confirm the held removal
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["stdout", "check"])]
+    pub confirm: Option<RemovalCode>,
     /// Change a value: `apps.<name>.<key>=<value>`, or a path from the top
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
     /// Remove a value, or the app for `apps.<name>`
     #[arg(long, value_name = "PATH")]
     pub unset: Vec<String>,
+    /// Show values of environment variables in messages
+    #[arg(long)]
+    pub show_values: bool,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub variant: VariantArgs,
 }
 
-/// Whether something is done at all.
+/// Whether something is done at all. Its values have no documentation of their own: `--help` would print it for each
+/// option that takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// Yes, as the rules say.
     Auto,
-    /// No.
     Never,
 }
 
 /// What a plan depends on.
 #[derive(Debug, Clone, Args)]
 pub struct PolicyArgs {
-    /// Whether processes without a definition are removed
+    /// Whether to remove processes without a definition
     #[arg(long, value_enum, default_value_t = When::Auto)]
     pub prune: When,
-    /// Whether processes that someone else started under a declared name are taken over
+    /// Whether to adopt unmanaged processes with a matching name
     #[arg(long, value_enum, default_value_t = When::Auto)]
     pub adopt: When,
     /// Show values of environment variables
@@ -178,15 +264,15 @@ pub struct PolicyArgs {
     pub show_values: bool,
 }
 
-/// `plan`
+/// What `plan` and `sync` share.
 #[derive(Debug, Args)]
-pub struct PlanCommand {
-    /// Daemons to look at (default: all)
-    #[arg(value_name = "ID")]
+pub struct PlanArgs {
+    /// Daemons to reconcile, by ID, folder, glob, path or app name [default: all]
+    #[arg(value_name = "ID", add = ArgValueCompleter::new(completions::ids))]
     pub ids: Vec<String>,
-    /// Confirm a held removal
-    #[arg(long, value_name = "PLAN")]
-    pub confirm: Option<String>,
+    /// Confirm the held removal
+    #[arg(long, value_name = "CODE")]
+    pub confirm: Option<RemovalCode>,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -195,13 +281,21 @@ pub struct PlanCommand {
     pub variant: VariantArgs,
 }
 
+/// `plan`
+#[derive(Debug, Args)]
+pub struct PlanCommand {
+    // No doc comment: clap would show it as the command's.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
 /// How steps are carried out.
 #[derive(Debug, Clone, Args)]
 pub struct ApplyArgs {
-    /// How many daemons proceed side by side
+    /// Maximum number of daemons processed in parallel
     #[arg(long, value_name = "N", default_value = "4")]
     pub jobs: NonZeroUsize,
-    /// Do not write PM2's dump, which `pm2 resurrect` reads
+    /// Do not save PM2's process list for `pm2 resurrect`
     #[arg(long)]
     pub no_save: bool,
     /// Seconds to wait for another pm2-sync to finish
@@ -212,30 +306,27 @@ pub struct ApplyArgs {
 /// `sync`
 #[derive(Debug, Args)]
 pub struct SyncCommand {
-    /// Daemons to sync (default: all)
-    #[arg(value_name = "ID")]
-    pub ids: Vec<String>,
-    /// Print the plan only
+    /// Print the plan; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Confirm a held removal
-    #[arg(long, value_name = "PLAN")]
-    pub confirm: Option<String>,
+    /// Retry what did not become ready before
+    #[arg(long)]
+    pub retry: bool,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub wait: WaitArgs,
+    // No doc comment: clap would show it as the command's.
+    #[command(flatten)]
+    pub plan: PlanArgs,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub apply: ApplyArgs,
-    // No doc comment: clap would show it as the command's.
-    #[command(flatten)]
-    pub variant: VariantArgs,
 }
 
 /// `watch`
 #[derive(Debug, Args)]
 pub struct WatchCommand {
-    /// Apply edits only; leave what people do to PM2 alone
+    /// Apply edits only; do not revert changes made to PM2 by hand
     #[arg(long)]
     pub no_heal: bool,
     // No doc comment: clap would show it as the command's.
@@ -256,7 +347,7 @@ pub struct DoctorCommand {}
 /// `up`
 #[derive(Debug, Args)]
 pub struct UpCommand {
-    /// The watcher applies edits only; it leaves what people do to PM2 alone
+    /// Apply edits only; do not revert changes made to PM2 by hand
     #[arg(long)]
     pub no_heal: bool,
     // No doc comment: clap would show it as the command's.
@@ -266,19 +357,26 @@ pub struct UpCommand {
 
 /// `down`
 #[derive(Debug, Args)]
-pub struct DownCommand {}
+pub struct DownCommand {
+    /// Also remove every managed process of the workspace from PM2; asks first
+    #[arg(long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long, requires = "all")]
+    pub yes: bool,
+}
 
 /// `status`
 #[derive(Debug, Args)]
 pub struct StatusCommand {
-    /// Daemons to show (default: all)
-    #[arg(value_name = "ID")]
+    /// Daemons to show, by ID, folder, glob, path or app name [default: all]
+    #[arg(value_name = "ID", add = ArgValueCompleter::new(completions::ids))]
     pub ids: Vec<String>,
     /// Show values of environment variables
     #[arg(long)]
     pub show_values: bool,
-    /// Show it again whenever it changes, until stopped
-    #[arg(long)]
+    /// Keep the table up to date until stopped
+    #[arg(short, long)]
     pub follow: bool,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
@@ -288,13 +386,58 @@ pub struct StatusCommand {
 /// `check`
 #[derive(Debug, Args)]
 pub struct CheckCommand {
-    /// Daemons to check (default: all); an argument that ends in .edn is a file
-    #[arg(value_name = "ID|FILE.edn")]
+    /// Daemons to check, by ID, folder, glob, path or app name [default: all]; an argument that ends in .edn is a file
+    #[arg(value_name = "ID|FILE.edn", add = ArgValueCompleter::new(completions::ids_and_files))]
     pub targets: Vec<String>,
-    /// Count warnings as failures
+    /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
+    /// Check again whenever a definition changes, until stopped
+    #[arg(long)]
+    pub watch: bool,
+    /// Do not read env files; treat their variables as present
+    #[arg(long)]
+    pub no_env_files: bool,
+    /// Show values of environment variables
+    #[arg(long)]
+    pub show_values: bool,
     // No doc comment: clap would show it as the command's.
     #[command(flatten)]
     pub variant: VariantArgs,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct LogsCommand {
+    /// Apps whose logs to print, by ID, folder, glob, path or app name [default: all]
+    #[arg(value_name = "ID", add = ArgValueCompleter::new(completions::ids))]
+    pub ids: Vec<String>,
+    /// Keep printing new lines until stopped
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Print the last N lines of each app [default: 10; all with --since]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// Print error logs only
+    #[arg(long)]
+    pub err: bool,
+    /// Print only lines since TIME: `10m`, `2h`, `12:00`, `2026-01-31 12:00`
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub struct CompletionsCommand {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// `schema`
+#[derive(Debug, Args)]
+pub struct SchemaCommand {
+    /// Output to describe [default: the generated configs]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub output: Option<OutputName>,
 }

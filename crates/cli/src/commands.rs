@@ -1,113 +1,82 @@
-//! The commands. Each turns its arguments into a pass, prints what came of it and gives its exit status.
+//! The commands. Each calls the library with its arguments, prints the result and returns the exit status.
 
-pub mod check;
+mod act;
+mod check;
+pub mod completions;
+mod decide;
 pub mod doctor;
-pub mod parity;
-pub mod plan;
-pub mod render;
-pub mod schema;
-pub mod status;
-pub mod sync;
-pub mod up;
-pub mod watch;
+mod down;
+mod files;
+mod follow;
+mod history;
+mod import;
+mod init;
+mod logs;
+mod plan;
+mod render;
+mod schema;
+mod status;
+mod sync;
+mod up;
+mod watch;
 
-use std::io::{Read, Seek, SeekFrom};
-use std::sync::Arc;
+use crate::args::{Cli, Command, RollbackCommand, StopCommand};
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::report::Printer;
+use crate::report::json::Verb;
+use reconcile::Environment;
+use reconcile::rollout::Decree;
 
-use daemon_model::{AppState, Condition, ObservedProcess, Plan};
-
-use crate::definitions::Definitions;
-use crate::exit;
-use crate::report::{Printer, words};
-
-/// The status of something done in part, if it was only done in part: a broken definition, a removal that is
-/// held, an app that PM2 has given up on.
-fn partial(definitions: &Definitions, plan: &Plan) -> bool {
-    !plan.broken.is_empty()
-        || !definitions.strays.is_empty()
-        || plan.held.is_some()
-        || plan
-            .apps
-            .iter()
-            .any(|app| app.condition == Condition::Degraded)
-}
-
-/// The status of `plan` and `status`.
-fn pending_status(definitions: &Definitions, plan: &Plan) -> u8 {
-    let without_removal = Plan {
-        held: None,
-        ..plan.clone()
-    };
-    if partial(definitions, &without_removal) {
-        exit::PARTIAL
-    } else if plan.is_in_sync() {
-        exit::OK
-    } else {
-        exit::PENDING
-    }
-}
-
-/// Says what is held, and what is degraded.
-fn say_conditions(printer: &Printer, plan: &Plan) {
-    if let Some(held) = &plan.held {
-        words::say_held(printer, held);
-    }
-    for app in &plan.apps {
-        say_condition(printer, app);
-    }
-}
-
-/// Whether there is something to say of an app that is no step.
-fn is_remarkable(app: &AppState) -> bool {
-    matches!(app.condition, Condition::OnHold | Condition::Degraded)
-}
-
-/// Says what an app waits for, or what is wrong with it.
-fn say_condition(printer: &Printer, app: &AppState) {
-    match app.condition {
-        Condition::OnHold => printer.warn(&format!(
-            "`{}` of {} differs from its definition, which asks to leave it as it is (`:on-change :hold`)",
-            app.app, app.daemon
-        )),
-        Condition::Degraded => {
-            let what = words::degraded(&app.processes);
-            let lines = last_words(&app.processes);
-            let lines: String = lines.iter().map(|line| format!("\n  | {line}")).collect();
-            printer.warn(&format!(
-                "`{}` of {} is {what}{lines}",
-                app.app, app.daemon
-            ));
+/// Runs a command.
+///
+/// # Errors
+/// The [`CommandError`] of the command. Each module of a command says which.
+pub fn run(cli: &Cli, environment: Environment, printer: &Printer) -> Result<Exit, CommandError> {
+    let global = &cli.global;
+    match &cli.command {
+        command if printer.is_github() && !matches!(command, Command::Check(_)) => Err(
+            CommandError::Usage("`--format github` is for `pm2-sync check` only"),
+        ),
+        Command::Render(command) => render::run(command, global, environment, printer),
+        Command::Plan(command) => plan::run(&command.plan, global, environment, printer),
+        Command::Sync(command) => sync::run(command, global, environment, printer),
+        Command::Watch(command) => watch::run(command, global, environment, printer),
+        Command::Status(command) => status::run(command, global, environment, printer),
+        Command::Doctor(command) => Ok(doctor::run(command, global, environment, printer)),
+        Command::Up(command) => up::up(command, global, environment, printer),
+        Command::Down(command) => down::run(command, global, environment, printer),
+        Command::History(command) => history::run(command, global, environment, printer),
+        Command::Hold(command) => decide::hold(command, global, environment, printer),
+        Command::Release(args) => {
+            let decision = Some(Decree::Release);
+            act::run(Verb::Release, decision, args, global, environment, printer)
         }
-        _ => {}
+        Command::Stop(StopCommand { terms, act }) => {
+            let decision = Some(Decree::Stop(terms.terms()));
+            act::run(Verb::Stop, decision, act, global, environment, printer)
+        }
+        Command::Start(args) => {
+            let decision = Some(Decree::Start);
+            act::run(Verb::Start, decision, args, global, environment, printer)
+        }
+        Command::Restart(args) => act::run(Verb::Restart, None, args, global, environment, printer),
+        Command::Rollback(RollbackCommand { to, terms, act }) => {
+            let (number, terms) = (*to, terms.terms());
+            let decision = Some(Decree::Pin { number, terms });
+            act::run(Verb::Rollback, decision, act, global, environment, printer)
+        }
+        Command::Check(command) => check::run(command, global, environment, printer),
+        Command::Logs(command) => logs::run(command, global, environment, printer),
+        Command::Import(command) => import::run(command, global, environment, printer),
+        Command::Init(command) => init::run(command, global, environment, printer),
+        Command::Schema(command) => Ok(schema::run(command, printer)),
+        Command::Completions(command) => Ok(completions::run(command, printer)),
     }
 }
 
-/// How many lines of an error log are shown, and how much of the file is read for them.
-const LAST_LINES: usize = 5;
-const LAST_BYTES: u64 = 4096;
-
-/// The last lines that a process wrote to its error log.
-fn last_words(processes: &[Arc<ObservedProcess>]) -> Vec<String> {
-    let Some(path) = processes
-        .iter()
-        .rev()
-        .find_map(|process| process.text("pm_err_log_path"))
-    else {
-        return Vec::new();
-    };
-    // A log that cannot be read says nothing; it is no fault of the command.
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(LAST_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| line.chars().filter(|c| !c.is_control()).take(200).collect())
-        .collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
+/// Keeps a value until the process ends. It ends soon, and then the system takes its memory back at once, which is much faster
+/// than freeing thousands of records one by one.
+fn until_exit<T>(value: T) -> &'static mut T {
+    Box::leak(Box::new(value))
 }

@@ -1,98 +1,72 @@
-//! pm2-sync as a library: one pass over a workspace, the engine that keeps it so, and the command line.
+//! The command line of pm2-sync. To use it from other programs, depend on `pm2-sync-reconcile`.
 //!
-//! ```no_run
-//! use pm2_sync::{Config, Environment, PassOptions, StopFlag, sync};
+//! What packages are made of can be had without running it:
 //!
-//! let config = Config::for_workspace("/srv/app".into(), Environment::read())?;
-//! let report = sync(&config, &PassOptions::default(), &StopFlag::default(), &mut |_event| {})?;
-//! for app in &report.after.apps {
-//!     println!("{} {}: {}", app.daemon, app.app, app.condition);
+//! ```
+//! let command = pm2_sync::command();
+//! let names: Vec<&str> = command.get_subcommands().map(|it| it.get_name()).collect();
+//! assert!(names.contains(&"sync"));
+//!
+//! for (file, script) in pm2_sync::shell_completions()? {
+//!     println!("{file}: {} bytes", script.len());
 //! }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 mod args;
-mod artifacts;
 mod commands;
-mod config;
-mod definitions;
-mod engine;
-mod environment;
 mod error;
-pub mod exit;
-mod lock;
-mod parallel;
-mod pass;
-mod pm2_clj;
+mod exit;
 mod report;
-mod schedule;
-mod settings;
 mod signals;
-mod supervised;
+mod since;
+mod verdict;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use reconcile::Environment;
 
-pub use artifacts::{ArtifactCheck, ArtifactReport};
-pub use config::{Config, ConfigError};
-pub use definitions::{Definition, Definitions, DefinitionsError, Stray};
-pub use engine::{Ended, Engine, EngineEvent, Event, EventSender, events};
-pub use environment::{Environment, Machine};
 pub use error::CommandError;
-pub use lock::{Holder, Lock, LockError};
-pub use pass::{
-    PassError, PassEvent, PassOptions, Survey, SyncReport, connect, survey, sync, sync_locked,
-};
-pub use pm2_clj::Pm2Clj;
-pub use settings::{SETTINGS_FILE, Settings, SettingsError};
-pub use signals::{StopFlag, stop_flag};
-pub use supervised::{Supervised, SupervisedError, Up};
+pub use exit::Exit;
 
-use args::{Cli, Command};
+use args::Cli;
+use commands::completions::{self, Shell};
 use report::Printer;
+
+/// The definition of the command line, for man pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The file name of the completions of each shell, by custom, and their text.
+///
+/// # Errors
+/// Of writing into memory: none.
+pub fn shell_completions() -> std::io::Result<[(&'static str, Vec<u8>); 3]> {
+    Ok([
+        ("pm2-sync.bash", Shell::Bash.script()?),
+        ("_pm2-sync", Shell::Zsh.script()?),
+        ("pm2-sync.fish", Shell::Fish.script()?),
+    ])
+}
 
 /// Runs the command line of this process and gives its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    let environment = Environment::read();
+    if let Some(exit) = completions::answer(&environment) {
+        return exit.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let usage = error.use_stderr();
-            // Nobody listens: there is nobody left to tell.
-            let _ = error.print();
-            return ExitCode::from(if usage { exit::USAGE } else { exit::OK });
-        }
+        Err(error) => return report::usage(error),
     };
-    let environment = Environment::read();
-    let printer = Printer::new(&cli.global, &environment);
-    let (global, printer_ref) = (&cli.global, &printer);
-    let done = match &cli.command {
-        command if printer.is_github() && !matches!(command, Command::Check(_)) => Err(
-            CommandError::Usage("`--format github` is for `pm2-sync check` only"),
-        ),
-        Command::Render(command) => {
-            commands::render::run(command, global, environment, printer_ref)
-        }
-        Command::Plan(command) => commands::plan::run(command, global, environment, printer_ref),
-        Command::Sync(command) => commands::sync::run(command, global, environment, printer_ref),
-        Command::Watch(command) => commands::watch::run(command, global, environment, printer_ref),
-        Command::Status(command) => {
-            commands::status::run(command, global, environment, printer_ref)
-        }
-        Command::Doctor(command) => {
-            commands::doctor::run(command, global, environment, printer_ref)
-        }
-        Command::Up(command) => commands::up::up(command, global, environment, printer_ref),
-        Command::Down(command) => commands::up::down(command, global, environment, printer_ref),
-        Command::Check(command) => commands::check::run(command, global, environment, printer_ref),
-        Command::Schema => Ok(commands::schema::run(printer_ref)),
-    };
-    match done {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            printer.error(&error, error.hint().as_deref());
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let printer = Printer::new(&cli, &environment);
+    let exit = commands::run(&cli, environment, &printer).unwrap_or_else(|error| {
+        printer.failure(&error);
+        error.exit()
+    });
+    printer.finish(exit)
 }

@@ -1,205 +1,244 @@
-//! Everything that is printed: the one module that writes to standard output and standard error.
+//! All output: the one module that writes to standard output and standard error.
 //!
-//! Data goes to standard output, everything else to standard error. A reader that goes away ends the output
-//! quietly.
+//! Data goes to standard output, everything else to standard error. A reader that goes away ends the output quietly; output
+//! that is lost for another reason (a full disk) makes the command fail.
 
+mod findings;
 pub mod github;
 pub mod json;
+mod logs;
+mod measures;
 mod progress;
+mod prompt;
+mod screen;
+mod stream;
 mod table;
+pub mod text;
+mod usage;
+mod watch;
 pub mod words;
 
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use anstyle::{AnsiColor, Style};
-use clap::ValueEnum;
+use clap::Parser;
+use indicatif::MultiProgress;
 
-use crate::args::{ColorChoice, Format, GlobalArgs, RendererChoice, VariantArgs};
-use crate::definitions::Definitions;
-use crate::environment::Environment;
+use crate::args::{Cli, Command, Format};
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::verdict::{Problem, Verdict};
+use json::{ErrorOutput, Output, WatchEvent, WatchOutput};
+use reconcile::Environment;
+use text::{Line, quoted};
 
+use findings::Values;
+use stream::{Stream, size_of};
+
+pub use findings::Which;
+pub use logs::LogView;
+pub use measures::Measures;
 pub use progress::StepProgress;
+pub use screen::Screen;
 pub use table::Table;
+pub use text::Tone;
+pub use watch::WatchReporter;
+
+/// How many columns a terminal has, where it does not say.
+const USUAL_WIDTH: usize = 80;
 
 /// Where and how to print.
 #[derive(Debug, Clone)]
 pub struct Printer {
-    /// How data is printed.
-    pub format: Format,
+    /// The command's name, for its output.
+    command: &'static str,
+    format: Format,
     /// Whether reasons are given in full.
     pub verbose: bool,
-    /// Whether only errors and data are printed.
-    pub quiet: bool,
-    out_color: bool,
-    err_color: bool,
-    out_width: Option<usize>,
-    err_width: Option<usize>,
-    err_is_terminal: bool,
-    /// Whether what is said begins with the time.
-    timed: bool,
-    hide_strings: bool,
-    /// Whether something could not be written.
-    unheard: Arc<AtomicBool>,
-    /// Flags and IDs with which a command has to be given again.
-    again: String,
+    quiet: bool,
+    out: Stream,
+    err: Stream,
+    /// Whether each line begins with the time: for a command that runs without end.
+    is_timed: bool,
+    /// Whether the command asks on a terminal.
+    can_ask: bool,
+    values: Values,
+    /// What suggested commands repeat of this one.
+    repeat: Repeat,
+    shared: Arc<Shared>,
 }
 
-/// What a piece of text means, for its colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
-    /// Something is added, or well.
-    Good,
-    /// Something changes, or needs a look.
-    Notice,
-    /// Something is taken away, or wrong.
-    Bad,
-    /// Of less weight.
-    Faint,
-    /// A heading.
-    Strong,
-    /// Nothing in particular.
-    Plain,
+/// Words of the command line, each with a space before it.
+#[derive(Debug, Clone, Default)]
+struct Repeat {
+    global: String,
+    ids: String,
+    variant: String,
 }
 
-impl Tone {
-    fn style(self) -> Style {
-        match self {
-            Self::Good => AnsiColor::Green.on_default(),
-            Self::Notice => AnsiColor::Yellow.on_default(),
-            Self::Bad => AnsiColor::Red.on_default().bold(),
-            Self::Faint => Style::new().dimmed(),
-            Self::Strong => Style::new().bold(),
-            Self::Plain => Style::new(),
-        }
-    }
-
-    /// The text in this tone's colour.
-    #[must_use]
-    pub fn paint(self, text: &str, color: bool) -> String {
-        if !color || text.is_empty() || self == Self::Plain {
-            return text.to_owned();
-        }
-        let style = self.style();
-        format!("{style}{text}{style:#}")
-    }
+/// What all clones of a printer share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Why data could not be written.
+    lost: Mutex<Option<std::io::Error>>,
+    /// Whether the reader has gone away.
+    is_closed: AtomicBool,
+    /// Whether a value was hidden, and it was said how to see it.
+    said_hidden: AtomicBool,
+    steps_under_way: AtomicUsize,
+    /// What is drawn below the lines that are printed.
+    spinners: OnceLock<MultiProgress>,
 }
 
 impl Printer {
     /// A printer as the arguments and the terminal say.
     #[must_use]
-    pub fn new(global: &GlobalArgs, environment: &Environment) -> Self {
-        let out_terminal = std::io::stdout().is_terminal();
-        let err_terminal = std::io::stderr().is_terminal();
-        let color = |terminal: bool| match global.color {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => terminal && environment.var("NO_COLOR").is_none(),
+    pub fn new(cli: &Cli, environment: &Environment) -> Self {
+        let global = &cli.global;
+        let mut flags: Vec<String> = Vec::new();
+        for (flag, value) in [
+            ("--workspace", &global.workspace),
+            ("--pm2-home", &global.pm2_home),
+            ("--pm2", &global.pm2),
+        ] {
+            if let Some(value) = value {
+                flags.extend([flag.to_owned(), value.to_string()]);
+            }
+        }
+        let (ids, variant) = cli.command.repeated();
+        let words = |words: &[String]| -> String {
+            let words = words.iter();
+            words.map(|it| format!(" {}", quoted(it))).collect()
         };
-        let width = width_of(std::io::stdout());
+        let stream = |is_terminal| Stream::new(is_terminal, global.color, environment);
         Self {
-            format: global.format,
+            command: cli.command.name(),
+            format: global.format(),
             verbose: global.verbose,
             quiet: global.quiet,
-            out_color: color(out_terminal),
-            err_color: color(err_terminal),
-            out_width: if out_terminal {
-                width.or(Some(80))
+            out: stream(std::io::stdout().is_terminal()),
+            err: stream(std::io::stderr().is_terminal()),
+            is_timed: cli.command.is_endless(),
+            can_ask: matches!(cli.command, Command::Sync(_) | Command::Down(_)),
+            values: if cli.command.shows_values() {
+                Values::Shown
+            } else if cli.command.is_about_files() && std::io::stderr().is_terminal() {
+                Values::InExcerpts
             } else {
-                None
+                Values::Hidden
             },
-            err_width: width_of(std::io::stderr()),
-            err_is_terminal: err_terminal,
-            timed: false,
-            hide_strings: false,
-            unheard: Arc::default(),
-            again: again(global),
+            repeat: Repeat {
+                global: words(&flags),
+                ids: words(&ids),
+                variant: words(&variant),
+            },
+            shared: Arc::default(),
         }
     }
 
-    /// Writes. A reader that went away wants to hear no more; what is being done is done all the same, and the exit
-    /// status says how it went.
-    fn write(&self, stream: &mut dyn Write, text: &str) {
-        let written = stream
-            .write_all(text.as_bytes())
-            .and_then(|()| stream.flush());
+    /// Writes data. If it cannot be written, the work continues.
+    fn write_out(&self, text: &str) {
+        let written = self.beside_spinners(|| {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        });
+        self.note_written(written);
+    }
+
+    fn note_written(&self, written: std::io::Result<()>) {
+        let Err(error) = written else { return };
+        if error.kind() == ErrorKind::BrokenPipe {
+            self.shared.is_closed.store(true, Ordering::Relaxed);
+        } else {
+            let lost = self.shared.lost.lock();
+            lost.unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(error);
+        }
+    }
+
+    fn write_err(&self, text: &str) {
+        let written = self.beside_spinners(|| std::io::stderr().lock().write_all(text.as_bytes()));
         if written.is_err() {
-            self.unheard.store(true, Ordering::Relaxed);
+            self.shared.is_closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes without breaking what is drawn below. The stream is locked inside of `write` only: the thread that draws needs
+    /// it, too.
+    fn beside_spinners<T>(&self, write: impl FnOnce() -> T) -> T {
+        match self.shared.spinners.get() {
+            Some(spinners) => spinners.suspend(write),
+            None => write(),
         }
     }
 
     /// Whether what is said went to a terminal that has been closed.
     #[must_use]
     pub fn lost_its_terminal(&self) -> bool {
-        self.err_is_terminal && rustix::termios::tcgetwinsize(std::io::stderr()).is_err()
+        self.err.is_terminal && rustix::termios::tcgetwinsize(std::io::stderr()).is_err()
     }
 
-    /// Whether a reader has gone away: what only shows something may end.
+    /// Whether a reader has gone away: a command that only shows something may end.
     #[must_use]
-    pub fn is_unheard(&self) -> bool {
-        self.unheard.load(Ordering::Relaxed)
+    pub fn is_closed(&self) -> bool {
+        let lost = self.shared.lost.lock();
+        self.shared.is_closed.load(Ordering::Relaxed)
+            || lost.unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// The same printer for a command about these daemons whose output others may keep: excerpts of definitions show no
-    /// strings.
+    /// The end of the command: data that could not be written is a failure.
     #[must_use]
-    pub fn for_work(&self, ids: &[String]) -> Self {
-        let mut printer = self.clone();
-        printer.hide_strings = true;
-        for id in ids {
-            printer.again.push(' ');
-            printer.again.push_str(&quoted(id));
+    pub fn finish(&self, exit: Exit) -> ExitCode {
+        let lost = self.shared.lost.lock();
+        let lost = lost.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(source) = lost {
+            let error = CommandError::Output(source);
+            self.error(&error);
+            return exit.max(error.exit()).into();
         }
-        printer
+        exit.into()
     }
 
-    /// The same printer for a command with these flags: another one would want something else of every daemon.
-    #[must_use]
-    pub fn for_variant(&self, variant: &VariantArgs) -> Self {
-        let mut printer = self.clone();
-        let renderer = variant.renderer.to_possible_value();
-        let renderer = renderer.filter(|_| variant.renderer != RendererChoice::default());
-        for (flag, value) in [
-            ("--mode", variant.mode.as_deref()),
-            ("--env", variant.env.as_deref()),
-            ("--renderer", renderer.as_ref().map(|it| it.get_name())),
-        ] {
-            if let Some(value) = value {
-                printer
-                    .again
-                    .push_str(&format!(" {flag} {}", quoted(value)));
-            }
+    /// The time; with the date if it is not a terminal.
+    fn clock(&self, stream: Stream) -> Line {
+        if !self.is_timed {
+            return Line::default();
         }
-        printer
-    }
-
-    /// The same printer for work without end: what is said, and each step, begins with the time.
-    #[must_use]
-    pub fn timed(&self) -> Self {
-        Self {
-            timed: true,
-            ..self.clone()
-        }
-    }
-
-    /// The time, and the day where it is not somebody at a terminal who reads it at once.
-    fn clock(&self, terminal: bool, color: bool) -> String {
-        if !self.timed {
-            return String::new();
-        }
-        let format = if terminal {
-            "%H:%M:%S "
-        } else {
-            "%Y-%m-%d %H:%M:%S "
+        let format = match stream.is_terminal {
+            true => "%H:%M:%S ",
+            false => "%Y-%m-%d %H:%M:%S ",
         };
-        Tone::Faint.paint(&jiff::Zoned::now().strftime(format).to_string(), color)
+        let now = jiff::Zoned::now().strftime(format).to_string();
+        Line::default().with(Tone::Faint, now)
     }
 
-    /// A command line to give, with the flags and IDs of this one.
+    /// A command line to suggest, with the flags and IDs of this one.
     #[must_use]
     pub fn command(&self, command: &str) -> String {
-        format!("pm2-sync {command}{}", self.again)
+        let Repeat {
+            global,
+            ids,
+            variant,
+        } = &self.repeat;
+        format!("pm2-sync {command}{global}{ids}{variant}")
+    }
+
+    /// A command line to suggest that names its own IDs, with the flags of this one.
+    #[must_use]
+    pub fn command_for(&self, command: &str) -> String {
+        let Repeat {
+            global, variant, ..
+        } = &self.repeat;
+        format!("pm2-sync {command}{global}{variant}")
+    }
+
+    /// The command line that shows the logs of an app.
+    #[must_use]
+    pub fn logs_command(&self, app: &str) -> String {
+        format!("pm2-sync logs {}{}", quoted(app), self.repeat.global)
     }
 
     /// Whether data is JSON.
@@ -208,236 +247,241 @@ impl Printer {
         self.format == Format::Json
     }
 
+    /// Whether values of environment variables are shown.
+    #[must_use]
+    pub fn shows_values(&self) -> bool {
+        self.values == Values::Shown
+    }
+
     /// Whether findings are annotations of GitHub Actions.
     #[must_use]
     pub fn is_github(&self) -> bool {
         self.format == Format::Github
     }
 
-    /// Whether data is coloured.
+    /// How many columns data may take; none without a terminal.
     #[must_use]
-    pub fn out_color(&self) -> bool {
-        self.out_color
+    pub fn width(&self) -> Option<usize> {
+        self.out
+            .is_terminal
+            .then(|| size_of(std::io::stdout()).map_or(USUAL_WIDTH, |(columns, _)| columns))
     }
 
-    /// Prints data.
-    pub fn data(&self, text: &str) {
-        self.write(&mut std::io::stdout().lock(), text);
+    /// How many columns the rest may take.
+    fn err_width(&self) -> Option<usize> {
+        size_of(std::io::stderr()).map(|(columns, _)| columns)
     }
 
-    /// Prints data that is written piece by piece.
-    pub fn data_of(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
+    /// How many columns and rows the screen has on which data can be redrawn; none where it cannot.
+    #[must_use]
+    pub fn screen(&self) -> Option<(usize, usize)> {
+        self.out.has_cursor.then(|| size_of(std::io::stdout()))?
+    }
+
+    /// Prints JSON, which escapes what its strings hold.
+    pub fn json_text(&self, text: &str) {
+        self.write_out(text);
+    }
+
+    /// Prints data for another program, as it is.
+    pub fn data(&self, data: &[u8]) {
+        self.json_of(|out| out.write_all(data));
+    }
+
+    /// Prints JSON that is written piece by piece.
+    pub fn json_of(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
         let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-        let _ = write(&mut out).and_then(|()| out.flush());
+        let written = write(&mut out).and_then(|()| out.flush());
+        self.note_written(written);
     }
 
-    /// Empties the screen, where there is one, for what is shown anew.
-    pub fn clear(&self) {
-        if self.out_width.is_some() && !self.is_json() {
-            self.data("\u{1b}[H\u{1b}[2J");
-        }
+    /// Prints a line of data.
+    pub fn line(&self, line: &Line) {
+        let time = self.clock(self.out).paint(self.out.has_color);
+        self.write_out(&format!("{time}{}\n", line.paint(self.out.has_color)));
     }
 
-    /// Prints data as one JSON object on one line.
-    pub fn json(&self, value: &serde_json::Value) {
-        self.data(&format!("{value}\n"));
+    /// Prints lines of data.
+    pub fn lines(&self, text: &str) {
+        text.lines().for_each(|line| self.line(&Line::from(line)));
+    }
+
+    /// Prints what a command found or did, as one JSON object.
+    pub fn json(&self, output: &impl Output, exit: Exit) {
+        self.write_out(&json::document(output, exit));
+    }
+
+    /// Prints an event of a watch.
+    pub fn event(&self, event: WatchEvent) {
+        self.write_out(&json::event(&WatchOutput::now(event)));
     }
 
     /// Prints a table of data.
     pub fn table(&self, table: &Table) {
-        self.data(&table.draw(self.out_width, self.out_color));
+        self.write_out(&table.draw(self.width(), self.out.has_color));
+    }
+
+    /// A table as lines, coloured as data is.
+    #[must_use]
+    pub fn draw_table(&self, table: &Table) -> Vec<String> {
+        let text = table.draw(self.width(), self.out.has_color);
+        text.lines().map(ToOwned::to_owned).collect()
     }
 
     /// Says something that is not data.
-    pub fn note(&self, text: &str) {
+    pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            self.say(text);
+            self.say(&Line::from(text));
         }
     }
 
     /// Says something that must not be missed.
-    pub fn say(&self, text: &str) {
-        let time = self.clock(self.err_is_terminal, self.err_color);
-        self.write(&mut std::io::stderr().lock(), &format!("{time}{text}\n"));
+    pub fn say(&self, line: &Line) {
+        let time = self.clock(self.err);
+        let width = self.err_width().filter(|_| self.err.is_terminal);
+        let room = width.map(|width| width.saturating_sub(time.width()).max(1));
+        let lines = room.map_or_else(|| vec![line.clone()], |room| line.wrap(room));
+        let mut text = time.paint(self.err.has_color);
+        for (n, line) in lines.iter().enumerate() {
+            if n > 0 {
+                text.push_str(&" ".repeat(time.width()));
+            }
+            text.push_str(&line.paint(self.err.has_color));
+            text.push('\n');
+        }
+        self.write_err(&text);
+    }
+
+    /// Says that the command ends after the steps that are under way. Without any it ends so soon that there is nothing to say.
+    pub fn interrupted(&self) {
+        let steps = match self.shared.steps_under_way.load(Ordering::Relaxed) {
+            0 => return,
+            1 => "the current step".to_owned(),
+            n => format!("the {n} current steps"),
+        };
+        self.say(&Line::from(format!(
+            "interrupted: finishing {steps}; press Ctrl-C again to stop now"
+        )));
     }
 
     /// Says a warning.
-    pub fn warn(&self, text: &str) {
-        let word = Tone::Notice.paint("warning:", self.err_color);
-        self.say(&format!("{word} {text}"));
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.say(&labelled(Tone::Notice, "warning:", text));
     }
 
-    /// Says what went wrong, with all its causes, and what to do.
-    pub fn error(&self, error: &dyn std::error::Error, hint: Option<&str>) {
-        let word = Tone::Bad.paint("error:", self.err_color);
-        self.say(&format!("{word} {}", chain(error)));
-        if let Some(hint) = hint {
+    /// Says what to do.
+    pub fn hint(&self, text: impl AsRef<str>) {
+        self.say(&labelled(Tone::Strong, "hint:", text));
+    }
+
+    /// Says what went wrong, with all its causes.
+    pub fn error(&self, error: &dyn std::error::Error) {
+        self.say(&labelled(Tone::Bad, "error:", reconcile::chain(error)));
+    }
+
+    /// Says why a command failed and what to do; as JSON, on standard output too.
+    pub fn failure(&self, error: &CommandError) {
+        self.explain(error);
+        if self.is_json() {
+            let output = ErrorOutput::new(error, self);
+            let exit = error.exit();
+            self.write_out(&json::error_document(Some(self.command), &output, exit));
+        }
+    }
+
+    /// Says why something failed, and what to do.
+    pub fn explain(&self, error: &CommandError) {
+        self.error(error);
+        if let Some((file, text, diagnostics)) = error.settings() {
+            self.settings_findings(diagnostics, file, text);
+        }
+        if let Some(hint) = error.hint() {
             self.hint(hint);
         }
     }
 
-    /// Says what to do.
-    pub fn hint(&self, text: &str) {
-        let word = Tone::Strong.paint("hint:", self.err_color);
-        self.say(&format!("{word} {text}"));
-    }
-
-    /// Draws what was found about definitions; warnings, but for a renderer's own, only when `warnings`.
-    pub fn diagnostics(&self, definitions: &Definitions, warnings: bool) {
-        for definition in definitions.daemons.values() {
-            let source = definition.source.as_deref().unwrap_or(b"");
-            for diagnostic in &definition.diagnostics {
-                let is_renderers_own = diagnostic.level == daemon_model::Level::Render;
-                if diagnostic.is_error() || warnings || is_renderers_own {
-                    self.say(&self.draw(diagnostic, definition.name.as_str(), source));
-                }
-            }
-        }
-        self.strays(&definitions.strays);
-    }
-
-    /// Says what is broken without belonging to a daemon.
-    pub fn strays(&self, strays: &[crate::definitions::Stray]) {
-        for stray in strays {
-            let word = Tone::Bad.paint("error:", self.err_color);
-            self.say(&format!("{word} {}: {}", stray.path, stray.message));
+    /// Says what is wrong, what a log has to say about it, and what to do; but not what steps and definitions say themselves.
+    pub fn problems<'p>(&self, problems: impl IntoIterator<Item = &'p Problem>) {
+        for line in self.problem_lines(problems) {
+            self.say(&line);
         }
     }
 
-    /// Asks a person at a terminal; whoever is not there says no.
-    #[must_use]
-    pub fn confirms(&self, question: &str, should_stop: &dyn Fn() -> bool) -> bool {
-        if !self.err_is_terminal || !std::io::stdin().is_terminal() {
-            return false;
+    fn problem_lines<'p>(&self, problems: impl IntoIterator<Item = &'p Problem>) -> Vec<Line> {
+        let is_announced = |problem: &&Problem| problem.kind.is_announced();
+        let mut lines = Vec::new();
+        for problem in problems.into_iter().filter(is_announced) {
+            lines.push(labelled(Tone::Notice, "warning:", &problem.message));
+            lines.extend(words::log(problem, self).into_iter().map(Line::from));
+            let advice = words::advice(problem, self);
+            lines.extend(advice.map(|advice| labelled(Tone::Strong, "hint:", advice)));
         }
-        self.write(&mut std::io::stderr().lock(), &format!("{question} [y/N] "));
-        let (sender, answers) = std::sync::mpsc::channel();
-        let ask = move || {
-            let mut answer = String::new();
-            let read = std::io::stdin().read_line(&mut answer);
-            // Nobody waits for the answer any more: the program is ending.
-            let _ = sender.send(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"));
-        };
-        let asked = std::thread::Builder::new()
-            .name("pm2-sync prompt".to_owned())
-            .spawn(ask);
-        while asked.is_ok() && !should_stop() {
-            if let Ok(answer) = answers.recv_timeout(std::time::Duration::from_millis(50)) {
-                return answer;
-            }
-        }
-        false
+        lines
     }
 
-    /// One diagnostic as text.
-    #[must_use]
-    pub fn draw(&self, diagnostic: &daemon_model::Diagnostic, file: &str, source: &[u8]) -> String {
-        // A line that the terminal breaks would take its mark from under it. What is no terminal has no width.
-        let style = edn_render::DrawStyle {
-            color: self.err_color,
-            width: self.err_width.map(|width| width.saturating_sub(FRAME)),
-            hide_strings: self.hide_strings,
-        };
-        edn_render::draw(diagnostic, file, source, style)
-            .trim_end()
-            .to_owned()
+    /// The last line of a command: what it found or did.
+    pub fn summary(&self, verdict: &Verdict) {
+        self.note(verdict.summary());
     }
 
     /// A display of steps as they begin and end.
     #[must_use]
-    pub fn steps(&self, show_values: bool) -> StepProgress {
-        StepProgress::new(
-            self.clone(),
-            self.err_is_terminal && !self.quiet && !self.is_json(),
-            show_values,
-        )
+    pub fn steps(&self) -> StepProgress<'_> {
+        StepProgress::new(self)
+    }
+
+    /// Whether steps under way are drawn.
+    fn is_animated(&self) -> bool {
+        self.err.has_cursor && !self.quiet && !self.is_json()
     }
 }
 
-/// How many columns the number of a line and the dots before and after it take at most, but for enormous files.
-const FRAME: usize = 14;
-
-fn width_of(stream: impl std::os::fd::AsFd) -> Option<usize> {
-    rustix::termios::tcgetwinsize(stream)
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|width| *width > 20)
+/// A line that begins with what it is.
+fn labelled(tone: Tone, label: &str, text: impl AsRef<str>) -> Line {
+    Line::default().with(tone, label).plain(" ").plain(text)
 }
 
-/// The flags without which a command would be about something else.
-fn again(global: &GlobalArgs) -> String {
-    let flags = [
-        ("--workspace", &global.workspace),
-        ("--pm2-home", &global.pm2_home),
-        ("--pm2", &global.pm2),
-    ];
-    flags
-        .into_iter()
-        .filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(value.as_ref()?.as_str()))))
-        .collect()
+/// Prints candidates for a shell that completes a command line. A reader that has gone away needs none.
+pub fn raw(data: &[u8]) {
+    let _ = std::io::stdout().lock().write_all(data);
 }
 
-/// A word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-/// An error and its causes on one line.
+/// Prints what is wrong with the arguments, or the help that was asked for.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        // A transparent wrapper shows its cause's own words.
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
+pub fn usage(error: clap::Error) -> ExitCode {
+    // The message repeats what was given.
+    let arguments = Environment::arguments().into_iter();
+    let escaped = arguments.map(|it| OsString::from(text::escape(&it.to_string_lossy()).as_ref()));
+    let error = Cli::try_parse_from(escaped).err().unwrap_or(error);
+    let error = usage::with_real_name(error);
+    let printed = error.print();
+    if !error.use_stderr() {
+        return match printed {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                let error = CommandError::Output(error);
+                // Without a reader of messages either, the exit status says it.
+                let _ = writeln!(std::io::stderr(), "error: {}", reconcile::chain(&error));
+                error.exit().into()
+            }
+            _ => Exit::Ok.into(),
+        };
     }
-    text
+    if wants_json() {
+        let output = usage::output(&error);
+        let text = json::error_document(None, &output, Exit::Usage);
+        // Without a reader of it, the exit status says it.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+    Exit::Usage.into()
 }
 
-#[cfg(test)]
-mod tests {
-    use daemon_model::{Diagnostic, Level, Severity, Span};
-
-    use super::*;
-
-    #[test]
-    fn no_line_of_source_is_wider_than_the_terminal() {
-        let mut printer = Printer {
-            format: Format::Text,
-            verbose: false,
-            quiet: false,
-            out_color: false,
-            err_color: false,
-            out_width: None,
-            err_width: Some(60),
-            err_is_terminal: true,
-            timed: false,
-            hide_strings: false,
-            unheard: Arc::default(),
-            again: String::new(),
-        };
-        let source = format!(
-            "{}{} 08 {}",
-            "\n".repeat(9_999),
-            "x".repeat(70),
-            "y".repeat(70)
-        );
-        let mut found = Diagnostic::new(Severity::Error, Level::Render, "no");
-        let at = source.find("08").unwrap();
-        found.span = Some(Span::new(at, at + 2));
-        let drawn = printer.draw(&found, "x", source.as_bytes());
-        let widest = drawn.lines().map(|line| line.chars().count()).max();
-        assert_eq!(widest, Some(60), "{drawn}");
-        printer.err_width = None;
-        let drawn = printer.draw(&found, "x", source.as_bytes());
-        assert!(drawn.lines().any(|line| line.len() > 100), "{drawn}");
-    }
+/// Whether arguments that cannot be used ask for JSON.
+fn wants_json() -> bool {
+    let arguments = Environment::arguments();
+    let options = || arguments.iter().take_while(|argument| *argument != "--");
+    let values = options().zip(options().skip(1));
+    options().any(|argument| argument == "--format=json" || argument == "--json")
+        || values
+            .into_iter()
+            .any(|(option, value)| option == "--format" && value == "json")
 }

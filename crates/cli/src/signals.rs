@@ -1,88 +1,112 @@
 //! Signals that end a command between two steps.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
+use reconcile::StopFlag;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, iterator};
 
-/// Set once the work was asked to stop; all clones are one flag.
-#[derive(Debug, Clone, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+use crate::error::CommandError;
+use crate::exit::Exit;
 
-impl StopFlag {
-    /// Asks to stop.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked to stop.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// The flag as what knows no signals takes it.
-    pub(crate) fn share(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
-}
-
-/// A flag that Ctrl-C or SIGTERM sets; a second one ends the program at once.
-///
-/// # Errors
-/// The operating system's, when handlers cannot be installed.
-pub fn stop_flag() -> std::io::Result<StopFlag> {
-    let flag = StopFlag::default();
-    for signal in [SIGINT, SIGTERM] {
-        // Order matters: the first signal finds the flag unset and only sets it.
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            128 + signal,
-            Arc::clone(&flag.0),
-        )?;
-        signal_hook::flag::register(signal, Arc::clone(&flag.0))?;
-    }
-    Ok(flag)
-}
-
-/// A thread that waits for signals, ended and joined when dropped.
-pub struct OnSignal {
-    handle: signal_hook::iterator::Handle,
+/// Signals that are caught, until dropped.
+pub struct Signals {
+    handle: iterator::Handle,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Calls `stop` when Ctrl-C or SIGTERM arrives, and `hangup` when SIGHUP does.
+/// Catches Ctrl-C and SIGTERM. The first one sets `stop` and calls `on_stop`, a second one ends the program at once.
 ///
 /// # Errors
-/// The operating system's, when the thread or the handlers cannot be had.
-pub fn on_signal(
-    stop: impl Fn() + Send + 'static,
-    hangup: impl Fn() + Send + 'static,
-) -> std::io::Result<OnSignal> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+/// An error of the system when a handler cannot be installed or the thread cannot be started.
+pub fn catch(stop: &StopFlag, on_stop: impl Fn() + Send + 'static) -> std::io::Result<Signals> {
+    catch_with(stop, on_stop, None::<fn()>)
+}
+
+/// As [`catch`], and calls `on_hangup` for each SIGHUP.
+///
+/// # Errors
+/// As [`catch`].
+pub fn catch_with_hangup(
+    stop: &StopFlag,
+    on_stop: impl Fn() + Send + 'static,
+    on_hangup: impl Fn() + Send + 'static,
+) -> std::io::Result<Signals> {
+    catch_with(stop, on_stop, Some(on_hangup))
+}
+
+/// Waits for signals that end a command which only shows something: Ctrl-C, SIGTERM and SIGHUP.
+pub struct Stopped {
+    receiver: Receiver<()>,
+    _signals: Signals,
+}
+
+impl Stopped {
+    /// Catches them from now on. A second one ends the program at once.
+    ///
+    /// # Errors
+    /// [`CommandError::Signals`].
+    pub fn catch() -> Result<Self, CommandError> {
+        let (sender, receiver) = channel();
+        let on_hangup = sender.clone();
+        let end = |sender: &Sender<()>| {
+            // Without a receiver it has ended already.
+            let _ = sender.send(());
+        };
+        let (stop, hangup) = (move || end(&sender), move || end(&on_hangup));
+        let signals = catch_with_hangup(&StopFlag::default(), stop, hangup);
+        Ok(Self {
+            receiver,
+            _signals: signals.map_err(CommandError::Signals)?,
+        })
+    }
+
+    /// Whether one of them came, or comes within this time.
+    #[must_use]
+    pub fn within(&self, time: Duration) -> bool {
+        self.receiver.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
+fn catch_with(
+    stop: &StopFlag,
+    on_stop: impl Fn() + Send + 'static,
+    on_hangup: Option<impl Fn() + Send + 'static>,
+) -> std::io::Result<Signals> {
+    for signal in [SIGINT, SIGTERM] {
+        // Order matters: the first signal finds the flag unset and only sets it. Both happen in the handler, so that a
+        // second signal ends the program even if the callback for the first is stuck.
+        let interrupted = i32::from(Exit::Interrupted.status());
+        flag::register_conditional_shutdown(signal, interrupted, stop.share())?;
+        flag::register(signal, stop.share())?;
+    }
+    let mut signals = iterator::Signals::new([SIGINT, SIGTERM])?;
     let handle = signals.handle();
+    if on_hangup.is_some() {
+        handle.add_signal(SIGHUP)?;
+    }
     let thread = std::thread::Builder::new()
         .name("pm2-sync signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                if signal == SIGHUP {
-                    hangup();
-                } else {
-                    stop();
+                match (signal, &on_hangup) {
+                    (SIGHUP, Some(on_hangup)) => on_hangup(),
+                    _ => on_stop(),
                 }
             }
         })?;
-    Ok(OnSignal {
+    Ok(Signals {
         handle,
         thread: Some(thread),
     })
 }
 
-impl Drop for OnSignal {
+impl Drop for Signals {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            // It only panics if one of its callbacks does, and then there is nothing left to tell.
+            // It only panics if one of its callbacks does, and then there is nothing left to report.
             let _ = thread.join();
         }
     }

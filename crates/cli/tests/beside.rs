@@ -27,8 +27,7 @@ fn unknown(env: &Env) -> Vec<(u32, Vec<String>)> {
         .collect()
 }
 
-/// PM2 looks only every now and then whether a process has ended that it stops. Whoever starts it in between starts one that
-/// PM2 loses sight of.
+/// PM2 polls whether a process that it stops has ended. A start in between creates a process that PM2 loses track of.
 #[test]
 fn what_pm2_has_lost_sight_of_is_ended_before_it_runs_twice() {
     let env = Env::new();
@@ -87,10 +86,7 @@ fn what_lived_on_is_known_though_its_definition_was_edited_meanwhile() {
 
 #[test]
 fn there_is_one_pm2_after_an_update_beside_a_watch() {
-    let env = Env::new();
-    for n in 0..4 {
-        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
-    }
+    let env = Env::with_sleepers(4);
     let watch = env.watch(&[]);
     for round in 1..=3 {
         let done = env.bed.cli(&["update"]);
@@ -103,6 +99,45 @@ fn there_is_one_pm2_after_an_update_beside_a_watch() {
     }
     assert_eq!(watch.stop(), 0);
     assert_eq!(unknown(&env), []);
+    env.sync();
+}
+
+/// PM2 refuses a reload while another one is under way.
+#[test]
+fn an_edit_during_a_reload_by_hand_is_applied_after_it() {
+    let env = Env::new();
+    env.write(
+        "server.js",
+        "setTimeout(() => require('http').createServer().listen(0, '127.0.0.1'), 700);
+         process.on('SIGINT', () => process.exit(0));",
+    );
+    let web = |value: u32| {
+        format!(
+            "{{:apps [{{:name \"web\" :script \"./server.js\" :exec_mode \"cluster\" :instances 2 :env {{:A \"{value}\"}}}}]}}"
+        )
+    };
+    env.define("web", &web(1));
+    let watch = env.watch(&[]);
+    let pids = |env: &Env| -> Vec<Option<u32>> {
+        let list = env.named("web");
+        list.iter().map(|record| record.pid).collect()
+    };
+    let before = pids(&env);
+    std::thread::scope(|scope| {
+        let reloading = scope.spawn(|| env.bed.cli(&["reload", "web"]));
+        // The first new worker is there, and does not listen yet.
+        wait_for(|| pids(&env) != before);
+        env.define("web", &web(2));
+        assert!(reloading.join().unwrap().status.success());
+    });
+    wait_for(|| {
+        let list = env.named("web");
+        list.len() == 2 && list.iter().all(|record| record.pm2_env["A"] == "2")
+    });
+    wait_for(|| env.run(&["plan"]).code == 0);
+    let lines = watch.lines().join("\n");
+    assert!(!lines.contains("failed to "), "{lines}");
+    assert_eq!(watch.stop(), 0);
     env.sync();
 }
 
@@ -135,7 +170,7 @@ fn nothing_is_started_in_a_pm2_that_is_being_killed() {
     });
     wait_for(|| env.run(&["plan"]).code == 0);
     let lines = watch.lines();
-    let failed = lines.iter().filter(|line| line.contains("failed:"));
+    let failed = lines.iter().filter(|line| line.contains("failed to "));
     assert_eq!(failed.count(), 0, "{}", lines.join("\n"));
     assert_eq!(watch.stop(), 0);
     assert_eq!(unknown(&env), []);

@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
 use common::{Env, sleeper};
 use serde_json::json;
 
@@ -25,13 +23,13 @@ fn check_shows_every_finding_with_its_place() {
     warning: apps[0].max_restart: unknown attribute `max_restart`: PM2 ignores it
      --> system/daemons/web/api/ecosystem.pm2.edn:4:10
       |
-    4 |          :max_restart 3
+    4 |          :max_restart *
       |          ^^^^^^^^^^^^
     help: did you mean `max_restarts`?
     error: apps[0].env.name: an environment variable named `name` would overwrite PM2's attribute of that name
      --> system/daemons/web/api/ecosystem.pm2.edn:5:16
       |
-    5 |          :env {:name "x" :PORT 80}}]}
+    5 |          :env {:name *** :PORT **}}]}
       |                ^^^^^
     help: rename the variable, or set the attribute itself
     checked 2 definitions: 2 errors, 1 warning
@@ -73,7 +71,7 @@ fn what_cannot_be_read_hides_nothing_else() {
       |
     3 |          :script 7}
       |                  ^
-    error: apps[1].script: `1/0` divides by zero
+    error: apps[1].script: this ratio divides by zero
      --> system/daemons/a/ecosystem.pm2.edn:4:18
       |
     4 |         {:script 1/0 :colour 1
@@ -86,36 +84,39 @@ fn what_cannot_be_read_hides_nothing_else() {
     error: invalid character `@` in a symbol
      --> system/daemons/a/ecosystem.pm2.edn:5:20
       |
-    5 |          :name [1 a@b] :exec_mode "cluster" :interpreter "python"
+    5 |          :name [1 ***] :exec_mode "*******" :interpreter "******"
       |                    ^
     error: invalid number `08`
      --> system/daemons/a/ecosystem.pm2.edn:6:27
       |
-    6 |          :execute_command 08 :env {:A 09 :name 1}}
+    6 |          :execute_command 08 :********************
       |                           ^^
-    error: invalid number `09`
+    error: invalid number `***`
      --> system/daemons/a/ecosystem.pm2.edn:6:39
       |
-    6 |          :execute_command 08 :env {:A 09 :name 1}}
+    6 |          :execute_command ** :********************
       |                                       ^^
-    error: apps[1].env.name: an environment variable named `name` would overwrite PM2's attribute of that name
+    hint: `--show-values` shows what is hidden
+    error: apps[1].env: an environment variable named `***` would overwrite PM2's attribute of that name
      --> system/daemons/a/ecosystem.pm2.edn:6:42
       |
-    6 |          :execute_command 08 :env {:A 09 :name 1}}
+    6 |          :execute_command ** :********************
       |                                          ^^^^^
     help: rename the variable, or set the attribute itself
     error: apps[2]: has no `script`, so PM2 has nothing to run
      --> system/daemons/a/ecosystem.pm2.edn:7:9
       |
-    7 |         {:name "c"}]}
-      |         ^
+    7 | (not shown: this may be a value of an environment variable)
     checked 1 definition: 9 errors, 1 warning
     "#);
     let file = env.root.join("system/daemons/a/ecosystem.pm2.edn");
     let of_file = env.expect(1, &["check", file.as_str()]);
     let marks = |text: &str| -> Vec<String> {
-        let told = |line: &&str| line.starts_with("error:") || line.starts_with("warning:");
-        text.lines().filter(told).map(ToOwned::to_owned).collect()
+        let is_finding = |line: &&str| line.starts_with("error:") || line.starts_with("warning:");
+        text.lines()
+            .filter(is_finding)
+            .map(ToOwned::to_owned)
+            .collect()
     };
     assert_eq!(marks(&of_file.err), marks(&done.err));
 
@@ -152,13 +153,13 @@ fn names_used_twice_are_told_in_both_places() {
     error: apps[0].name: the name `same` is used again by apps[0] of `b`
      --> system/daemons/a/ecosystem.pm2.edn:1:16
       |
-    1 | {:apps [{:name "same" :script "/bin/sleep" :args ["1"]}]}
+    1 | {:apps [{:name "same" :script "**********" :args ["*"] :env {:PLANTED **************************}}]}
       |                ^^^^^^
     help: PM2 knows apps by name: give each its own
     error: apps[0].name: the name `same` is used again by apps[0] of `a`
      --> system/daemons/b/ecosystem.pm2.edn:1:16
       |
-    1 | {:apps [{:name "same" :script "/bin/sleep" :args ["1"]}]}
+    1 | {:apps [{:name "same" :script "**********" :args ["*"] :env {:PLANTED **************************}}]}
       |                ^^^^^^
     help: PM2 knows apps by name: give each its own
     checked 2 definitions: 2 errors, 0 warnings
@@ -339,13 +340,13 @@ fn a_mode_of_the_whole_workspace_needs_to_be_in_one_definition_only() {
 }
 
 #[test]
-fn a_broken_settings_file_changes_nothing_and_says_where() {
+fn an_invalid_settings_file_changes_nothing_and_says_where() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1));
     env.write("pm2-sync.edn", "{:on-remov :stop}");
     let done = env.expect(1, &["render"]);
     insta::assert_snapshot!(env.redact(&done.err), @"
-    error: the settings are broken, so nothing was changed
+    error: the settings in `pm2-sync.edn` are not valid; nothing was changed
     error: on-remov: unknown setting `:on-remov`
      --> pm2-sync.edn:1:2
       |
@@ -357,7 +358,7 @@ fn a_broken_settings_file_changes_nothing_and_says_where() {
 }
 
 #[test]
-fn strays_in_the_tree_are_told() {
+fn what_is_wrong_with_paths_of_the_tree_is_reported() {
     let env = Env::new();
     env.write("system/daemons/ecosystem.pm2.edn", "{:apps []}");
     env.define("x.json", &sleeper("x", 1));
@@ -365,10 +366,50 @@ fn strays_in_the_tree_are_told() {
     env.define(".hidden/z", &sleeper("z", 1));
     let done = env.expect(1, &["check"]);
     insta::assert_snapshot!(env.redact(&done.err), @"
-    error: system/daemons/ecosystem.pm2.edn: a definition must lie in a directory of its own below the tree of definitions
+    error: system/daemons/ecosystem.pm2.edn: a definition must be in a directory of its own below the tree of definitions
     error: system/daemons/x.json/ecosystem.pm2.edn: the directory `x.json` ends in `.json`, which collides with the name of an artifact
     checked 0 definitions: 2 errors, 0 warnings
     ");
+}
+
+#[test]
+fn a_misnamed_definition_is_a_warning_that_says_what_to_do() {
+    let env = Env::new();
+    env.define("a", &sleeper("a", 1));
+    env.write("system/daemons/b/ecosystem.pm2.end", &sleeper("b", 1));
+    env.write("system/daemons/c/ecosystem.config.js", "");
+    env.write("system/daemons/c/worker.pm2.edn", "{:apps []}");
+    env.write("system/daemons/node_modules/ecosystem.edn", "");
+    env.expect(1, &["check", "--strict"]);
+    let done = env.expect(0, &["check"]);
+    insta::assert_snapshot!(env.redact(&done.err), @"
+    warning: system/daemons/b/ecosystem.pm2.end: not read, because definitions are named `ecosystem.pm2.edn`
+    hint: rename it to `ecosystem.pm2.edn`, or remove it
+    warning: system/daemons/c/ecosystem.config.js: not read, because definitions are named `ecosystem.pm2.edn`
+    hint: rewrite it as `ecosystem.pm2.edn`, or keep it outside of the tree of definitions
+    warning: system/daemons/c/worker.pm2.edn: not read, because definitions are named `ecosystem.pm2.edn`
+    hint: move it into a directory of its own, as `ecosystem.pm2.edn`
+    checked 1 definition: 0 errors, 3 warnings
+    ");
+    let done = env.expect(0, &["check", "--format", "github"]);
+    insta::assert_snapshot!(env.redact(&done.out), @"
+    ::warning file=system/daemons/b/ecosystem.pm2.end,title=pm2-sync::not read, because definitions are named `ecosystem.pm2.edn`%0Ahelp: rename it to `ecosystem.pm2.edn`, or remove it
+    ::warning file=system/daemons/c/ecosystem.config.js,title=pm2-sync::not read, because definitions are named `ecosystem.pm2.edn`%0Ahelp: rewrite it as `ecosystem.pm2.edn`, or keep it outside of the tree of definitions
+    ::warning file=system/daemons/c/worker.pm2.edn,title=pm2-sync::not read, because definitions are named `ecosystem.pm2.edn`%0Ahelp: move it into a directory of its own, as `ecosystem.pm2.edn`
+    ");
+    let data = env.json(0, &["check"]);
+    assert_eq!((&data["errors"], &data["warnings"]), (&0.into(), &3.into()));
+    assert_eq!(data["diagnostics"][0]["severity"], "warning");
+    assert_eq!(
+        data["diagnostics"][0]["help"],
+        "rename it to `ecosystem.pm2.edn`, or remove it"
+    );
+    let done = env.expect(2, &["plan"]);
+    let said = "system/daemons/b/ecosystem.pm2.end: not read";
+    assert!(done.err.contains(said), "{}", done.err);
+    let done = env.json(0, &["doctor"]);
+    let said = done.to_string();
+    assert!(said.contains("not read because of their names"), "{said}");
 }
 
 #[test]
@@ -400,10 +441,10 @@ fn plan_and_status_fit_into_80_columns() {
     ");
     let status = env.expect(3, &["status"]);
     insta::assert_snapshot!(status.out, @"
-    DAEMON                  APP              RUN  UPTIME  RESTARTS  STATE
-    broken                  -                -    -       -         broken
-    devops/ecosystem-watch  ecosystem-watch  0/1  -       0         not running
-    mcp/serena              serena           0/2  -       0         not running
+    APP                     RUN  CPU  MEM  UPTIME  RESTARTS  STATE
+    broken                  -    -    -    -       -         not valid
+    devops/ecosystem-watch  0/1  -    -    -       0         not running
+    mcp/serena              0/2  -    -    -       0         not running
     ");
     assert!(
         status
@@ -470,9 +511,8 @@ fn hostile_files_are_answered_at_once() {
     for (name, bytes) in files {
         let path = env.bed.dir().join(format!("{name}.edn"));
         std::fs::write(&path, bytes).unwrap();
-        let began = Instant::now();
-        let done = env.run(&["check", path.as_str()]);
-        let took = began.elapsed();
+        // Seconds of processor time: far above what it takes, far below what not being linear would.
+        let done = env.run_limited("ulimit -t 10", &["check", path.as_str()]);
         assert_eq!(
             done.code,
             1,
@@ -485,8 +525,6 @@ fn hostile_files_are_answered_at_once() {
             "{name}: {}",
             &done.err[..done.err.len().min(500)]
         );
-        // Far above what it takes (tens of milliseconds); far below what not being linear would.
-        assert!(took < Duration::from_secs(10), "{name} took {took:?}");
     }
 }
 
@@ -518,7 +556,7 @@ fn check_annotates_for_github() {
     insta::assert_snapshot!(done.out, @r#"
     ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=13,endLine=2,endColumn=17,title=pm2-sync::apps[0].instances: expected an integer or "max", got "50%25"
     ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=19,endLine=2,endColumn=23,title=pm2-sync::the key `:name` is there twice%0Afirst defined here (1:10)
-    ::error file=system/daemons/ecosystem.pm2.edn,title=pm2-sync::a definition must lie in a directory of its own below the tree of definitions
+    ::error file=system/daemons/ecosystem.pm2.edn,title=pm2-sync::a definition must be in a directory of its own below the tree of definitions
     "#);
     assert_eq!(done.err, "checked 1 definition: 3 errors, 0 warnings\n");
     // The workspace is a folder of the repository.
@@ -635,11 +673,11 @@ fn doctor_says_when_git_would_take_generated_configs() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     let says = || env.expect(0, &["doctor"]).out;
-    assert!(says().contains("git passes it by"));
+    assert!(says().contains("git-ignored"));
     env.write(".generated/.gitignore", "# nothing here\n");
     let out = says();
     assert!(out.contains("does not hide them from git"), "{out}");
-    assert!(!out.contains("git passes it by"), "{out}");
+    assert!(!out.contains("git-ignored"), "{out}");
     std::fs::remove_file(env.root.join(".generated/.gitignore")).unwrap();
-    assert!(says().contains("git passes it by"));
+    assert!(says().contains("git-ignored"));
 }

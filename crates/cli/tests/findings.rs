@@ -26,18 +26,18 @@ fn findings_beyond_those_that_are_told_are_not_passed_over_in_silence() {
         (&0.into(), &101.into())
     );
     let last = &data["diagnostics"][100];
-    assert_eq!(last["message"], "more findings are not shown");
+    assert_eq!(last["message"], "1 more finding is not shown");
     assert_eq!(last["severity"], "warning");
 
-    // An error is told before any warning, and in its place.
+    // Errors precede warnings, each in its place.
     define(5000, " :instances \"two\"");
     let done = env.expect(1, &["check"]);
     assert!(done.err.contains("expected an integer"), "{}", done.err);
     let lines: Vec<&str> = done.err.lines().collect();
     insta::assert_snapshot!(lines[lines.len() - 3..].join("\n"), @"
-    warning: more findings are not shown
+    warning: 4901 more findings are not shown
      --> system/daemons/a/ecosystem.pm2.edn
-    checked 1 definition: 1 error, 100 warnings
+    checked 1 definition: 1 error, 5000 warnings
     ");
 }
 
@@ -54,23 +54,17 @@ fn findings_of_both_kinds_are_told_up_to_the_same_limit() {
         let data = env.json(1, &["check"]);
         let all = data["diagnostics"].as_array().unwrap().clone();
         let last = all.last().unwrap()["message"].as_str().unwrap().to_owned();
-        let more = all.iter().filter(|found| {
-            found["message"]
-                .as_str()
-                .unwrap()
-                .ends_with("are not shown")
-        });
+        let more = all
+            .iter()
+            .filter(|found| found["message"].as_str().unwrap().contains(" more finding"));
         (all.len(), more.count(), last)
     };
-    let uncounted = "more findings are not shown";
+    let more = |message: &str| (101, 1, message.to_owned());
     assert_eq!(define(40, 60).1, 0);
-    assert_eq!(define(40, 61), (101, 1, uncounted.to_owned()));
-    assert_eq!(define(100, 1), (101, 1, uncounted.to_owned()));
-    assert_eq!(define(105, 1), (101, 1, uncounted.to_owned()));
-    assert_eq!(
-        define(105, 0),
-        (101, 1, "5 more findings are not shown".to_owned())
-    );
+    assert_eq!(define(40, 61), more("1 more finding is not shown"));
+    assert_eq!(define(100, 1), more("1 more finding is not shown"));
+    assert_eq!(define(105, 1), more("6 more findings are not shown"));
+    assert_eq!(define(105, 0), more("5 more findings are not shown"));
 }
 
 #[test]
@@ -98,17 +92,14 @@ fn a_broken_definition_is_not_among_those_that_are_up_to_date() {
     let done = env.expect(3, &["render", "--check"]);
     assert!(
         done.err
-            .ends_with("the other generated configs are as their definitions say\n"),
+            .ends_with("the other generated configs are up to date\n"),
         "{}",
         done.err
     );
     env.define("b", &sleeper("b", 1));
     env.expect(0, &["render"]);
     let done = env.expect(0, &["render", "--check"]);
-    assert_eq!(
-        done.err,
-        "all generated configs are as their definitions say\n"
-    );
+    assert_eq!(done.err, "all generated configs are up to date\n");
 }
 
 #[test]
@@ -123,25 +114,25 @@ fn a_name_used_twice_in_one_file_is_shown_in_both_places() {
     error: apps[0].name: the name `a` is used again by apps[1]
      --> x.edn:1:16
       |
-    1 | {:apps [{:name "a" :script "x"}
+    1 | {:apps [{:name "a" :script "*"}
       |                ^^^
       ...
-    4 |         {:name "a" :script "y"}
+    4 |         {:name "a" :script "*"}
       |                --- used here too
     help: PM2 knows apps by name: give each its own
     error: apps[1].name: the name `a` is used again by apps[0]
      --> x.edn:4:16
       |
-    1 | {:apps [{:name "a" :script "x"}
+    1 | {:apps [{:name "a" :script "*"}
       |                --- used here too
       ...
-    4 |         {:name "a" :script "y"}
+    4 |         {:name "a" :script "*"}
       |                ^^^
     help: PM2 knows apps by name: give each its own
     error: apps[2].name: `default` is also a namespace (of `a`): PM2 takes it for the whole namespace
      --> x.edn:5:16
       |
-    5 |         {:name "default" :script "z"}]}
+    5 |         {:name "default" :script "*"}]}
       |                ^^^^^^^^^
     help: choose another name or namespace
     checked 1 definition: 3 errors, 0 warnings
@@ -162,7 +153,7 @@ fn a_file_that_cannot_be_read_hides_no_finding_about_the_others() {
     error: apps[0].instances: expected an integer or "max", got "two"
      --> y.edn:1:43
       |
-    1 | {:apps [{:name "a" :script "x" :instances "two"}]}
+    1 | {:apps [{:name "*" :script "*" :instances "two"}]}
       |                                           ^^^^^
     checked 2 definitions: 2 errors, 0 warnings
     "#);
@@ -191,13 +182,13 @@ fn what_pm2_would_misread_renders_but_is_not_written() {
     warning: apps[0].name: PM2 takes the name `all` for every app
      --> x.edn:1:16
       |
-    1 | {:apps [{:name "all" :script "x" :instances "two"}]}
+    1 | {:apps [{:name "all" :script "*" :instances "***"}]}
       |                ^^^^^
     help: choose another name
     warning: apps[0].instances: expected an integer or "max", got "two"
      --> x.edn:1:45
       |
-    1 | {:apps [{:name "all" :script "x" :instances "two"}]}
+    1 | {:apps [{:name "***" :script "*" :instances "two"}]}
       |                                             ^^^^^
     "#);
     // What would lose something does not render at all.
@@ -208,6 +199,28 @@ fn what_pm2_would_misread_renders_but_is_not_written() {
     let done = env.expect(1, &["render", "--stdout", "x.edn"]);
     assert_eq!(done.out, "");
     assert!(done.err.starts_with("error: "), "{}", done.err);
+}
+
+#[test]
+fn a_map_without_apps_renders_as_the_reference_renders_it_and_is_refused_elsewhere() {
+    let env = Env::new();
+    let source = "{:app [{:name \"a\" :script \"x\"}]}\n";
+    env.define("a", source);
+    env.write("x.edn", source);
+    let done = env.expect(0, &["render", "--stdout", "x.edn"]);
+    assert!(done.out.ends_with("\"apps\": []\n}\n"), "{}", done.out);
+    insta::assert_snapshot!(done.err, @"
+    warning: has no `:apps`, but `:app`
+     --> x.edn:1:2
+      |
+    1 | {:app [{:name *** :script ***}]}
+      |  ^^^^
+    help: write `:apps`
+    ");
+    env.expect(1, &["check"]);
+    env.expect(3, &["render"]);
+    env.expect(1, &["render", "--stdout", "a"]);
+    env.expect(3, &["status"]);
 }
 
 #[test]
@@ -248,7 +261,8 @@ fn a_finding_as_json_has_all_that_is_drawn() {
           }
         ],
         "help": null,
-        "file": "x.edn"
+        "file": "x.edn",
+        "daemon": null
       }
     ]
     "#);

@@ -87,7 +87,7 @@ fn end_at_random_moments(end: impl Fn(Watch)) {
                 assert!(whole, "kill {kill} of seed {seed}: {path}: {text}");
             }
         }
-        // What PM2 was told before the kill may still be under way.
+        // What PM2 was asked before the kill may still be in progress.
         let mut syncs = 0;
         wait_for(|| {
             syncs += 1;

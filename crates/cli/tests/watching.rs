@@ -3,37 +3,33 @@
 
 mod common;
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use common::{Env, Watch, command_line, sleeper};
 use pm2_testbed::wait_for;
 use serde_json::json;
 
-fn definitions(count: u32) -> Env {
-    let env = Env::new();
-    for n in 0..count {
-        env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
-    }
-    env
-}
-
 fn pids(env: &Env, count: u32) -> Vec<u32> {
     (0..count).map(|n| env.pid(&format!("app{n}"))).collect()
 }
 
-/// The steps that were taken for an app, once there are so many; they are told when they are over.
+/// The steps that were taken for an app, once there are so many; they are reported when they end.
 #[track_caller]
 fn steps(watch: &Watch, app: &str, count: usize) -> Vec<String> {
-    wait_for(|| told(watch, app).len() >= count);
-    let steps = told(watch, app);
+    wait_for(|| reported(watch, app).len() >= count);
+    let steps = reported(watch, app);
     assert_eq!(steps.len(), count, "{steps:#?}");
     steps
 }
 
-fn told(watch: &Watch, app: &str) -> Vec<String> {
+fn reported(watch: &Watch, app: &str) -> Vec<String> {
     let mut lines = watch.lines();
-    lines.retain(|line| line.contains(&format!("{app}: ")));
+    let is_step = |line: &String| {
+        [" in ", ": "]
+            .iter()
+            .any(|after| line.contains(&format!(" {app}{after}")))
+    };
+    lines.retain(is_step);
     lines
 }
 
@@ -45,7 +41,7 @@ fn fence(env: &Env, seconds: u32) {
 
 #[test]
 fn each_kind_of_save_is_one_step_of_one_app() {
-    let env = definitions(4);
+    let env = Env::with_sleepers(4);
     let watch = env.watch(&[]);
     let before = pids(&env, 4);
     let dir = env.root.join("system/daemons/d0");
@@ -98,7 +94,7 @@ fn each_kind_of_save_is_one_step_of_one_app() {
         env.wait_for_args("app0", &[&seconds]);
         fence(&env, 3000 + u32::try_from(n).unwrap());
         let steps = steps(&watch, "app0", 2 + n);
-        assert!(steps[1 + n].contains(" restart "), "{what}: {steps:#?}");
+        assert!(steps[1 + n].contains(" restarted "), "{what}: {steps:#?}");
     }
     assert_eq!(pids(&env, 4)[1..], before[1..]);
     assert_eq!(watch.stop(), 0);
@@ -106,7 +102,7 @@ fn each_kind_of_save_is_one_step_of_one_app() {
 
 #[test]
 fn whatever_breaks_a_definition_leaves_its_process_alone() {
-    let env = definitions(3);
+    let env = Env::with_sleepers(3);
     let watch = env.watch(&[]);
     let file = env.root.join("system/daemons/d0/ecosystem.pm2.edn");
     let whole = sleeper("app0", 1000);
@@ -134,7 +130,7 @@ fn whatever_breaks_a_definition_leaves_its_process_alone() {
             let lines = watch.lines();
             lines
                 .iter()
-                .filter(|line| line.contains("usable again"))
+                .filter(|line| line.contains("valid again"))
                 .count()
         };
         wait_for(|| usable() == usize::try_from(n).unwrap());
@@ -146,7 +142,7 @@ fn whatever_breaks_a_definition_leaves_its_process_alone() {
 
 #[test]
 fn what_is_as_before_when_it_is_looked_at_takes_no_step() {
-    let env = definitions(30);
+    let env = Env::with_sleepers(30);
     let watch = env.watch(&[]);
     let before = pids(&env, 30);
     let all = |text: &dyn Fn(u32) -> String| {
@@ -191,7 +187,7 @@ fn what_is_as_before_when_it_is_looked_at_takes_no_step() {
 
 #[test]
 fn nothing_is_removed_while_the_tree_is_away() {
-    let env = definitions(4);
+    let env = Env::with_sleepers(4);
     let watch = env.watch(&[]);
     let before = pids(&env, 4);
     let daemons = env.root.join("system/daemons");
@@ -206,7 +202,7 @@ fn nothing_is_removed_while_the_tree_is_away() {
     });
     // Somebody makes a new tree, which has nothing in it.
     std::fs::create_dir(&daemons).unwrap();
-    watch.wait_for_line("held");
+    watch.wait_for_line("is on hold");
     assert_eq!(pids(&env, 4), before);
     std::fs::remove_dir(&daemons).unwrap();
     std::fs::rename(&away, &daemons).unwrap();
@@ -221,7 +217,7 @@ fn nothing_is_removed_while_the_tree_is_away() {
 
 #[test]
 fn an_edit_while_another_is_applied_ends_with_the_newest() {
-    let env = definitions(1);
+    let env = Env::with_sleepers(1);
     // It takes half a second to stop.
     env.write(
         "slow.sh",
@@ -252,7 +248,7 @@ fn an_edit_while_another_is_applied_ends_with_the_newest() {
 
 #[test]
 fn a_definition_that_another_one_mends_gets_its_generated_config() {
-    let env = definitions(3);
+    let env = Env::with_sleepers(3);
     let watch = env.watch(&[]);
     // Both claim one name, and the one that changes is not the one that gives it up.
     env.define("d0", &sleeper("app1", 2000));
@@ -272,7 +268,7 @@ fn a_definition_that_another_one_mends_gets_its_generated_config() {
 
 #[test]
 fn without_healing_removals_and_new_attempts_are_about_their_own_daemons_only() {
-    let env = definitions(8);
+    let env = Env::with_sleepers(8);
     let watch = env.watch(&["--no-heal"]);
     assert!(env.bed.cli(&["stop", "app0"]).status.success());
     let is_stopped = || env.named("app0")[0].pid.is_none();
@@ -284,7 +280,7 @@ fn without_healing_removals_and_new_attempts_are_about_their_own_daemons_only() 
     assert!(is_stopped());
     // What failed is tried again.
     env.define("bad", "{:apps [{:name \"bad\" :script \"./missing.sh\"}]}");
-    watch.wait_for_line("failed: script not found");
+    watch.wait_for_line("failed to start bad: script not found");
     env.write("missing.sh", "#!/bin/sh\nexec sleep 1000\n");
     wait_for(|| !env.named("bad").is_empty());
     assert!(is_stopped());
@@ -292,14 +288,14 @@ fn without_healing_removals_and_new_attempts_are_about_their_own_daemons_only() 
     for n in 3..8 {
         env.undefine(&format!("d{n}"));
     }
-    watch.wait_for_line("held");
+    watch.wait_for_line("is on hold");
     for n in 3..8 {
         env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
     }
     fence(&env, 2002);
-    // What belongs to no daemon is told, too.
+    // Tree problems are reported, too.
     env.write("system/daemons/ecosystem.pm2.edn", "{:apps []}");
-    watch.wait_for_line("must lie in a directory of its own");
+    watch.wait_for_line("must be in a directory of its own");
     assert_eq!(env.list().len(), 8);
     assert!(is_stopped());
     assert_eq!(watch.stop(), 0);
@@ -308,7 +304,7 @@ fn without_healing_removals_and_new_attempts_are_about_their_own_daemons_only() 
 #[test]
 fn settings_that_are_broken_when_they_are_read_again_end_no_watch() {
     for json in [false, true] {
-        let env = definitions(1);
+        let env = Env::with_sleepers(1);
         let watch = env.watch(if json { &["--format", "json"] } else { &[] });
         env.write("pm2-sync.edn", "{:on-remov :keep}");
         watch.signal(rustix::process::Signal::HUP);
@@ -320,7 +316,7 @@ fn settings_that_are_broken_when_they_are_read_again_end_no_watch() {
         let read = if json {
             "\"error\":null"
         } else {
-            "reading the settings again"
+            "the settings were read again"
         };
         watch.wait_for_line(read);
         let before = env.pid("app0");
@@ -334,7 +330,7 @@ fn settings_that_are_broken_when_they_are_read_again_end_no_watch() {
 
 #[test]
 fn a_watch_in_json_tells_each_step_and_each_change_and_nothing_else() {
-    let env = definitions(4);
+    let env = Env::with_sleepers(4);
     let root = env.root.as_str();
     let watch = env.watch(&[
         "--format",
@@ -360,14 +356,24 @@ fn a_watch_in_json_tells_each_step_and_each_change_and_nothing_else() {
     env.define("d2", "{:apps [");
     wait_for(|| !watch.events("broken").is_empty());
     env.define("d2", &sleeper("app2", 1000));
-    wait_for(|| !watch.events("mended").is_empty());
+    wait_for(|| !watch.events("repaired").is_empty());
     fence(&env, 2003);
     wait_for(|| watch.events("step").len() >= 7);
     assert_eq!(watch.events("step").len(), 7);
     let passes = watch.events("pass");
     let idle = passes.iter().filter(|pass| pass["steps"] == 0);
-    // The removal that was held, and that it is held no more.
-    assert_eq!(idle.count(), 2, "{passes:#?}");
+    // That apps become ready is another matter.
+    let problems = |pass: &serde_json::Value| -> Vec<serde_json::Value> {
+        let problems = pass["problems"].as_array().unwrap().iter();
+        let others = problems.filter(|it| it["kind"] != "starting");
+        others.cloned().collect()
+    };
+    let mut reported: Vec<_> = idle.map(problems).collect();
+    reported.dedup();
+    reported.retain(|problems| !problems.is_empty());
+    // The removal that was held, and the definition that was broken.
+    assert_eq!(reported.len(), 2, "{passes:#?}");
+    wait_for(|| watch.events("pass").last().unwrap()["in_sync"] == json!(true));
     let held = passes.iter().find(|pass| pass["held"] != json!(null));
     let held = &held.unwrap()["held"];
     let code = held["confirm"].as_str().unwrap();
@@ -381,7 +387,7 @@ fn a_watch_in_json_tells_each_step_and_each_change_and_nothing_else() {
 
 #[test]
 fn what_is_held_is_said_once_and_so_is_that_it_is_held_no_more() {
-    let env = definitions(4);
+    let env = Env::with_sleepers(4);
     env.sync();
     env.undefine("d0");
     env.undefine("d1");
@@ -390,25 +396,25 @@ fn what_is_held_is_said_once_and_so_is_that_it_is_held_no_more() {
         let lines = watch.lines();
         lines
             .iter()
-            .filter(|line| line.contains("this is held"))
+            .filter(|line| line.contains("removal of 2 of 4 daemons is on hold"))
             .count()
     };
     fence(&env, 2001);
     assert_eq!(held(), 1, "{:#?}", watch.lines());
     watch.wait_for_line(" --renderer native`");
     env.define("d0", &sleeper("app0", 1000));
-    watch.wait_for_line("no removal is held any more");
+    watch.wait_for_line("no removal is on hold any more");
     assert_eq!(held(), 1);
     assert_eq!(watch.stop(), 0);
 }
 
 #[test]
-fn every_line_of_a_watch_begins_with_day_and_time_and_steps_end_with_a_reason_and_a_duration() {
-    let env = definitions(2);
+fn every_line_of_a_watch_begins_with_day_and_time_and_every_step_has_a_duration() {
+    let env = Env::with_sleepers(2);
     env.define("bad", "{:apps [{:name \"bad\" :script \"./missing.sh\"}]}");
     let watch = env.watch(&[]);
     env.bed.kill_daemon();
-    watch.wait_for_line("PM2 is gone");
+    watch.wait_for_line("PM2 is not running any more");
     wait_for(|| env.try_list().is_some_and(|list| list.len() == 2));
     fence(&env, 2001);
     let begins = |line: &String| {
@@ -419,18 +425,18 @@ fn every_line_of_a_watch_begins_with_day_and_time_and_steps_end_with_a_reason_an
     for line in &lines {
         assert!(begins(line), "{line}");
     }
-    let failed = lines.iter().find(|line| line.contains("failed:")).unwrap();
-    assert!(
-        failed.ends_with(" ms)") && failed.contains("(not running; "),
-        "{failed}"
-    );
+    let line_about = |what: &str| lines.iter().find(|line| line.contains(what)).unwrap();
+    let started = line_about(" started d0 app0 in ");
+    assert!(started.ends_with(" ms"), "{started}");
+    let failed = line_about(" failed to start bad: script not found");
+    assert!(failed.ends_with(" ms)"), "{failed}");
     assert_eq!(watch.stop(), 0);
 }
 
-/// What PM2 gives up on later is told then, not only at the beginning.
+/// Nothing else happens that would make the watcher run a pass.
 #[test]
-fn an_app_that_pm2_gives_up_on_is_told_with_its_last_words() {
-    let env = definitions(1);
+fn an_app_that_pm2_gives_up_on_is_reported_at_once_with_its_error() {
+    let env = Env::with_sleepers(1);
     let watch = env.watch(&[]);
     env.write(
         "crash.sh",
@@ -440,21 +446,40 @@ fn an_app_that_pm2_gives_up_on_is_told_with_its_last_words() {
         "crash",
         "{:apps [{:name \"crash\" :script \"./crash.sh\" :max_restarts 2}]}",
     );
-    wait_for(|| {
-        let list = env.named("crash");
-        list.first()
-            .is_some_and(|record| record.status == pm2_client::Status::Errored)
-    });
-    fence(&env, 2001);
     watch.wait_for_line("`crash` of crash is degraded");
     watch.wait_for_line("  | the port is taken");
+    env.write("crash.sh", "#!/bin/sh\nexec sleep 1000\n");
+    watch.wait_for_line("`crash` of crash is not degraded any more");
+    assert_eq!(watch.stop(), 0);
+}
+
+#[test]
+fn a_process_that_pm2_starts_again_is_out_of_sync_until_it_is_ready() {
+    let env = Env::new();
+    env.write(
+        "slow.js",
+        "setTimeout(() => process.send('ready'), 2000); setInterval(() => {}, 1000);\n",
+    );
+    env.define(
+        "slow",
+        "{:apps [{:name \"slow\" :script \"slow.js\" :wait_ready true :listen_timeout 9000 :min_uptime 100}]}",
+    );
+    let watch = env.watch(&["--format", "json"]);
+    let pid = rustix::process::Pid::from_raw(env.pid("slow").try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let last = || watch.events("pass").pop().unwrap();
+    wait_for(|| last()["problems"][0]["kind"] == "starting");
+    wait_for(|| last()["in_sync"] == true);
+    let passes = watch.events("pass");
+    let steps: u64 = passes.iter().filter_map(|it| it["steps"].as_u64()).sum();
+    assert_eq!(steps, 1, "{passes:#?}");
     assert_eq!(watch.stop(), 0);
 }
 
 /// The label of its process does not know of it.
 #[test]
 fn an_app_that_is_protected_while_it_runs_stays_when_it_is_taken_out_of_its_definition() {
-    let env = definitions(5);
+    let env = Env::with_sleepers(5);
     let both = |policy: &str, seconds: u32| {
         let app = |name: &str, rest: &str| {
             format!("{{:name \"{name}\" :script \"/bin/sleep\" :args [\"{seconds}\"] {rest}}}")
@@ -472,8 +497,8 @@ fn an_app_that_is_protected_while_it_runs_stays_when_it_is_taken_out_of_its_defi
     fence(&env, 2001);
     assert_eq!(env.pid("precious"), before);
     env.define("db", &both("taken out", 1000));
-    watch.wait_for_line("held");
-    // Whatever else is done, and whoever does it.
+    watch.wait_for_line("is on hold");
+    // However it happens.
     env.define("db", &both("taken out", 1001));
     env.wait_for_args("side", &["1001"]);
     fence(&env, 2002);
@@ -484,58 +509,8 @@ fn an_app_that_is_protected_while_it_runs_stays_when_it_is_taken_out_of_its_defi
     let code = plan["held"]["confirm"].as_str().unwrap().to_owned();
     env.expect(0, &["sync", "--confirm", &code]);
     assert!(env.named("precious").is_empty());
-    watch.wait_for_line("no removal is held any more");
+    watch.wait_for_line("no removal is on hold any more");
     assert_eq!(env.run(&["render", "--check"]).code, 0);
     assert_eq!(watch.stop(), 0);
     env.sync();
-}
-
-#[test]
-fn a_watch_ends_soon_though_the_command_that_starts_pm2_hangs() {
-    let env = definitions(1);
-    env.write("pm2.sh", "#!/bin/sh\ntouch called\nexec sleep 1000\n");
-    let command = env.root.join("pm2.sh");
-    std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut child = env
-        .command(&["watch", "--pm2", command.as_str()])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for(|| env.root.join("called").exists());
-    let began = Instant::now();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    let took = began.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
-}
-
-#[test]
-fn a_watch_ends_with_its_terminal() {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let env = definitions(1);
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    // The watch must not hold its other end.
-    rustix::io::fcntl_setfd(&terminal, rustix::io::FdFlags::CLOEXEC).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let shown = std::fs::OpenOptions::new()
-        .write(true)
-        .open(name.to_str().unwrap())
-        .unwrap();
-    let mut child = env.command(&["watch"]).stderr(shown).spawn().unwrap();
-    wait_for(|| env.try_list().is_some_and(|list| list.len() == 1));
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    let hangup = || rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
-    // With the terminal there it reads its settings again.
-    env.write("pm2-sync.edn", "{:daemons \"system/others\"}");
-    env.write("system/others/o/ecosystem.pm2.edn", &sleeper("other", 1000));
-    hangup();
-    wait_for(|| !env.named("other").is_empty());
-    assert!(child.try_wait().unwrap().is_none());
-    drop(terminal);
-    hangup();
-    wait_for(|| child.try_wait().unwrap().is_some());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -10,8 +10,10 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 mod nearest;
+mod table;
 
 pub use nearest::{nearest, nearest_beside_apps};
+pub use table::ATTRIBUTES;
 
 /// What a value may be, and what it is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +161,7 @@ impl Attribute {
             "instance_var" => Default::Text("NODE_APP_INSTANCE"),
             "kill_retry_time" => Default::Number(100),
             "namespace" => Default::Text("default"),
-            // A switch that is off and a path list that is empty are as good as absent.
+            // A switch that is off and a path list that is empty count as absent.
             "watch" | "filter_env" | "log_file" => Default::Bool(false),
             _ if self.kind == Kind::Bool => Default::Bool(false),
             _ => return None,
@@ -174,8 +176,12 @@ impl Attribute {
             "name" => "the script's base name without its extension",
             "cwd" => "the workspace's root",
             "exec_interpreter" => "by the script's extension, else node",
-            "out_file" => "`$PM2_HOME/logs/<name>-out-<pm_id>.log`",
-            "error_file" => "`$PM2_HOME/logs/<name>-error-<pm_id>.log`",
+            "out_file" => {
+                "`$PM2_HOME/logs/<name>-out.log`; `<name>-out-<pm_id>.log` without `:merge_logs`"
+            }
+            "error_file" => {
+                "`$PM2_HOME/logs/<name>-error.log`; `<name>-error-<pm_id>.log` without `:merge_logs`"
+            }
             "pid_file" => "`$PM2_HOME/pids/<name>-<pm_id>.pid`",
             "merge_logs" => "`true` for fork mode without `instances`, else `false`",
             "instances" => "`1`",
@@ -218,14 +224,36 @@ impl Attribute {
     #[must_use]
     pub fn zero_note(&self) -> Option<&'static str> {
         Some(match self.name {
-            "max_restarts" => {
-                "PM2's own command line would lose this 0 and take 16; pm2-sync honours it"
-            }
-            "kill_timeout" => "PM2 takes a 0 here for its default of 1600",
-            "listen_timeout" => "PM2 takes a 0 here for its default of 3000",
-            "kill_retry_time" => "PM2 takes a 0 here for its default of 100",
+            "max_restarts" => "PM2's own command line ignores 0 and uses 16; pm2-sync honours it",
+            "kill_timeout" => "PM2 treats 0 as its default of 1600",
+            "listen_timeout" => "PM2 treats 0 as its default of 3000",
+            "kill_retry_time" => "PM2 treats 0 as its default of 100",
+            "min_uptime" => "PM2 treats 0 as its default of 1000",
             _ => return None,
         })
+    }
+
+    /// Whether PM2's own command line sets it back to its default with every `pm2 restart`, `pm2 reload` and `pm2 start` of a
+    /// process that is there, whatever the process had. None of these has an effect on a process that runs: log files are
+    /// named and instances numbered when PM2 first starts one, the environment was filtered then, and the other two are about
+    /// Windows and how often PM2 checks a process that is ending.
+    ///
+    /// Source: PM2 5.4.3, 6.0.14 and 7.0.4, `lib/API.js` (`_handleAttributeUpdate`) and `lib/API/schema.json`; measured.
+    #[must_use]
+    pub fn is_reset_by_command_line(&self) -> bool {
+        matches!(
+            self.name,
+            "merge_logs" | "instance_var" | "filter_env" | "windowsHide" | "kill_retry_time"
+        )
+    }
+
+    /// Whether PM2 takes `false`, `""` and 0 under this name of it for no value at all, where they are none of its values.
+    ///
+    /// Source: PM2 7.0.4, `lib/tools/Config.js` (`validateJSON`: `conf[key] || (conf[key] = json[alias])`, the camel case
+    /// form last, so that only what is under that survives); `lib/Common.js` (`verifyConfs`, for `env` and `name`).
+    #[must_use]
+    pub fn is_unset_by_falsy(&self, name: &str) -> bool {
+        matches!(self.name, "env" | "name") || name != camel_case(self.name)
     }
 
     /// Whether its value becomes a timer of Node (PM2 7.0.4, `lib/God.js`, `lib/God/*.js`, `lib/Watcher.js`).
@@ -252,7 +280,7 @@ impl Attribute {
 
 /// PM2's camel case alias of a snake case name: `max_memory_restart` → `maxMemoryRestart`; words of one
 /// letter keep it small.
-fn camel_case(name: &str) -> String {
+pub(crate) fn camel_case(name: &str) -> String {
     let mut out = String::new();
     for (n, word) in name.split('_').enumerate() {
         let mut chars = word.chars();
@@ -267,103 +295,13 @@ fn camel_case(name: &str) -> String {
     out
 }
 
-const fn attribute(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    kind: Kind,
-    role: Role,
-    cost: Cost,
-    summary: &'static str,
-) -> Attribute {
-    Attribute {
-        name,
-        aliases,
-        kind,
-        role,
-        cost,
-        summary,
-    }
-}
-
-use Cost::{HardRestart, Replace, Restart, Scale};
-use Role::{Derived, Inert, Stored};
-
-/// Every attribute, in the order of PM2's schema.
-#[rustfmt::skip]
-pub const ATTRIBUTES: &[Attribute] = &[
-    attribute("script", &["exec", "command", "cmd"], Kind::Text, Derived, Restart, "the program: a path, or a command found in PATH"),
-    attribute("name", &[], Kind::Text, Derived, Restart, "the name in PM2"),
-    attribute("name_prefix", &[], Kind::Text, Stored, Restart, "stored by PM2; does nothing from a config file"),
-    attribute("filter_env", &[], Kind::BoolTextOrList, Stored, Restart, "inherited variables that the app does not get"),
-    attribute("namespace", &[], Kind::Text, Stored, Restart, "groups apps for the pm2 command line"),
-    attribute("install_url", &[], Kind::Text, Stored, Restart, "where a module came from"),
-    attribute("cwd", &[], Kind::Text, Derived, Restart, "working directory; relative to the workspace's root"),
-    attribute("args", &[], Kind::Words, Stored, Restart, "arguments of the script"),
-    attribute("exec_interpreter", &["interpreter"], Kind::Text, Stored, Restart, "what runs the script; `none` runs it directly"),
-    attribute("node_args", &["interpreterArgs", "interpreter_args"], Kind::Words, Stored, Restart, "arguments of the interpreter"),
-    attribute("out_file", &["out", "output", "out_log"], Kind::Text, Derived, Restart, "file for standard output"),
-    attribute("error_file", &["error", "err", "err_file", "err_log"], Kind::Text, Derived, Restart, "file for standard error"),
-    attribute("log_file", &["log"], Kind::BoolOrText, Derived, Restart, "file for both; `true` for the default place"),
-    attribute("disable_logs", &[], Kind::Bool, Stored, Restart, "writes no logs"),
-    attribute("log_type", &[], Kind::Text, Stored, Restart, "`json` writes log lines as JSON"),
-    attribute("log_date_format", &[], Kind::Text, Stored, Restart, "puts a time before each log line"),
-    attribute("time", &[], Kind::Bool, Stored, Restart, "short for `log_date_format` \"YYYY-MM-DDTHH:mm:ss\""),
-    attribute("env", &[], Kind::Env, Derived, Restart, "environment variables"),
-    attribute("max_memory_restart", &[], Kind::Memory, Stored, Restart, "restarts the app above this much memory (bytes, or K, M, G)"),
-    attribute("pid_file", &["pid"], Kind::Text, Derived, Restart, "file for the process id"),
-    attribute("restart_delay", &[], Kind::Number, Stored, Restart, "milliseconds to wait before a restart after an exit"),
-    attribute("exp_backoff_restart_delay", &[], Kind::Number, Stored, Restart, "first delay in milliseconds, growing with each exit"),
-    attribute("source_map_support", &[], Kind::Bool, Stored, Restart, "loads source maps for stack traces"),
-    attribute("disable_source_map_support", &[], Kind::Bool, Stored, Restart, "never loads source maps"),
-    attribute("wait_ready", &[], Kind::Bool, Stored, Restart, "the app is online once it sends `ready`"),
-    attribute("instances", &[], Kind::Instances, Derived, Scale, "number of processes; `max` or 0 is one for each CPU"),
-    attribute("kill_timeout", &[], Kind::Number, Stored, Restart, "milliseconds between SIGINT and SIGKILL"),
-    attribute("shutdown_with_message", &[], Kind::Bool, Stored, Restart, "sends the message `shutdown` in place of a signal"),
-    attribute("listen_timeout", &[], Kind::Number, Stored, Restart, "milliseconds to wait for the app to listen or be ready"),
-    attribute("cron_restart", &["cron"], Kind::Cron, Stored, HardRestart, "restarts the app at these times"),
-    attribute("merge_logs", &["combine_logs"], Kind::Bool, Stored, Restart, "log files are shared by all instances"),
-    attribute("vizion", &[], Kind::Bool, Stored, Restart, "reads version control metadata"),
-    attribute("autostart", &[], Kind::Bool, Stored, HardRestart, "starts the app when it is added"),
-    attribute("autorestart", &[], Kind::Bool, Stored, Restart, "starts the app again when it exits"),
-    attribute("stop_exit_codes", &[], Kind::ExitCodes, Stored, Restart, "exit codes after which the app is not started again"),
-    attribute("watch_delay", &[], Kind::Number, Stored, Replace, "milliseconds to wait after a change of a watched file"),
-    attribute("watch", &[], Kind::BoolTextOrList, Stored, Replace, "restarts the app when files change"),
-    attribute("ignore_watch", &[], Kind::List, Stored, Replace, "paths that `watch` passes over"),
-    attribute("watch_options", &[], Kind::Map, Stored, Replace, "options of PM2's file watcher"),
-    attribute("min_uptime", &[], Kind::Duration, Stored, Restart, "an app that ends sooner counts as unstable (milliseconds, or s, m, h)"),
-    attribute("max_restarts", &[], Kind::Number, Stored, Restart, "unstable restarts until the app is given up"),
-    attribute("execute_command", &[], Kind::Bool, Derived, Restart, "runs the app in fork mode"),
-    attribute("exec_mode", &[], Kind::ExecMode, Derived, HardRestart, "`fork` or `cluster`"),
-    attribute("force", &[], Kind::Bool, Stored, Restart, "stored by PM2; lets its command line start a script twice"),
-    attribute("append_env_to_name", &[], Kind::Bool, Stored, Restart, "adds the environment's name to the app's"),
-    attribute("post_update", &[], Kind::List, Stored, Restart, "commands after `pm2 pull`"),
-    attribute("trace", &[], Kind::Bool, Stored, Restart, "PM2's tracing"),
-    attribute("disable_trace", &[], Kind::Bool, Derived, Restart, "switches `trace` off"),
-    attribute("v8", &[], Kind::Bool, Stored, Restart, "V8 metrics"),
-    attribute("event_loop_inspector", &[], Kind::Bool, Stored, Restart, "event loop metrics"),
-    attribute("deep_monitoring", &[], Kind::Bool, Stored, Restart, "PM2's deep monitoring"),
-    attribute("increment_var", &[], Kind::Text, Stored, Replace, "a variable that grows by one with each instance"),
-    attribute("instance_var", &[], Kind::Text, Stored, Replace, "the variable that holds the instance's number"),
-    attribute("pmx", &[], Kind::BoolOrText, Stored, Restart, "loads PM2's agent into node apps"),
-    attribute("automation", &[], Kind::Bool, Stored, Restart, "`false` switches `pmx` off"),
-    attribute("treekill", &[], Kind::Bool, Stored, Restart, "ends the processes that the app started, too"),
-    attribute("port", &[], Kind::Number, Stored, Restart, "sets the variable `PORT`"),
-    attribute("username", &[], Kind::Text, Inert, Restart, "overwritten by PM2 with the user's name"),
-    attribute("uid", &["user"], Kind::Account, Derived, Restart, "the user to run as (PM2 must run as root)"),
-    attribute("gid", &[], Kind::Account, Derived, Restart, "the group to run as (PM2 must run as root)"),
-    attribute("windowsHide", &[], Kind::Bool, Stored, Restart, "hides the console window on Windows"),
-    attribute("kill_retry_time", &[], Kind::Number, Stored, Restart, "milliseconds between looks whether a process has ended"),
-    attribute("write", &[], Kind::Bool, Stored, Restart, "stored by PM2"),
-    attribute("io", &[], Kind::Map, Stored, Restart, "settings of PM2's agent"),
-];
-
 /// The attribute that goes by `name`, which may be an alias.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Attribute> {
     BY_NAME.get(name).copied()
 }
 
-/// All names of all attributes: every key of every definition and of every record of PM2 is looked up here. No alias
+/// All names of all attributes, for lookups of every key of every definition and record. No alias
 /// is an attribute's name or another's alias.
 static BY_NAME: LazyLock<FxHashMap<String, &'static Attribute>> = LazyLock::new(|| {
     let names =
@@ -404,6 +342,7 @@ pub const RUNTIME_KEYS: &[&str] = &[
     "env",
     "instances",
     "command",
+    "_km_monitored",
 ];
 
 /// Keys of PM2's record that its command line derives from attributes or adds.
@@ -436,7 +375,7 @@ pub fn record_key(key: &str) -> Option<(&'static str, RecordKey)> {
     Some((*key, *kind))
 }
 
-/// Every key of every process is looked up here at each look at PM2.
+/// Every key of every process is looked up here whenever PM2 is observed.
 static RECORD_KEYS: LazyLock<FxHashMap<&str, RecordKey>> = LazyLock::new(|| {
     let own_names = ATTRIBUTES.iter().map(|attribute| attribute.name);
     let attributes = own_names.chain(DERIVED_KEYS.iter().copied());
@@ -455,6 +394,17 @@ pub fn is_record_key(key: &str) -> bool {
     record_key(key).is_some()
 }
 
+/// Variables that PM2, or the node that runs it, sets for every process, whatever an app says: its home, and the channel to
+/// a forked process.
+///
+/// Source: PM2 7.0.4, `lib/Common.js` (`mergeEnvironmentVariables`); Node 20, `child_process.fork`; of 90 names that were
+/// tried on each kind of app these are all, besides `PYTHONUNBUFFERED` for Python.
+pub const OVERWRITTEN_ENV: [&str; 3] = [
+    "PM2_HOME",
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+];
+
 /// Names that no map which PM2 is given may have: PM2's daemon compares maps with text and copies them key by key, and
 /// JavaScript calls the first for that and makes the second the map's prototype. It ends with every app.
 ///
@@ -462,22 +412,4 @@ pub fn is_record_key(key: &str) -> bool {
 pub const FATAL_KEYS: [&str; 2] = ["toString", "__proto__"];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_over_the_whole_table() {
-        let mut seen = std::collections::BTreeMap::new();
-        for attribute in ATTRIBUTES {
-            for name in attribute.names() {
-                assert_eq!(seen.insert(name.clone(), attribute.name), None, "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn aliases_are_found() {
-        assert_eq!(find("interpreter").unwrap().name, "exec_interpreter");
-        assert_eq!(find("maxMemoryRestart").unwrap().name, "max_memory_restart");
-    }
-}
+mod tests;

@@ -1,9 +1,12 @@
-//! An independent look at a plan: does it keep the rules, whatever the planner thought?
+//! An independent check of a plan: does it keep the rules? It shares no code with the
+//! planner.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{Action, Plan, Policy};
-use crate::{DaemonId, Desired, Observed};
+use crate::plan::{Action, Plan, Planned, Policy};
+use crate::{
+    DaemonId, DaemonOverrides, Desired, DesiredDaemon, Label, Observed, ObservedProcess, PmId,
+};
 
 /// A rule that a plan breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,18 +18,26 @@ pub enum PlanViolation {
         /// The step's app.
         app: String,
         /// The process.
-        pm_id: u32,
+        pm_id: PmId,
     },
     /// Two steps are about one process.
     #[error("two steps are about process {0}")]
-    TouchedTwice(u32),
+    TouchedTwice(PmId),
     /// A step takes away or stops a process without our label.
     #[error("a step of `{app}` removes process {pm_id}, which is not ours")]
     RemovesStranger {
         /// The step's app.
         app: String,
         /// The process.
-        pm_id: u32,
+        pm_id: PmId,
+    },
+    /// A step takes away or stops a process whose label names another app than its name.
+    #[error("a step of `{app}` removes process {pm_id}, whose label and name name different apps")]
+    RemovesMislabelled {
+        /// The step's app.
+        app: String,
+        /// The process.
+        pm_id: PmId,
     },
     /// A step changes a process that is neither ours nor of a declared name.
     #[error("a step of `{app}` changes process {pm_id}, which is not ours")]
@@ -34,7 +45,7 @@ pub enum PlanViolation {
         /// The step's app.
         app: String,
         /// The process.
-        pm_id: u32,
+        pm_id: PmId,
     },
     /// A step stops or changes processes of a daemon whose definition is broken.
     #[error("a step changes processes of `{0}`, whose definition is broken")]
@@ -48,57 +59,99 @@ pub enum PlanViolation {
         managed: usize,
     },
     /// A step is outside of what the pass was limited to.
-    #[error("touches `{0}`, which was not asked for")]
+    #[error("touches `{0}`, which is out of scope")]
     OutOfScope(DaemonId),
     /// A module of PM2's is touched.
     #[error("touches process {0}, a module of PM2")]
-    TouchesModule(u32),
+    TouchesModule(PmId),
+    /// A managed process within the scope belongs to no app of the plan, or to several.
+    #[error("process {pm_id} belongs to {count} apps of the plan")]
+    NotInOneApp {
+        /// The process.
+        pm_id: PmId,
+        /// How many apps have it.
+        count: usize,
+    },
 }
 
 /// Checks a plan against the rules that nothing may break.
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first rule that the plan breaks.
 pub fn check_plan(
-    plan: &Plan,
+    planned: &Planned,
     desired: &Desired,
     observed: &Observed,
     policy: &Policy,
 ) -> Result<(), PlanViolation> {
-    let processes: BTreeMap<u32, _> = observed
-        .processes
-        .iter()
-        .map(|process| (process.pm_id, process))
-        .collect();
-    let names: BTreeSet<&str> = desired
-        .daemons
-        .values()
-        .flat_map(|daemon| daemon.apps())
-        .map(crate::AppSpec::name)
-        .collect();
+    let world = World::new(desired, observed, policy);
+    check_steps(&planned.plan, &world)?;
+    check_amount(&planned.plan, &world)?;
+    check_apps(planned, &world)
+}
+
+struct World<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    policy: &'a Policy,
+    /// The daemons that declare an app of this name.
+    declared: BTreeMap<&'a str, BTreeSet<&'a DaemonId>>,
+}
+
+impl<'a> World<'a> {
+    fn new(desired: &'a Desired, observed: &'a Observed, policy: &'a Policy) -> Self {
+        let mut declared: BTreeMap<&str, BTreeSet<&DaemonId>> = BTreeMap::new();
+        for app in desired.daemons.values().flat_map(DesiredDaemon::apps) {
+            declared.entry(app.name()).or_default().insert(app.daemon());
+        }
+        Self {
+            desired,
+            observed,
+            policy,
+            declared,
+        }
+    }
+
+    fn declaring(&self, name: &str) -> impl Iterator<Item = &'a DaemonId> {
+        self.declared.get(name).into_iter().flatten().copied()
+    }
+
+    /// The label, where it is one of this workspace.
+    fn own_label<'p>(&self, process: &'p ObservedProcess) -> Option<&'p Label> {
+        let label = process.label.as_ref()?;
+        (label.workspace == self.policy.workspace && !process.is_module).then_some(label)
+    }
+
+    fn overrides(&self, daemon: &DaemonId) -> Option<&'a DaemonOverrides> {
+        let record = self.desired.records.get(daemon);
+        record.map(|record| &record.overrides)
+    }
+
+    fn wants_nothing(&self, daemon: &DaemonId) -> bool {
+        let daemon = self.desired.daemons.get(daemon);
+        daemon.is_none_or(|daemon| daemon.apps().is_empty())
+    }
+}
+
+fn check_steps(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
+    let processes = world.observed.processes.iter();
+    let processes: BTreeMap<PmId, _> = processes.map(|it| (it.pm_id, it)).collect();
     let mut touched = BTreeSet::new();
-    let mut removed: BTreeSet<&DaemonId> = BTreeSet::new();
     for step in &plan.steps {
-        if !policy.includes(&step.daemon) {
+        if !world.policy.scope.includes(&step.daemon) {
             return Err(PlanViolation::OutOfScope(step.daemon.clone()));
         }
         if matches!(step.action, Action::Blocked { .. }) {
             continue;
         }
-        let broken = desired
-            .daemons
-            .get(&step.daemon)
-            .is_some_and(crate::DesiredDaemon::is_broken);
-        if broken && !matches!(step.action, Action::Start { .. } | Action::End { .. }) {
+        let removes = matches!(step.action, Action::Remove { .. });
+        let changes = removes || matches!(step.action, Action::Change { .. });
+        let daemon = world.desired.daemons.get(&step.daemon);
+        let is_stopped = world
+            .overrides(&step.daemon)
+            .is_some_and(|it| it.stop.is_some());
+        if changes && !is_stopped && daemon.is_some_and(DesiredDaemon::is_broken) {
             return Err(PlanViolation::TouchesBroken(step.daemon.clone()));
-        }
-        if step.action.removes()
-            && desired
-                .daemons
-                .get(&step.daemon)
-                .is_none_or(|daemon| daemon.apps().is_empty())
-        {
-            removed.insert(&step.daemon);
         }
         for target in step.action.targets() {
             let (app, pm_id) = (step.app.clone(), target.pm_id);
@@ -111,38 +164,75 @@ pub fn check_plan(
             if process.is_module {
                 return Err(PlanViolation::TouchesModule(pm_id));
             }
-            let ours = process.label.as_ref().is_some_and(|label| {
-                label.workspace == policy.workspace
-                    || (observed.missing_workspaces.contains(&label.workspace)
-                        && names.contains(label.app.as_str()))
-            });
-            let adoptable =
-                policy.adopt && process.label.is_none() && names.contains(process.name.as_str());
-            if !ours && !adoptable {
-                return Err(if step.action.removes() {
-                    PlanViolation::RemovesStranger { app, pm_id }
-                } else {
-                    PlanViolation::ChangesStranger { app, pm_id }
-                });
+            let is_declared = |name: &str| world.declared.contains_key(name);
+            let is_ours = match &process.label {
+                Some(label) => {
+                    let is_gone = world.observed.missing_workspaces.contains(&label.workspace);
+                    label.workspace == world.policy.workspace
+                        || (is_gone && is_declared(&label.app))
+                }
+                None => world.policy.adopt && is_declared(&process.name),
+            };
+            let label = process.label.as_ref();
+            match removes {
+                true if !is_ours => return Err(PlanViolation::RemovesStranger { app, pm_id }),
+                true if label.is_some_and(|label| label.app != process.name) => {
+                    return Err(PlanViolation::RemovesMislabelled { app, pm_id });
+                }
+                false if !is_ours => return Err(PlanViolation::ChangesStranger { app, pm_id }),
+                _ => {}
             }
         }
     }
-    let managed: BTreeSet<&DaemonId> = observed
-        .processes
-        .iter()
-        .filter_map(|process| process.label.as_ref())
-        .filter(|label| label.workspace == policy.workspace)
-        .map(|label| &label.daemon)
+    Ok(())
+}
+
+/// The guard against removing too much at once. Which removal was confirmed the planner has compared; here it counts
+/// that one was.
+fn check_amount(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
+    let removes = |step: &&crate::Step| matches!(step.action, Action::Remove { .. });
+    let removed = plan.steps.iter().filter(removes).map(|step| &step.daemon);
+    let removed: BTreeSet<&DaemonId> = removed.filter(|id| world.wants_nothing(id)).collect();
+    let processes = world.observed.processes.iter();
+    let managed: BTreeSet<&DaemonId> = processes
+        .filter_map(|process| Some((process, world.own_label(process)?)))
+        .map(|(process, label)| {
+            let declaring = world.declaring(&process.name).next();
+            declaring.unwrap_or(&label.daemon)
+        })
         .collect();
-    // The planner has compared it with what is held; without any there is no excuse.
-    let confirmed = policy.confirmed.is_some();
-    let too_many = removed.len() > 1 && removed.len() * 4 > managed.len()
-        || (!removed.is_empty() && desired.daemons.is_empty());
-    if too_many && !confirmed {
+    let lately = world.policy.removed_lately;
+    let (going, out_of) = (removed.len() + lately, managed.len() + lately);
+    let is_too_much = (going > 1 && going * 4 > out_of) || world.desired.daemons.is_empty();
+    if !removed.is_empty() && is_too_much && world.policy.confirmed.is_none() {
         return Err(PlanViolation::MassRemoval {
             removed: removed.len(),
             managed: managed.len(),
         });
+    }
+    Ok(())
+}
+
+/// Every managed process belongs to exactly one app of the plan. One that may belong to a daemon outside of the scope
+/// belongs to at most one.
+fn check_apps(planned: &Planned, world: &World<'_>) -> Result<(), PlanViolation> {
+    let mut counts: BTreeMap<PmId, usize> = BTreeMap::new();
+    for process in planned.apps.iter().flat_map(|app| &app.processes) {
+        *counts.entry(process.pm_id).or_default() += 1;
+    }
+    for process in &world.observed.processes {
+        let Some(label) = world.own_label(process) else {
+            continue;
+        };
+        let by_name = world.declaring(&process.name);
+        let mut owners = by_name.chain(world.declaring(&label.app));
+        let includes = |daemon: &DaemonId| world.policy.scope.includes(daemon);
+        let in_scope = includes(&label.daemon) && owners.all(includes);
+        let pm_id = process.pm_id;
+        let count = counts.get(&pm_id).copied().unwrap_or(0);
+        if count > 1 || (in_scope && count == 0) {
+            return Err(PlanViolation::NotInOneApp { pm_id, count });
+        }
     }
     Ok(())
 }

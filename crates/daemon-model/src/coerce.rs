@@ -7,20 +7,21 @@
 use serde_json::{Value, json};
 
 use crate::attribute::{Attribute, Kind};
+use crate::{Message, MessagePart, message};
 
 /// Why a value is not one of its attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unfit {
-    pub(crate) message: String,
+pub(crate) struct CoerceError {
+    pub(crate) message: Message,
 }
 
 /// Reads `value` as one of `attribute`. `None` is "as if absent".
-pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Value>, Unfit> {
+pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Value>, CoerceError> {
     if value.is_null() {
         return Ok(None);
     }
-    let unfit = || Unfit {
-        message: format!("expected {}, got {}", attribute.expects(), show(value)),
+    let refuse = || CoerceError {
+        message: message!("expected {}, got {}", attribute.expects(), Shown(value)),
     };
     let read = match attribute.kind {
         Kind::Bool => value.is_boolean().then(|| value.clone()),
@@ -39,7 +40,7 @@ pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Valu
             &[('K', 1024.0), ('M', 1_048_576.0), ('G', 1_073_741_824.0)],
         ),
         Kind::Duration => sized(value, &[('s', 1000.0), ('m', 60_000.0), ('h', 3_600_000.0)])
-            // The minimum holds before a unit is looked at: "50" is refused, "0s" is not.
+            // The minimum applies before the unit is read: "50" is refused, "0s" is not.
             .filter(|n| has_unit(value) || n.as_f64().is_some_and(|n| n >= 100.0)),
         Kind::Instances => instances(value),
         Kind::ExecMode => value.as_str().and_then(|mode| {
@@ -68,37 +69,48 @@ pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Valu
         Kind::Env | Kind::Map => value.is_object().then(|| value.clone()),
     };
     let Some(read) = read else {
-        return Err(unfit());
+        return Err(refuse());
     };
     if let Some(n) = read.as_f64()
         && n < 0.0
         && attribute.kind != Kind::Instances
     {
-        return Err(Unfit {
-            message: format!("must not be negative, got {}", show(value)),
+        return Err(CoerceError {
+            message: message!("must not be negative, got {}", Shown(value)),
         });
     }
     Ok((!read.is_null()).then_some(read))
 }
 
-/// A value for a message: short, and no more of it than needed.
-pub(crate) fn show(value: &Value) -> String {
-    match value {
-        Value::Null => "nil".to_owned(),
-        Value::Array(_) => "a vector".to_owned(),
-        Value::Object(_) => "a map".to_owned(),
-        Value::String(text) if text.chars().count() > 40 => {
-            let start: String = text.chars().take(37).collect();
-            format!("{:?}", start + "...")
-        }
-        other => other.to_string(),
+/// A value in a message: short, and no more of it than needed.
+pub(crate) struct Shown<'v>(pub(crate) &'v Value);
+
+impl MessagePart for Shown<'_> {
+    fn write(&self, out: &mut String, redacted: bool) {
+        let start: String;
+        out.push_str(match self.0 {
+            Value::Null => "nil",
+            Value::Array(_) => "a vector",
+            Value::Object(_) => "a map",
+            Value::String(_) if redacted => "a string",
+            Value::Number(_) if redacted => "a number",
+            Value::Bool(_) if redacted => "true or false",
+            Value::String(text) if text.chars().count() > 40 => {
+                start = format!("{:?}", text.chars().take(37).collect::<String>() + "...");
+                &start
+            }
+            other => {
+                start = other.to_string();
+                &start
+            }
+        });
     }
 }
 
 /// A number, or text that is wholly a decimal number, as JavaScript would print it back.
 fn number(value: &Value) -> Option<Value> {
     match value {
-        Value::Number(_) => Some(integral(value.as_f64()?, value)),
+        Value::Number(_) => Some(json_number(value.as_f64()?)),
         Value::String(text) => {
             let text = text.trim();
             let plain = !text.is_empty()
@@ -106,22 +118,23 @@ fn number(value: &Value) -> Option<Value> {
                     .chars()
                     .all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E'));
             let n: f64 = text.parse().ok().filter(|n: &f64| plain && n.is_finite())?;
-            Some(integral(n, &json!(n)))
+            Some(json_number(n))
         }
         _ => None,
     }
 }
 
-fn integral(n: f64, otherwise: &Value) -> Value {
+/// A double as a JSON number: whole ones below 2^53 as integers, as JavaScript writes them. NaN and infinities become null.
+#[must_use]
+pub fn json_number(n: f64) -> Value {
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "checked to be integral and below 2^53"
+        reason = "checked to be whole and below 2^53"
     )]
     if n.fract() == 0.0 && n.abs() < 9_007_199_254_740_992.0 {
-        json!(n as i64)
-    } else {
-        otherwise.clone()
+        return json!(n as i64);
     }
+    json!(n)
 }
 
 fn has_unit(value: &Value) -> bool {
@@ -139,7 +152,7 @@ fn sized(value: &Value, units: &[(char, f64)]) -> Option<Value> {
             return None;
         }
         let n = digits.parse::<f64>().ok()? * factor;
-        return n.is_finite().then(|| integral(n, &json!(n)));
+        return n.is_finite().then(|| json_number(n));
     }
     if let Some(text) = value.as_str()
         && !text.bytes().all(|b| b.is_ascii_digit())
@@ -441,168 +454,4 @@ pub(crate) fn canonical(attribute: &Attribute, value: &Value) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attribute::find;
-
-    fn read(name: &str, value: Value) -> Result<Option<Value>, String> {
-        coerce(find(name).unwrap(), &value).map_err(|unfit| unfit.message)
-    }
-
-    #[test]
-    fn numbers_print_as_in_javascript() {
-        for (number, text) in [
-            (10.0, "10"),
-            (-0.0, "0"),
-            (1e21, "1e+21"),
-            (123e18, "123000000000000000000"),
-            (1.5e-7, "1.5e-7"),
-            (0.000_001, "0.000001"),
-            (-2.5, "-2.5"),
-            (5e-324, "5e-324"),
-        ] {
-            assert_eq!(js_number(number), text);
-        }
-    }
-
-    #[test]
-    fn spellings_of_one_value_are_one_value() {
-        assert_eq!(
-            read("max_memory_restart", json!("300M")),
-            Ok(Some(json!(314_572_800)))
-        );
-        assert_eq!(
-            read("max_memory_restart", json!("314572800")),
-            Ok(Some(json!(314_572_800)))
-        );
-        assert_eq!(read("min_uptime", json!("10s")), Ok(Some(json!(10_000))));
-        assert_eq!(read("kill_timeout", json!("300")), Ok(Some(json!(300))));
-        assert_eq!(read("kill_timeout", json!(300.0)), Ok(Some(json!(300))));
-        assert_eq!(
-            read("exec_mode", json!("cluster")),
-            Ok(Some(json!("cluster_mode")))
-        );
-        assert_eq!(read("instances", json!("max")), Ok(Some(json!(0))));
-        assert_eq!(read("stop_exit_codes", json!([0])), Ok(Some(json!(0))));
-        assert_eq!(
-            read("args", json!(["--port", 3000, true])),
-            Ok(Some(json!(["--port", "3000", "true"])))
-        );
-        assert_eq!(read("cron_restart", json!(0)), Ok(None));
-    }
-
-    #[test]
-    fn a_process_sees_the_text_that_javascript_makes() {
-        for (value, text) in [
-            (json!(2.0), "2"),
-            (json!(-0.0), "0"),
-            (json!(-2.5), "-2.5"),
-            (json!(1e21), "1e+21"),
-            (json!(123e18), "123000000000000000000"),
-            (json!(1.5e-7), "1.5e-7"),
-            (json!(0.000_001), "0.000001"),
-            (json!(9_007_199_254_740_993_i64), "9007199254740992"),
-            (
-                json!({ "b": 1.0, "2": [null, true], "1": "x" }),
-                r#"{"1":"x","2":[null,true],"b":1}"#,
-            ),
-        ] {
-            assert_eq!(env_text(&value), text);
-        }
-    }
-
-    #[test]
-    fn the_canonical_form_is_its_own() {
-        let values = [
-            json!(true),
-            json!(false),
-            json!(0),
-            json!(1.0),
-            json!(-3),
-            json!(1e300),
-            json!(""),
-            json!("0"),
-            json!("0s"),
-            json!("7"),
-            json!("12K"),
-            json!("5m"),
-            json!("max"),
-            json!("fork"),
-            json!("-a \"b c\" 'd'"),
-            json!("1 2 3 4 5"),
-            json!(["a", 1, true]),
-            json!([0]),
-            json!([1, "2"]),
-            json!([]),
-            json!({ "b": 1.0, "a": null }),
-        ];
-        for attribute in crate::attribute::ATTRIBUTES {
-            for value in &values {
-                if let Some(once) = canonical(attribute, value) {
-                    let twice = canonical(attribute, &once);
-                    assert_eq!(twice.as_ref(), Some(&once), "{} {value}", attribute.name);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn zero_means_zero() {
-        assert_eq!(read("max_restarts", json!(0)), Ok(Some(json!(0))));
-    }
-
-    #[test]
-    fn words_are_split_as_pm2_splits_them() {
-        assert_eq!(
-            split_words(r#"-a "b c" --k="d e" --m='f g' "" 'h' i"j"#),
-            ["-a", "b c", r#"--k="d e""#, "--m='f g'", "h", r#"i"j"#]
-        );
-    }
-
-    #[test]
-    fn what_does_not_fit_says_what_would() {
-        assert_eq!(
-            read("instances", json!("two")),
-            Err("expected an integer or \"max\", got \"two\"".into())
-        );
-        for (name, value) in [
-            ("args", json!([{}])),
-            ("max_memory_restart", json!("300MB")),
-            ("min_uptime", json!(5)),
-            ("min_uptime", json!("50")),
-            ("min_uptime", json!("10 s")),
-            ("instances", json!(2.5)),
-            ("instances", json!(100_000)),
-            ("instances", json!("-1.5")),
-            ("kill_timeout", json!("0x10")),
-            ("kill_timeout", json!(-1)),
-            ("autorestart", json!("yes")),
-            ("env", json!("A=1")),
-            ("cron_restart", json!("every day")),
-            ("cron_restart", json!("60 * * * *")),
-            ("cron_restart", json!("* * * *")),
-            ("cron_restart", json!("@daily")),
-            ("cron_restart", json!("5-1 * * * *")),
-            ("cron_restart", json!("1-5,8 0 1 JAN-MAR 1")),
-            ("cron_restart", json!("0 9,12-15 * * *")),
-            ("cron_restart", json!("*/5,1 * * * *")),
-            ("cron_restart", json!("0 0 31/2 * *")),
-            ("cron_restart", json!("0 0 1 DEC/1 *")),
-            ("cron_restart", json!("?,? * * * *")),
-            ("cron_restart", json!("0\u{a0}0 * * * *")),
-            ("cron_restart", json!("+1 * * * *")),
-            ("cron_restart", json!("0 0 L,1 * *")),
-        ] {
-            assert!(read(name, value.clone()).is_err(), "{name} {value}");
-        }
-        for pattern in [
-            "*/5 * * * *",
-            "0 0 * * SUN",
-            "0 30 4 L * ?",
-            "1,8 0-4/2 1 JAN-MAR 1",
-            "1/5 */24 * * 7",
-        ] {
-            assert!(read("cron_restart", json!(pattern)).is_ok(), "{pattern}");
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,11 @@
 //! Findings about a definition, tied to places in its text.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::Serialize;
+
+use crate::{DocumentPath, Message};
 
 /// A range of bytes in a source text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -69,7 +72,7 @@ pub struct Label {
     pub message: String,
 }
 
-/// One finding about a definition.
+/// One finding about a definition. Its texts show no value of an environment variable; [`Self::in_full`] may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// How bad it is.
@@ -90,6 +93,28 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     /// What to do about it.
     pub help: Option<String>,
+    /// The texts with all that they quote, where that may be a secret.
+    #[serde(skip)]
+    unredacted: Option<Box<Unredacted>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unredacted {
+    path: String,
+    message: String,
+    help: Option<String>,
+}
+
+/// Why what a finding quotes may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Secrecy {
+    /// It is none.
+    Open,
+    /// It is in an environment.
+    Env,
+    /// The text cannot be read, so that it may be in an environment. Or it is not from a definition at all.
+    Doubtful,
 }
 
 impl Diagnostic {
@@ -106,6 +131,57 @@ impl Diagnostic {
             end_location: None,
             labels: Vec::new(),
             help: None,
+            unredacted: None,
+        }
+    }
+
+    /// A finding in the words of `message` and `help` about the value at `path`, with no place yet.
+    #[must_use]
+    pub fn of_message(
+        severity: Severity,
+        level: Level,
+        (message, help): (&Message, Option<&Message>),
+        path: &DocumentPath,
+        secrecy: Secrecy,
+    ) -> Self {
+        let is_redacted = secrecy != Secrecy::Open;
+        let text = |message: &Message, redacted: bool| match redacted {
+            true => message.redacted().to_owned(),
+            false => message.full().to_owned(),
+        };
+        let mut diagnostic = Self::new(severity, level, text(message, is_redacted));
+        diagnostic.help = help.map(|help| text(help, is_redacted));
+        diagnostic.path = path.redacted(secrecy == Secrecy::Doubtful);
+        let unredacted = Unredacted {
+            path: path.to_string(),
+            message: text(message, false),
+            help: help.map(|help| text(help, false)),
+        };
+        let is_same = unredacted.path == diagnostic.path
+            && unredacted.message == diagnostic.message
+            && unredacted.help == diagnostic.help;
+        diagnostic.unredacted = (!is_same).then(|| Box::new(unredacted));
+        diagnostic
+    }
+
+    /// Whether something that its texts would quote is hidden.
+    #[must_use]
+    pub fn is_redacted(&self) -> bool {
+        self.unredacted.is_some()
+    }
+
+    /// The same finding with all that its texts quote: for who asked to see values.
+    #[must_use]
+    pub fn in_full(&self) -> Cow<'_, Self> {
+        match self.unredacted.as_deref() {
+            None => Cow::Borrowed(self),
+            Some(full) => Cow::Owned(Self {
+                path: full.path.clone(),
+                message: full.message.clone(),
+                help: full.help.clone(),
+                unredacted: None,
+                ..self.clone()
+            }),
         }
     }
 

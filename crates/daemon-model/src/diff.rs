@@ -1,45 +1,47 @@
-//! What of a running process differs from its definition.
+//! Differences between a running process and its definition.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::attribute::{self, Attribute, Cost, Role};
+use crate::attribute::{self, Attribute, Cost, OVERWRITTEN_ENV, Role};
 use crate::coerce::{canonical, env_text};
+use crate::paths::with_pm_id;
 use crate::spec::{self, AppSpec, is_node_like};
-use crate::{ExecMode, ObservedProcess, Orphan, Stored};
+use crate::{ExecMode, ObservedProcess, Origin, Orphan, PmId, Stored};
 
-/// Names of variables that every app inherits from the caller: a change of their values is no drift.
+/// Names of variables that every app inherits from the caller: a change of their values is not drift.
 pub const BASE_ENV: &[&str] = &[
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR",
 ];
 
-/// The part of PM2's surroundings that a comparison needs.
+/// What a comparison needs to know of the environment that PM2 and its callers give to apps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Surroundings {
-    /// PM2's home, where default log files lie.
+pub struct EnvPolicy {
+    /// PM2's home, where default log files are.
     pub pm2_home: Utf8PathBuf,
     /// Names or globs (`NVM_*`) of variables that apps inherit besides [`BASE_ENV`].
     pub pass_env: Vec<String>,
 }
 
-impl Surroundings {
+impl EnvPolicy {
     /// Whether apps inherit the variable `name` from the caller.
     #[must_use]
     pub fn inherits(&self, name: &str) -> bool {
-        BASE_ENV
-            .iter()
-            .copied()
-            .chain(self.pass_env.iter().map(String::as_str))
-            .any(|pattern| glob(pattern, name))
+        BASE_ENV.iter().any(|pattern| glob(pattern, name)) || self.passes(name)
+    }
+
+    /// Whether `:pass-env` names the variable.
+    #[must_use]
+    pub fn passes(&self, name: &str) -> bool {
+        self.pass_env.iter().any(|pattern| glob(pattern, name))
     }
 }
 
 /// Whether `name` fits `pattern`, in which `*` stands for any text.
-fn glob(pattern: &str, name: &str) -> bool {
+pub(crate) fn glob(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
@@ -59,6 +61,12 @@ pub enum Field {
     Attribute(&'static str),
     /// An environment variable.
     Env(String),
+}
+
+impl PartialEq<String> for Field {
+    fn eq(&self, attribute: &String) -> bool {
+        matches!(self, Self::Attribute(name) if name == attribute)
+    }
 }
 
 impl fmt::Display for Field {
@@ -99,6 +107,12 @@ pub struct Change {
     pub from: Option<String>,
     /// The definition's value.
     pub to: Option<String>,
+    /// Where the definition's value comes from, if from outside of the definition.
+    #[serde(skip)]
+    pub origin: Option<Origin>,
+    /// Whether one of the two values is not to be shown: it is that of a variable, or comes from outside.
+    #[serde(skip)]
+    pub is_secret: bool,
 }
 
 impl Change {
@@ -111,22 +125,35 @@ impl Change {
             (Some(_), None) => ChangeKind::Removed,
         };
         Some(Self {
+            is_secret: matches!(field, Field::Env(_)),
             field,
             kind,
             from,
             to,
+            origin: None,
         })
+    }
+
+    fn attribute(&self) -> Option<&'static Attribute> {
+        match &self.field {
+            Field::Attribute(name) => attribute::by_own_name(name),
+            Field::Env(_) => None,
+        }
     }
 
     /// What has to be done to the process for it.
     #[must_use]
     pub fn cost(&self) -> Cost {
-        match &self.field {
-            Field::Attribute(name) => {
-                attribute::by_own_name(name).map_or(Cost::Restart, |attribute| attribute.cost)
-            }
-            Field::Env(_) => Cost::Restart,
-        }
+        self.attribute()
+            .map_or(Cost::Restart, |attribute| attribute.cost)
+    }
+
+    /// Whether it may be what PM2's own command line did to the record of a process that was started from the same
+    /// definition, without an effect on the process.
+    #[must_use]
+    pub fn is_reset_by_command_line(&self) -> bool {
+        self.attribute()
+            .is_some_and(Attribute::is_reset_by_command_line)
     }
 }
 
@@ -135,7 +162,7 @@ impl Change {
 ///
 /// The number of processes is not a part of any one process and is not compared here.
 #[must_use]
-pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) -> Vec<Change> {
+pub fn diff(spec: &AppSpec, process: &ObservedProcess, env_policy: &EnvPolicy) -> Vec<Change> {
     // Nearly all of it is equal nearly always: text is made of what differs only.
     let mut changes = Vec::new();
     let mut compare = |name: &'static str, from: Option<&str>, to: Option<&str>| {
@@ -158,14 +185,19 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) ->
     if let Some(mode) = spec.exec_mode().as_pm2() {
         compare("exec_mode", process.text("exec_mode"), Some(mode));
     }
-    let files = spec.files(&around.pm2_home, Some(process.pm_id));
-    for (name, key, wanted) in [
-        ("out_file", "pm_out_log_path", Some(&files.out)),
-        ("error_file", "pm_err_log_path", Some(&files.err)),
-        ("log_file", "pm_log_path", files.both.as_ref()),
-        ("pid_file", "pm_pid_path", Some(&files.pid)),
+    let files = spec.files(&env_policy.pm2_home, Some(process.pm_id));
+    for (name, key, extension, wanted) in [
+        ("out_file", "pm_out_log_path", "log", Some(&files.out)),
+        ("error_file", "pm_err_log_path", "log", Some(&files.err)),
+        ("log_file", "pm_log_path", "log", files.both.as_ref()),
+        ("pid_file", "pm_pid_path", "pid", Some(&files.pid)),
     ] {
-        compare(name, process.text(key), wanted.map(String::as_str));
+        let (has, wanted) = (process.text(key), wanted.map(String::as_str));
+        if !has.zip(wanted).is_some_and(|(has, wanted)| {
+            differs_in_number_only(has, wanted, extension, process.pm_id)
+        }) {
+            compare(name, has, wanted);
+        }
     }
     for account in ["uid", "gid"] {
         let wanted = spec.attribute(account);
@@ -216,15 +248,38 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, around: &Surroundings) ->
             compare_stored(attribute, None);
         }
     }
-    compare_env(spec, process, around, &mut changes);
+    compare_env(spec, process, env_policy, &mut changes);
+    for change in &mut changes {
+        let label = process.label.as_ref();
+        let was_outside = label.is_some_and(|label| {
+            let mut outside = label.outside.iter();
+            outside.any(|name| change.field == *name)
+        });
+        change.origin = spec.origin(&change.field).cloned();
+        change.is_secret |= change.origin.is_some() || was_outside;
+    }
     changes.sort_by(|a, b| a.field.cmp(&b.field));
     changes
+}
+
+/// Whether the file of a process is the one that it had under another number. PM2 numbers files when it first starts a
+/// process, but `pm2 resurrect` and `pm2 update` leave them as they were where `pm2 restart` had changed the record before, or
+/// the process is stopped.
+///
+/// Source: PM2 7.0.4, `lib/God.js` (`prepare`, `executeApp`); measured.
+fn differs_in_number_only(has: &str, wanted: &str, extension: &str, pm_id: PmId) -> bool {
+    let numbered = |number| with_pm_id(wanted, extension, number);
+    let stem = has
+        .strip_suffix(extension)
+        .and_then(|stem| stem.strip_suffix('.'));
+    let number = stem.and_then(|stem| stem.rsplit('-').next()?.parse().ok());
+    wanted == numbered(pm_id) && number.is_some_and(|number| has == numbered(PmId(number)))
 }
 
 fn compare_env(
     spec: &AppSpec,
     process: &ObservedProcess,
-    around: &Surroundings,
+    env_policy: &EnvPolicy,
     changes: &mut Vec<Change>,
 ) {
     let counts_up = spec.text("increment_var");
@@ -246,7 +301,7 @@ fn compare_env(
     let instance_var = spec.text("instance_var").unwrap_or("NODE_APP_INSTANCE");
     for (key, value) in process.env.iter() {
         let known = spec.env().contains_key(key)
-            || around.inherits(key)
+            || env_policy.inherits(key)
             || Some(key) == counts_up
             || key == instance_var
             || key == process.name.as_str()
@@ -261,12 +316,18 @@ fn compare_env(
 
 /// Variables that PM2, or a client that starts a process, adds of its own accord.
 ///
-/// Source: PM2 7.0.4, `lib/Common.js` and `lib/API.js` (`_startJson`).
+/// Source: PM2 7.0.4, `lib/Common.js` and `lib/API.js` (`_startJson`, `actionFromJson`).
 fn is_set_by_pm2(key: &str) -> bool {
-    matches!(
-        key,
-        "PM2_HOME" | "PWD" | "PYTHONUNBUFFERED" | "unique_id" | "PM2_USAGE" | "PM2_JSON_PROCESSING"
-    )
+    OVERWRITTEN_ENV.contains(&key)
+        || matches!(
+            key,
+            "PWD"
+                | "PYTHONUNBUFFERED"
+                | "unique_id"
+                | "PM2_USAGE"
+                | "PM2_JSON_PROCESSING"
+                | "updateEnv"
+        )
 }
 
 fn script_matches(spec: &AppSpec, exec_path: &str) -> bool {
@@ -322,15 +383,32 @@ const DEFAULT_INTERPRETERS: &[(&str, &[&str])] = &[
 /// arguments are those of the definition that it was started with, which may have been edited since.
 #[must_use]
 pub fn is_orphan_of(spec: &AppSpec, orphan: &Orphan) -> bool {
-    // In Node it is part of the title that PM2 gives the process.
-    let title = format!("node {}", orphan.script);
     orphan.name == spec.name()
         && script_matches(spec, &orphan.script)
         && orphan.cwd == spec.cwd()
-        && orphan
-            .command_line
-            .iter()
-            .any(|word| *word == orphan.script || *word == title)
+        && (shows_title(orphan)
+            || orphan
+                .command_line
+                .iter()
+                .any(|word| *word == orphan.script || is_container(word)))
+}
+
+/// Whether the command line is the title that PM2 gives, which is cut off where the first command line ended.
+fn shows_title(orphan: &Orphan) -> bool {
+    let mut words = orphan.command_line.iter().filter(|word| !word.is_empty());
+    let (Some(word), None) = (words.next(), words.next()) else {
+        return false;
+    };
+    *word == orphan.title || (orphan.title.starts_with(word) && word.contains(' '))
+}
+
+/// Whether a word of a command line is the script of PM2 that loads an app in Node and then sets the title.
+///
+/// Source: PM2 7.0.4, `lib/God/ForkMode.js`.
+fn is_container(word: &str) -> bool {
+    ["ProcessContainerFork.js", "ProcessContainerForkBun.js"]
+        .iter()
+        .any(|name| word.ends_with(&format!("/pm2/lib/{name}")))
 }
 
 /// The exec mode that a process of `spec` has once its interpreter is known.
@@ -343,35 +421,5 @@ pub fn exec_mode_with(spec: &AppSpec, interpreter: &str) -> ExecMode {
     }
 }
 
-/// How many variables a process has that it will not have once it runs as `spec` says, and which.
-#[must_use]
-pub fn lost_variables(changes: &[Change]) -> BTreeMap<&str, &str> {
-    changes
-        .iter()
-        .filter_map(|change| match (&change.field, change.kind, &change.from) {
-            (Field::Env(name), ChangeKind::Removed, Some(value)) => {
-                Some((name.as_str(), value.as_str()))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_name_inherited_variables() {
-        let around = Surroundings {
-            pm2_home: "/p".into(),
-            pass_env: vec!["NVM_*".into(), "X*Y".into()],
-        };
-        for name in ["PATH", "LC_ALL", "NVM_DIR", "XY", "XaY"] {
-            assert!(around.inherits(name), "{name}");
-        }
-        for name in ["PATHS", "NVM", "XYZ", "TOKEN"] {
-            assert!(!around.inherits(name), "{name}");
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{Level, Severity};
+use crate::spec::is_rollout_key;
+use crate::values::ENV_FILE_KEY;
+use crate::{HIDDEN, Level, Message, POLICY_KEY, Severity, attribute};
 
 /// One step into a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,11 +38,99 @@ impl DocumentPath {
         self.then(PathSegment::Index(index))
     }
 
+    /// The environment whose variables the path leads into: the index of its key.
+    fn env(&self) -> Option<usize> {
+        let is_env =
+            |segment: &PathSegment| matches!(segment, PathSegment::Key(key) if is_env_like(key));
+        self.0.iter().position(is_env)
+    }
+
+    /// Whether what is at `place` is a value of an environment variable, a part of one, or may be meant as one: any value
+    /// but those of an app's known attributes.
+    #[must_use]
+    pub fn is_secret(&self, place: Place) -> bool {
+        if let Some(env) = self.env() {
+            return match (place, &self.0[env + 1..]) {
+                // The name of a variable, and of the environment itself.
+                (Place::Key, []) => false,
+                (Place::Key, [PathSegment::Key(name)]) => !is_variable_name(name),
+                _ => true,
+            };
+        }
+        match &self.0[..] {
+            [] => false,
+            [PathSegment::Key(apps)] | [PathSegment::Key(apps), PathSegment::Index(_)]
+                if apps == "apps" =>
+            {
+                false
+            }
+            // A value that is not a path may be a secret that belongs in the file.
+            [_, PathSegment::Index(_), PathSegment::Key(key), rest @ ..] if key == ENV_FILE_KEY => {
+                let is_path = |it: &PathSegment| *it == PathSegment::Key("path".to_owned());
+                let is_index = |it: &PathSegment| matches!(it, PathSegment::Index(_));
+                !rest.iter().all(|it| is_path(it) || is_index(it))
+            }
+            [_, PathSegment::Index(_), PathSegment::Key(key), rest @ ..] => {
+                !is_known_key(key) && (place == Place::Value || !rest.is_empty())
+            }
+            [rest @ .., _] => place == Place::Value || !rest.is_empty(),
+        }
+    }
+
+    /// The path as text without what may be a part of a variable's value. Of a text that cannot be read `is_doubtful`: any
+    /// name in it may be a value that got into its place.
+    #[must_use]
+    pub fn redacted(&self, is_doubtful: bool) -> String {
+        let mut shown = Self::root();
+        let mut is_env = false;
+        for segment in &self.0 {
+            match segment {
+                PathSegment::Key(name) if is_env => {
+                    let name = if is_variable_name(name) { name } else { HIDDEN };
+                    return shown.key(name).to_string();
+                }
+                PathSegment::Index(_) if is_env => break,
+                PathSegment::Key(name) if is_doubtful && !is_known_key(name) => break,
+                PathSegment::Key(name) => is_env = is_env_like(name) || name == ENV_FILE_KEY,
+                PathSegment::Index(_) => {}
+            }
+            shown = shown.then(segment.clone());
+            if is_env && is_doubtful {
+                break;
+            }
+        }
+        shown.to_string()
+    }
+
     fn then(&self, segment: PathSegment) -> Self {
         let mut path = self.clone();
         path.0.push(segment);
         path
     }
+}
+
+/// Whether a key holds environment variables, or is likely to be meant to.
+#[must_use]
+pub fn is_env_like(key: &str) -> bool {
+    let starts_so = key.get(..3);
+    starts_so.is_some_and(|start| start.eq_ignore_ascii_case("env")) && key != ENV_FILE_KEY
+}
+
+/// Whether a key has a meaning for pm2-sync or PM2, so that it is not a secret.
+#[must_use]
+pub fn is_known_key(key: &str) -> bool {
+    matches!(
+        key,
+        "apps" | "deploy" | "profiles" | POLICY_KEY | ENV_FILE_KEY
+    ) || attribute::find(key).is_some()
+        || is_rollout_key(key)
+}
+
+/// Whether a text looks like the name of an environment variable. Any other text may be a value in the wrong place.
+#[must_use]
+pub fn is_variable_name(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_part)
 }
 
 impl fmt::Display for DocumentPath {
@@ -77,9 +167,9 @@ pub struct Finding {
     /// What it stops.
     pub level: Level,
     /// What is wrong: a lowercase fragment that does not repeat the path.
-    pub message: String,
+    pub message: Message,
     /// What to do about it.
-    pub help: Option<String>,
+    pub help: Option<Message>,
     /// Further values that belong to it.
     pub labels: Vec<FindingLabel>,
 }
@@ -92,5 +182,62 @@ pub struct FindingLabel {
     /// Its key or the value itself.
     pub place: Place,
     /// What is there.
-    pub message: String,
+    pub message: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> DocumentPath {
+        text.split('.')
+            .fold(DocumentPath::root(), |path, part| match part.parse() {
+                Ok(index) => path.index(index),
+                Err(_) => path.key(part),
+            })
+    }
+
+    #[test]
+    fn what_lies_in_an_environment_is_secret_but_for_the_names_of_variables() {
+        for (text, place, secret) in [
+            ("apps", Place::Value, false),
+            ("apps.0", Place::Value, false),
+            ("apps.0.name", Place::Value, false),
+            ("apps.0.args.1", Place::Value, false),
+            ("apps.0.evn", Place::Key, false),
+            ("apps.0.evn.PW", Place::Value, true),
+            ("apps.0.evn.PW", Place::Key, true),
+            ("deploy.production.key", Place::Value, true),
+            ("colour", Place::Key, false),
+            ("apps.0.env", Place::Key, false),
+            ("apps.0.env", Place::Value, true),
+            ("apps.0.env.PORT", Place::Key, false),
+            ("apps.0.env.PORT", Place::Value, true),
+            ("apps.0.env.PW=hunter2", Place::Key, true),
+            ("apps.0.env.PW.hunter2", Place::Key, true),
+            ("apps.0.env.1", Place::Key, true),
+            ("apps.0.env_production.PORT", Place::Value, true),
+            ("apps.0.environment.PORT", Place::Value, true),
+            ("deploy.production.env.PORT", Place::Value, true),
+            ("env.PORT", Place::Value, true),
+        ] {
+            assert_eq!(path(text).is_secret(place), secret, "{text} {place:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_shows_no_part_of_a_value() {
+        for (text, shown, doubtful) in [
+            ("apps.0.colour.x", "apps[0].colour.x", "apps[0]"),
+            ("apps.0.args.1", "apps[0].args[1]", "apps[0].args[1]"),
+            ("apps.0.env.PORT", "apps[0].env.PORT", "apps[0].env"),
+            ("apps.0.env.PW.hunter2.x", "apps[0].env.PW", "apps[0].env"),
+            ("apps.0.env.PW=hunter2", "apps[0].env.***", "apps[0].env"),
+            ("apps.0.env.1.hunter2", "apps[0].env", "apps[0].env"),
+            ("hunter2.x", "hunter2.x", ""),
+        ] {
+            assert_eq!(path(text).redacted(false), shown, "{text}");
+            assert_eq!(path(text).redacted(true), doubtful, "{text}");
+        }
+    }
 }

@@ -16,8 +16,8 @@ pub struct DaemonId(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidId {
-    /// The definition lies directly in the tree's root, so its directory has no name of its own.
-    #[error("a definition must lie in a directory of its own below the tree of definitions")]
+    /// The definition is directly in the tree's root, so its directory has no name of its own.
+    #[error("a definition must be in a directory of its own below the tree of definitions")]
     Empty,
     /// A segment that is not a plain name (`.`, `..`, a leading `/`, an empty segment).
     #[error("`{0}` is not a path of plain directory names")]
@@ -25,14 +25,22 @@ pub enum InvalidId {
     /// A segment that ends in `.json`, which would collide with an artifact.
     #[error("the directory `{0}` ends in `.json`, which collides with the name of an artifact")]
     JsonSuffix(String),
+    /// The last segment is so long that the name of the artifact would not fit into a file name.
+    #[error(
+        "the directory `{0}` has a name of more than {MAX_NAME} bytes, too long for a generated config of that name"
+    )]
+    TooLong(String),
 }
+
+/// The longest last segment of an id, in bytes: a file name has at most 255 (Linux, `NAME_MAX`), less those of `.json`.
+const MAX_NAME: usize = 250;
 
 impl DaemonId {
     /// Makes an id from a path relative to the tree of definitions.
     ///
     /// # Errors
-    /// [`InvalidId`] when the path is empty, is not made of plain names, or has a segment ending in
-    /// `.json`.
+    /// [`InvalidId`] when the path is empty, is not made of plain names, has a segment ending in `.json`, or a last one of
+    /// more than 250 bytes.
     pub fn new(path: impl AsRef<Utf8Path>) -> Result<Self, InvalidId> {
         let path = path.as_ref();
         let mut id = String::new();
@@ -51,7 +59,16 @@ impl DaemonId {
         if id.is_empty() {
             return Err(InvalidId::Empty);
         }
+        if let Some(name) = id.rsplit('/').next().filter(|name| name.len() > MAX_NAME) {
+            return Err(InvalidId::TooLong(name.to_owned()));
+        }
         Ok(Self(id.into()))
+    }
+
+    /// The id that stands for a definition that is in no workspace.
+    #[must_use]
+    pub fn of_file() -> Self {
+        Self("file".into())
     }
 
     /// The id as text, segments joined by `/`.
@@ -95,6 +112,12 @@ mod tests {
         assert!(matches!(
             DaemonId::new("a/b.json/c"),
             Err(InvalidId::JsonSuffix(_))
+        ));
+        let name = |length: usize| "x".repeat(length);
+        assert!(DaemonId::new(format!("{}/{}", name(255), name(250))).is_ok());
+        assert!(matches!(
+            DaemonId::new(format!("a/{}", name(251))),
+            Err(InvalidId::TooLong(_))
         ));
     }
 }

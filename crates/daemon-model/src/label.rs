@@ -1,4 +1,4 @@
-//! The label that marks a process as managed.
+//! The label that marks a process as managed, and the digests of apps.
 
 use std::fmt;
 
@@ -25,9 +25,14 @@ pub struct Label {
     /// What its removal does, where its definition said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_remove: Option<OnRemove>,
+    /// The attributes that had a value from outside of the definition: what PM2 has recorded of them may be a secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<String>,
 }
 
-/// A versioned digest of a canonical app, for example `v1:9f86d081884c7d65`.
+/// A versioned digest of a canonical app, for example `v1:9f86d081884c7d65`. Of an app with values from outside of its
+/// definition it has three parts, with dots between them: the digest of what the definition says, the name of a key, and a
+/// digest of everything that was made with that key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecDigest(pub String);
@@ -38,9 +43,37 @@ impl SpecDigest {
     pub fn version(&self) -> &str {
         self.0.split(':').next().unwrap_or("")
     }
+
+    /// Whether this digest and `other` are of different apps. Digests of different recipes, or with different keys, prove
+    /// nothing.
+    #[must_use]
+    pub fn differs_from(&self, other: &Self) -> bool {
+        if self.version() != other.version() {
+            return false;
+        }
+        let parts = |digest: &Self| -> [Option<String>; 3] {
+            let mut parts = digest.0.splitn(3, '.').map(ToOwned::to_owned);
+            [parts.next(), parts.next(), parts.next()]
+        };
+        let ([own, own_key, own_values], [other, other_key, other_values]) =
+            (parts(self), parts(other));
+        own != other || (own_key == other_key && own_values != other_values)
+    }
 }
 
 impl fmt::Display for SpecDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A versioned digest of everything that an app declares: what PM2 gets, and what only pm2-sync reads, such as probes. Two
+/// apps of one revision are the same attempt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub String);
+
+impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }

@@ -1,24 +1,13 @@
-//! Where the files of a workspace lie. The one place that answers "is this path a definition".
+//! Paths of the files of a workspace.
 
 use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{DaemonId, InvalidId};
+use crate::DaemonId;
 
 /// The name of every definition.
 pub const DEFINITION_FILE: &str = "ecosystem.pm2.edn";
-
-/// What a path below the tree of definitions is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DefinitionPath {
-    /// A definition with a usable id.
-    Definition(DaemonId),
-    /// Named like a definition, but its directory cannot be an id.
-    Invalid(InvalidId),
-    /// Something else, or inside a skipped directory.
-    Other,
-}
 
 /// The paths of one workspace. All of them are absolute when the root is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,32 +66,13 @@ impl Layout {
         name.starts_with('.') || self.skip_dirs.contains(name)
     }
 
-    /// What `path` (absolute, below the tree of definitions) is.
-    #[must_use]
-    pub fn classify(&self, path: &Utf8Path) -> DefinitionPath {
-        let Ok(relative) = path.strip_prefix(&self.daemons) else {
-            return DefinitionPath::Other;
-        };
-        if relative.file_name() != Some(DEFINITION_FILE) {
-            return DefinitionPath::Other;
-        }
-        let dir = relative.parent().unwrap_or(Utf8Path::new(""));
-        if dir.iter().any(|segment| self.skips_dir(segment)) {
-            return DefinitionPath::Other;
-        }
-        match DaemonId::new(dir) {
-            Ok(id) => DefinitionPath::Definition(id),
-            Err(error) => DefinitionPath::Invalid(error),
-        }
-    }
-
     /// The definition of a daemon.
     #[must_use]
     pub fn definition_path(&self, id: &DaemonId) -> Utf8PathBuf {
         self.daemons.join(id.as_str()).join(DEFINITION_FILE)
     }
 
-    /// The definition of a daemon, relative to the root where it lies below it: for messages and headers.
+    /// The definition of a daemon, relative to the root if it is below it: for messages and headers.
     #[must_use]
     pub fn definition_name(&self, id: &DaemonId) -> Utf8PathBuf {
         let path = self.definition_path(id);
@@ -129,28 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_exactly_named_files_outside_skipped_directories_are_definitions() {
+    fn an_artifact_belongs_to_the_daemon_of_its_path() {
         let layout = Layout::new("/w");
-        let classify = |path: &str| layout.classify(Utf8Path::new(path));
         let id = DaemonId::new("a/b").unwrap();
-        assert_eq!(
-            classify("/w/system/daemons/a/b/ecosystem.pm2.edn"),
-            DefinitionPath::Definition(id.clone())
-        );
-        for other in [
-            "/w/system/daemons/a/ecosystem.pm2.edn~",
-            "/w/system/daemons/a/node_modules/x/ecosystem.pm2.edn",
-            "/w/system/daemons/.git/x/ecosystem.pm2.edn",
-            "/w/system/ecosystem.pm2.edn",
-        ] {
-            assert_eq!(classify(other), DefinitionPath::Other, "{other}");
-        }
-        assert_eq!(
-            classify("/w/system/daemons/ecosystem.pm2.edn"),
-            DefinitionPath::Invalid(InvalidId::Empty)
-        );
         let artifact = layout.artifact_path(&id);
         assert_eq!(artifact, "/w/.generated/pm2/a/b.json");
         assert_eq!(layout.artifact_id(&artifact), Some(id));
+        assert_eq!(layout.artifact_id("/w/.generated/a.json".into()), None);
     }
 }

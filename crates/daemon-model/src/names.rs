@@ -7,13 +7,13 @@ use crate::finding::DocumentPath;
 
 pub(crate) struct Trap {
     pub(crate) blocks: bool,
-    pub(crate) message: String,
+    pub(crate) message: &'static str,
 }
 
-fn blocks(message: impl Into<String>) -> Option<Trap> {
+fn blocks(message: &'static str) -> Option<Trap> {
     Some(Trap {
         blocks: true,
-        message: message.into(),
+        message,
     })
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn trap(name: &str) -> Option<Trap> {
         return blocks("PM2 takes the name `all` for every app");
     }
     if name.bytes().all(|b| b.is_ascii_digit()) {
-        return blocks("PM2 takes a name of digits only for a process number");
+        return blocks("PM2 takes an all-digit name for a process number");
     }
     if is_number(name) {
         return blocks("PM2 takes a name that JavaScript reads as a number for a process number");
@@ -47,18 +47,17 @@ pub(crate) fn trap(name: &str) -> Option<Trap> {
     if name.chars().any(char::is_control) {
         return blocks("contains a control character");
     }
-    // Wherever it stands in the name.
+    // Wherever it is in the name.
     if CONFIG_EXTENSIONS.iter().any(|part| name.contains(part)) {
         return blocks("PM2's command line takes this name for a config file");
     }
     [".js", ".cjs", ".mjs"]
         .iter()
         .any(|end| name.ends_with(end))
-        .then(|| Trap {
+        .then_some(Trap {
             blocks: false,
             message:
-                "PM2's command line takes this name for a script where a file of that name exists"
-                    .to_owned(),
+                "PM2's command line takes this name for a script where a file of that name exists",
         })
 }
 
@@ -88,7 +87,8 @@ fn is_number(text: &str) -> bool {
 /// PM2's name for an app without one: the script's base name up to its last dot.
 ///
 /// Source: PM2 7.0.4, `lib/Common.js`, `renderApplicationName`.
-pub(crate) fn default_for(script: &str) -> String {
+#[must_use]
+pub fn default_for(script: &str) -> String {
     let base = script
         .trim_end_matches('/')
         .rsplit('/')

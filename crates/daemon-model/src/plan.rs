@@ -1,25 +1,44 @@
 //! The steps from what PM2 runs to what the definitions want, chosen by one pure function.
+//!
+//! The flow: [`world`] gives each process to the app that owns it; [`removal`] plans what lost its definition and holds
+//! back too much of it; [`apps`] plans every app that is defined. The result is [`Planned`]: the [`Plan`] itself, and
+//! the state of each app before it.
 
+mod action;
+mod app_state;
 mod apps;
+mod attempt;
+mod cause;
+mod change;
+mod draft;
+mod in_force;
+mod inherit;
+mod order;
 mod removal;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use crate::diff::{Change, Surroundings};
-use crate::{AppPolicy, AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess, Orphan};
+use crate::diff::EnvPolicy;
+use crate::{AppSpec, DaemonId, Desired, Observed, PmId, Values};
 
-pub use removal::{is_mass_removal, removal_code, workspace_code};
+pub use action::{Action, ActionKind, ChangeMethod, Reason, RemoveMethod, Step, Target};
+pub use app_state::{AppState, Condition};
+pub use attempt::Attempt;
+pub use cause::{Cause, Unready, UnreadyReason};
+pub use removal::{
+    HeldRemoval, InvalidRemovalCode, Loss, RemovalCode, guard_removal, workspace_code,
+};
 
 /// What to do with what has lost its definition.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum OnRemove {
     /// Stop its processes and take them out of PM2.
     #[default]
@@ -30,353 +49,182 @@ pub enum OnRemove {
     Keep,
 }
 
-/// All that a plan depends on besides what is wanted and what runs.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Canonical path of the workspace's root.
-    pub workspace: Utf8PathBuf,
-    /// PM2's surroundings.
-    pub around: Surroundings,
-    /// Number of CPUs, for apps that want one process for each.
-    pub cpus: u32,
-    /// Whether anything is removed at all.
-    pub prune: bool,
-    /// Whether what lost its whole definition is left for a later look: a file may be away for a moment only.
-    pub defer_removal: bool,
-    /// What removal does.
-    pub on_remove: OnRemove,
-    /// The removal code that the user confirmed, if any.
-    pub confirmed: Option<String>,
-    /// Whether processes that someone else started under a declared name are taken over.
-    pub adopt: bool,
-    /// The only daemons to touch; none: all.
+/// The daemons that a pass may touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The only ones; none: all.
     pub only: Option<BTreeSet<DaemonId>>,
-    /// Daemons not to touch, whatever `only` says.
+    /// Not these, whatever `only` says.
     pub except: BTreeSet<DaemonId>,
-    /// What the last good renders of apps that may be gone said about their removal, by daemon and app.
-    pub last_wishes: BTreeMap<(DaemonId, String), AppPolicy>,
-    /// PM2's number of the process that this plan is made in, if PM2 runs it.
-    pub own: Option<u32>,
 }
 
-impl Policy {
-    /// Whether the daemon is within what this pass may touch.
+impl Scope {
+    /// Whether the daemon is within it.
     #[must_use]
     pub fn includes(&self, daemon: &DaemonId) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(daemon)) && !self.except.contains(daemon)
     }
 }
 
-/// A process that a step is about, as it was when the step was chosen. Before anything is done to it, it must
-/// still be this one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Target {
-    /// PM2's number of it.
-    pub pm_id: u32,
-    /// Its name.
-    pub name: String,
-    /// Its label.
-    #[serde(skip)]
-    pub label: Option<Label>,
+/// What is to be restarted though nothing about it has changed. A request that a plan has no step for, because the app waits for
+/// others or is on hold, has to be made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestartRequest {
+    /// A user asked for it: all processes of an app, or of all apps of a daemon. Those of a cluster app are reloaded.
+    App {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The app; none: all.
+        app: Option<String>,
+    },
+    /// A process failed its liveness probe. It is restarted when its app is ready otherwise, so one at a time.
+    Unhealthy {
+        /// The process.
+        pm_id: PmId,
+        /// Why its last run failed.
+        why: String,
+        /// How often it failed in a row.
+        failures: u32,
+    },
 }
 
-impl Target {
-    /// The process as a target.
+/// All that a plan depends on besides what is wanted and what runs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Canonical path of the workspace's root.
+    pub workspace: Utf8PathBuf,
+    /// The user's home, for `~` in the log paths of older specs. Default: `/`.
+    pub home: Utf8PathBuf,
+    /// What is known of the environment that PM2 and the caller give to apps.
+    pub env_policy: EnvPolicy,
+    /// Number of CPUs, for apps that want one process for each.
+    pub cpus: u32,
+    /// Whether anything is removed at all. Default: yes.
+    pub prune: bool,
+    /// Whether what lost its whole definition is left for a later pass: a file may be away for a moment only. Default:
+    /// no.
+    pub defer_removal: bool,
+    /// What removal does. Default: [`OnRemove::Delete`].
+    pub on_remove: OnRemove,
+    /// Whether all that has no definition is removed, whatever it or `on_remove` says. Default: no.
+    pub remove_all: bool,
+    /// The removal code that the user confirmed. Default: none.
+    pub confirmed: Option<RemovalCode>,
+    /// How many managed daemons were removed in the last 10 minutes: the removal guard counts them as if they went
+    /// now. Default: 0.
+    pub removed_lately: usize,
+    /// Daemons whose definition is absent because a file system is not mounted any more: their removal is held.
+    /// Default: none.
+    pub unmounted: BTreeSet<DaemonId>,
+    /// Whether unlabelled processes under a declared name are taken over. Default: yes.
+    pub adopt: bool,
+    /// The daemons to touch. Default: all.
+    pub scope: Scope,
+    /// The last good renders of apps that may be gone, by name: what they said about their removal. Default: none.
+    pub last_specs: BTreeMap<String, AppSpec>,
+    /// The caller's variables that `:pass-env` names. Default: not known, so that none counts as lacking.
+    pub passed: Option<BTreeSet<String>>,
+    /// What the references of older specs stand for now. Default: nothing, so that apps which name env files cannot be read.
+    pub values: Values,
+    /// What is to be restarted though nothing about it has changed. Default: nothing.
+    pub restart: Vec<RestartRequest>,
+    /// Whether what PM2 gave up is started again. Default: no.
+    pub retry: bool,
+    /// PM2's number of the process that this plan is made in, if PM2 runs it. Default: none.
+    pub own: Option<PmId>,
+}
+
+impl Policy {
+    /// The policy of a pass over everything, which confirms nothing.
     #[must_use]
-    pub fn of(process: &ObservedProcess) -> Self {
+    pub fn new(workspace: impl Into<Utf8PathBuf>, env_policy: EnvPolicy, cpus: u32) -> Self {
         Self {
-            pm_id: process.pm_id,
-            name: process.name.clone(),
-            label: process.label.clone(),
+            workspace: workspace.into(),
+            home: "/".into(),
+            env_policy,
+            cpus,
+            prune: true,
+            defer_removal: false,
+            on_remove: OnRemove::Delete,
+            remove_all: false,
+            confirmed: None,
+            removed_lately: 0,
+            unmounted: BTreeSet::new(),
+            adopt: true,
+            scope: Scope::default(),
+            last_specs: BTreeMap::new(),
+            passed: None,
+            values: Values::default(),
+            restart: Vec::new(),
+            retry: false,
+            own: None,
         }
     }
 }
 
-/// What a step does.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Starts this many processes.
-    Start {
-        /// The app.
-        spec: Box<AppSpec>,
-        /// How many processes to add.
-        count: u32,
-    },
-    /// Starts processes again that stand in PM2's list but do not run.
-    Resume {
-        /// The app.
-        spec: Box<AppSpec>,
-        /// The processes.
-        targets: Vec<Target>,
-    },
-    /// Restarts each process in place as a reload: the old worker ends when the new one is ready.
-    Reload {
-        /// The app.
-        spec: Box<AppSpec>,
-        /// The processes.
-        targets: Vec<Target>,
-    },
-    /// Restarts each process in place.
-    Restart {
-        /// The app.
-        spec: Box<AppSpec>,
-        /// The processes.
-        targets: Vec<Target>,
-    },
-    /// Takes each process out of PM2 and starts a new one.
-    Replace {
-        /// The app.
-        spec: Box<AppSpec>,
-        /// The processes.
-        targets: Vec<Target>,
-    },
-    /// Stops processes and takes them out of PM2.
-    Delete {
-        /// The processes.
-        targets: Vec<Target>,
-    },
-    /// Stops processes and keeps them in PM2's list.
-    Stop {
-        /// The processes.
-        targets: Vec<Target>,
-    },
-    /// Ends processes that lived on when their PM2 was killed.
-    End {
-        /// The app they were started from.
-        spec: Box<AppSpec>,
-        /// The processes.
-        orphans: Vec<Orphan>,
-    },
-    /// Cannot be done: processes of the app's name belong to somebody else.
-    Blocked {
-        /// Who.
-        by: Vec<Target>,
-    },
-}
-
-impl Action {
-    /// The action's name, as tables and JSON show it.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Start { .. } => "start",
-            Self::Resume { .. } => "resume",
-            Self::Reload { .. } => "reload",
-            Self::Restart { .. } => "restart",
-            Self::Replace { .. } => "replace",
-            Self::Delete { .. } => "delete",
-            Self::Stop { .. } => "stop",
-            Self::End { .. } => "end",
-            Self::Blocked { .. } => "blocked",
-        }
-    }
-
-    /// The processes it is about; none yet for a start.
-    #[must_use]
-    pub fn targets(&self) -> &[Target] {
-        match self {
-            Self::Start { .. } | Self::End { .. } => &[],
-            Self::Resume { targets, .. }
-            | Self::Reload { targets, .. }
-            | Self::Restart { targets, .. }
-            | Self::Replace { targets, .. }
-            | Self::Delete { targets }
-            | Self::Stop { targets } => targets,
-            Self::Blocked { by } => by,
-        }
-    }
-
-    /// The app that it starts or changes.
-    #[must_use]
-    pub fn spec(&self) -> Option<&AppSpec> {
-        match self {
-            Self::Start { spec, .. }
-            | Self::Resume { spec, .. }
-            | Self::Reload { spec, .. }
-            | Self::Restart { spec, .. }
-            | Self::Replace { spec, .. }
-            | Self::End { spec, .. } => Some(spec),
-            Self::Delete { .. } | Self::Stop { .. } | Self::Blocked { .. } => None,
-        }
-    }
-
-    /// Whether it takes processes away without putting others in their place.
-    #[must_use]
-    pub fn removes(&self) -> bool {
-        matches!(self, Self::Delete { .. } | Self::Stop { .. })
-    }
-}
-
-/// Why a step was chosen.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "reason")]
-#[non_exhaustive]
-pub enum Reason {
-    /// The app has no process.
-    New,
-    /// It has fewer processes than it wants.
-    TooFew {
-        /// Processes it has.
-        have: u32,
-        /// Processes it wants.
-        want: u32,
-    },
-    /// It has more processes than it wants.
-    TooMany {
-        /// Processes it has.
-        have: u32,
-        /// Processes it wants.
-        want: u32,
-    },
-    /// The definition has changed since the processes were started.
-    Edited {
-        /// In what, as far as PM2's record shows.
-        changes: Vec<Change>,
-    },
-    /// The processes differ from the definition that they were started from.
-    Drifted {
-        /// In what.
-        changes: Vec<Change>,
-    },
-    /// The processes were stopped, though they should run.
-    Stopped,
-    /// PM2 says `online` but there is no process.
-    NoProcess,
-    /// Nothing defines the daemon any more.
-    DefinitionRemoved,
-    /// The definition does not have the app any more.
-    AppRemoved,
-    /// The app was defined by another daemon before.
-    Moved {
-        /// Which one.
-        from: DaemonId,
-    },
-    /// The processes carry the label of a workspace that does not exist any more.
-    TakenOver {
-        /// Which one.
-        from: Utf8PathBuf,
-    },
-    /// The processes were started by somebody else under the app's name.
-    Adopted,
-    /// The processes lived on when their PM2 was killed.
-    Orphaned {
-        /// Which ones, as the operating system numbers them.
-        pids: Vec<u32>,
-    },
-    /// The definition is broken; the app is started from the last good render.
-    LastGood,
-    /// Processes of this name were started by somebody else.
-    Stranger,
-    /// Processes of this name belong to another workspace.
-    OtherWorkspace {
-        /// Which one.
-        workspace: Utf8PathBuf,
-    },
-    /// The app asks not to be changed while it runs (`:on-change :hold`).
-    OnHold,
-}
-
-/// One step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// The daemon.
-    pub daemon: DaemonId,
-    /// The app.
-    pub app: String,
-    /// What to do.
-    pub action: Action,
-    /// Why.
-    pub reasons: Vec<Reason>,
-}
-
-/// A removal that is not done until somebody confirms it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HeldRemoval {
-    /// The daemons that would be removed.
-    pub daemons: Vec<DaemonId>,
-    /// How many managed daemons there are.
-    pub managed: usize,
-    /// What confirms it: 8 hex digits.
-    pub code: String,
-}
-
-/// How an app stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Condition {
-    /// As defined.
-    InSync,
-    /// It ended, or was never started, as its definition says.
-    Ended,
-    /// Somebody is stopping it at this moment.
-    Stopping,
-    /// A step is planned.
-    Pending,
-    /// As defined, but PM2 has given up on it or keeps restarting it.
-    Degraded,
-    /// It differs, but its author asked to leave it.
-    OnHold,
-    /// Its definition is broken; its processes stay as they are.
-    Broken,
-    /// Its name belongs to somebody else.
-    Blocked,
-    /// Its removal waits for confirmation.
-    Held,
-    /// It has no definition and is left alone, as the settings say.
-    Kept,
-    /// It has no definition; it is removed if a later look finds none either.
-    Leaving,
-}
-
-/// How one app stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AppState {
-    /// The daemon.
-    pub daemon: DaemonId,
-    /// The app's name.
-    pub app: String,
-    /// How many processes it wants; none when it has no definition.
-    pub wanted: Option<u32>,
-    /// Its processes.
-    pub processes: Vec<Arc<ObservedProcess>>,
-    /// How it stands.
-    pub condition: Condition,
-}
-
-impl AppState {
-    /// How many of its processes run.
-    #[must_use]
-    pub fn running(&self) -> usize {
-        self.processes
-            .iter()
-            .filter(|process| process.is_alive())
-            .count()
-    }
-}
-
-/// Steps in the order in which they are to be taken, and how each app stands before them.
+/// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// The steps.
+    /// The steps, in the order in which they are to be taken.
     pub steps: Vec<Step>,
     /// A removal that waits for confirmation.
     pub held: Option<HeldRemoval>,
+    /// The code of a removal that would be held, had it not been confirmed.
+    pub confirmed: Option<RemovalCode>,
+}
+
+/// A plan, and the state of everything before it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Planned {
+    /// What is to be done.
+    pub plan: Plan,
     /// Every app that is defined or has managed processes, by daemon and name.
     pub apps: Vec<AppState>,
     /// Daemons whose definition is broken.
     pub broken: Vec<DaemonId>,
+    /// What has to be recorded before the steps are taken, and to become ready after them.
+    pub attempts: Vec<Attempt>,
 }
 
-impl Plan {
-    /// Whether there is nothing to do, and nothing that waits or is under way.
+impl Planned {
+    /// Whether everything in scope is as defined, and stays so by itself.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
-        self.steps.is_empty() && self.held.is_none() && !self.has_stopping()
+        let mut apps = self.apps.iter();
+        self.has_nothing_to_do()
+            && self.broken.is_empty()
+            && apps.all(|app| app.condition.is_in_sync())
     }
 
-    /// Whether an app has no step because somebody is stopping it at this moment.
+    /// Whether there is nothing to do, and nothing that waits or is under way. An app may be degraded anyway.
+    #[must_use]
+    pub fn has_nothing_to_do(&self) -> bool {
+        self.plan.steps.is_empty() && self.plan.held.is_none() && !self.has_stopping()
+    }
+
+    /// Whether every app of the daemon was started and changed: none waits for another app, or for a step.
+    #[must_use]
+    pub fn is_complete(&self, daemon: &DaemonId) -> bool {
+        let mut apps = self.apps.iter().filter(|app| app.daemon == *daemon);
+        let waits = |condition| {
+            matches!(
+                condition,
+                Condition::Waiting | Condition::Pending | Condition::Stopping
+            )
+        };
+        !apps.any(|app| waits(app.condition))
+    }
+
+    /// The app that a process belongs to.
+    #[must_use]
+    pub fn owner(&self, pm_id: PmId) -> Option<&AppState> {
+        let mut apps = self.apps.iter();
+        apps.find(|app| app.processes.iter().any(|it| it.pm_id == pm_id))
+    }
+
+    /// Whether an app has no step because it is being stopped at this moment.
     #[must_use]
     pub fn has_stopping(&self) -> bool {
         let stopping = |app: &AppState| app.condition == Condition::Stopping;
@@ -386,25 +234,28 @@ impl Plan {
 
 /// Works out the steps from `observed` to `desired`.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Plan {
-    let world = apps::World::new(desired, observed, policy);
-    let mut plan = Plan {
-        broken: desired
-            .daemons
-            .iter()
-            .filter(|(id, daemon)| daemon.is_broken() && policy.includes(id))
-            .map(|(id, _)| id.clone())
-            .collect(),
-        ..Plan::default()
+pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Planned {
+    let in_force = in_force::InForce::new(desired, policy);
+    let world = world::World::new(desired, &in_force, observed, policy);
+    let is_broken = |id: &DaemonId| desired.daemons.get(id).is_some_and(|it| it.is_broken());
+    let in_scope = desired
+        .daemons
+        .keys()
+        .filter(|id| policy.scope.includes(id));
+    let mut planned = Planned {
+        broken: in_scope.filter(|id| is_broken(id)).cloned().collect(),
+        ..Planned::default()
     };
     // What goes away goes first: what comes may want its port.
-    removal::plan_removals(&world, &mut plan);
-    apps::plan_apps(&world, &mut plan);
-    put_own_last(&mut plan, policy.own);
-    plan.apps
+    removal::plan_removals(&world, &mut planned);
+    apps::plan_apps(&world, &mut planned);
+    order::set_stages(&mut planned.plan, &world);
+    put_own_last(&mut planned.plan, policy.own);
+    planned
+        .apps
         .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
     #[cfg(debug_assertions)]
-    if let Err(violation) = crate::check_plan(&plan, desired, observed, policy) {
+    if let Err(violation) = crate::check_plan(&planned, desired, observed, policy) {
         #[expect(
             clippy::panic,
             reason = "a plan that breaks a rule must never leave a debug build"
@@ -413,48 +264,23 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Plan {
             panic!("the plan breaks a rule: {violation}");
         }
     }
-    plan
+    planned
 }
 
-impl Step {
-    /// Whether it ends the process of this number.
-    #[must_use]
-    pub fn ends(&self, pm_id: Option<u32>) -> bool {
-        let is_it = |target: &Target| Some(target.pm_id) == pm_id;
-        !matches!(self.action, Action::Blocked { .. }) && self.action.targets().iter().any(is_it)
-    }
-}
-
-/// What ends the process that makes the plan comes last, and is one message to PM2: there is nobody left to send a
-/// second one.
-fn put_own_last(plan: &mut Plan, own: Option<u32>) {
+/// Steps that end the process which makes the plan go last, and must be a single message to PM2: after it there is
+/// no process left to send another.
+fn put_own_last(plan: &mut Plan, own: Option<PmId>) {
     for step in &mut plan.steps {
         if step.ends(own)
-            && let Action::Replace { spec, targets } = &step.action
+            && let Action::Change { how, .. } = &mut step.action
+            && *how == ChangeMethod::Replace
         {
-            step.action = Action::Restart {
-                spec: spec.clone(),
-                targets: targets.clone(),
-            };
+            *how = ChangeMethod::Restart;
         }
     }
     plan.steps.sort_by_key(|step| step.ends(own));
-}
-
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::InSync => "in sync",
-            Self::Ended => "ended",
-            Self::Stopping => "stopping",
-            Self::Pending => "pending",
-            Self::Degraded => "degraded",
-            Self::OnHold => "on hold",
-            Self::Broken => "broken",
-            Self::Blocked => "blocked",
-            Self::Held => "held",
-            Self::Kept => "kept",
-            Self::Leaving => "leaving",
-        })
+    if let Some(last) = plan.steps.iter().map(|step| step.stage).max() {
+        let ending = plan.steps.iter_mut().filter(|step| step.ends(own));
+        ending.for_each(|step| step.stage = last + 1);
     }
 }

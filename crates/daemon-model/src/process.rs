@@ -1,50 +1,106 @@
 //! What PM2 runs, in the words of this crate.
 
 mod parts;
+mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
-use serde::Serialize;
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
-use crate::Label;
+use crate::{AppSpec, Label};
 
 pub use parts::{Attributes, Stored, Variables};
+pub use state::ProcessState;
 
-/// What PM2 says a process is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) use state::MIN_UPTIME_MS;
+
+/// PM2's number of a process. Unique while the process list is not empty; PM2 counts from 0 again once the list has
+/// become empty (PM2 7.0.4, `lib/God/ActionMethods.js`, `deleteProcessId`).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct PmId(pub u32);
+
+impl fmt::Display for PmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// PM2's word for the state of a process (PM2 7.0.4, `constants.js`). It proves nothing: a process that could not be
+/// spawned is listed as online, and one that PM2 gave up on may be listed as waiting for a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum ProcessStatus {
-    /// Running.
+pub enum Status {
+    /// `online`
     Online,
-    /// Being started.
+    /// `launching`: started, but not ready yet.
     Launching,
-    /// Being stopped.
+    /// `stopping`
     Stopping,
-    /// Stopped by hand, or ended and not started again.
+    /// `stopped`
     Stopped,
-    /// Given up after too many unstable restarts.
+    /// `errored`: given up after too many unstable restarts, or could not be killed.
     Errored,
-    /// Ended, and will be started again after a delay.
+    /// `waiting restart`
     WaitingRestart,
-    /// A word that this crate does not know.
+    /// A word that this version does not know.
     Unknown,
+}
+
+impl Status {
+    /// The status of PM2's word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "online" => Self::Online,
+            "launching" => Self::Launching,
+            "stopping" => Self::Stopping,
+            "stopped" => Self::Stopped,
+            "errored" => Self::Errored,
+            "waiting restart" => Self::WaitingRestart,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// PM2's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Launching => "launching",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Errored => "errored",
+            Self::WaitingRestart => "waiting restart",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// One process of PM2's list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObservedProcess {
     /// PM2's number of it.
-    pub pm_id: u32,
+    pub pm_id: PmId,
     /// Its name.
     pub name: String,
-    /// The operating system's id of it; none when it does not run.
+    /// The operating system's id of it, or of the last one where PM2 is going to start it again; none where it is not.
     pub pid: Option<u32>,
-    /// What PM2 says it does.
-    pub status: ProcessStatus,
-    /// Its label; none on a stranger.
+    /// PM2's word for its state.
+    pub status: Status,
+    /// Its label; none if it is unmanaged.
     pub label: Option<Label>,
     /// Whether it is one of PM2's own modules.
     pub is_module: bool,
@@ -54,7 +110,7 @@ pub struct ObservedProcess {
     pub env: Variables,
     /// How often PM2 started it again.
     pub restarts: u32,
-    /// How many of these were unstable since it was last stable.
+    /// How many of these were unstable since it was last started or restarted on request, or given up.
     pub unstable_restarts: u32,
     /// When it was last started, in milliseconds since the Unix epoch.
     pub started_at_ms: Option<u64>,
@@ -63,14 +119,12 @@ pub struct ObservedProcess {
 }
 
 impl ObservedProcess {
-    /// Whether it runs, is being started, or PM2 will start it again by itself.
+    /// Whether it was started from what `app` declares now, as its label says. A digest of another recipe proves nothing
+    /// either way, and counts as the same.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
-        match self.status {
-            ProcessStatus::Online => self.pid.is_some(),
-            ProcessStatus::Launching | ProcessStatus::WaitingRestart => true,
-            _ => false,
-        }
+    pub fn is_from(&self, app: &AppSpec) -> bool {
+        let label = self.label.as_ref();
+        label.is_some_and(|label| !label.spec.differs_from(app.digest()))
     }
 
     /// An attribute that is text.
@@ -80,7 +134,7 @@ impl ObservedProcess {
     }
 }
 
-/// A process that PM2 started once and that lives on without it, for PM2 was killed. The next start of its app would
+/// A process that PM2 started and does not list: its PM2 was killed, or lost sight of it. The next start of its app would
 /// make a duplicate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
@@ -94,18 +148,53 @@ pub struct Orphan {
     pub script: String,
     /// Its working directory, where its environment and the operating system agree on it.
     pub cwd: Utf8PathBuf,
-    /// The last words of its command line.
+    /// The title that PM2 gives it if it runs Node, which then replaces its command line as far as there is room.
+    pub title: String,
+    /// The words of its command line.
     pub command_line: Vec<String>,
+}
+
+/// What a process uses, as PM2 measured it last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Share of one CPU, in percent.
+    pub cpu_percent: f64,
+    /// Resident memory, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// What PM2 runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// Every process PM2 knows, by `pm_id`. Shared, for a plan holds them too, and most of them are the same at the next
-    /// look.
+    /// Every process PM2 knows, by `pm_id`. Shared with plans; most are unchanged at the next
+    /// observation.
     pub processes: Vec<Arc<ObservedProcess>>,
-    /// Processes that lived on when their PM2 was killed.
+    /// Processes that PM2 started and does not list: their PM2 was killed, or it has lost sight of them.
     pub orphans: Vec<Orphan>,
     /// Workspaces named by labels whose directory does not exist any more.
     pub missing_workspaces: BTreeSet<Utf8PathBuf>,
+    /// What its processes use. A plan does not depend on it.
+    pub usage: BTreeMap<PmId, Usage>,
+    /// When this was observed, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// When the scripts of processes that PM2 gave up were changed last, in milliseconds since the Unix epoch.
+    pub scripts_changed_ms: BTreeMap<Utf8PathBuf, u64>,
+}
+
+impl Observed {
+    /// Whether PM2 gave the process up, and its script was changed since it was last started: then it deserves another
+    /// start.
+    #[must_use]
+    pub fn is_repaired(&self, process: &ObservedProcess) -> bool {
+        let script = process.text("pm_exec_path").map(Utf8Path::new);
+        let changed = script.and_then(|script| self.scripts_changed_ms.get(script));
+        let is_later = |changed: &u64| {
+            // A time in the future is that of another clock.
+            *changed <= self.at_ms
+                && process
+                    .started_at_ms
+                    .is_some_and(|started| *changed > started)
+        };
+        process.state(self.at_ms) == ProcessState::GaveUp && changed.is_some_and(is_later)
+    }
 }

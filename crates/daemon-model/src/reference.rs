@@ -1,9 +1,13 @@
 //! The table of attributes for readers: the page of the documentation, and a JSON Schema of artifacts.
 
+mod malli;
+mod rollout;
+
 use serde_json::{Map, Value, json};
 
-use crate::attribute::{ATTRIBUTES, Attribute, Cost, Kind};
+use crate::attribute::{ATTRIBUTES, Attribute, Cost, Kind, Role};
 use crate::spec::POLICY_KEY;
+use crate::values::ENV_FILE_KEY;
 
 /// The page of the documentation that lists every attribute.
 #[must_use]
@@ -30,6 +34,8 @@ pub fn markdown() -> String {
             cells.join(" | ").replace("|  |", "| |")
         ));
     }
+    out.push_str(FURTHER);
+    out.push_str(rollout::MARKDOWN);
     out.push_str(TAIL);
     out
 }
@@ -55,19 +61,20 @@ fn cost(cost: Cost) -> &'static str {
 }
 
 const HEAD: &str = "\
-# What a definition may say
+# Definition reference
 
-<!-- Generated from the table in crates/daemon-model/src/attribute.rs: `UPDATE_DOCS=1 cargo test -p daemon-model --test reference`. -->
+<!-- Generated from the table in crates/daemon-model/src/attribute.rs: `UPDATE_DOCS=1 cargo test -p pm2-sync-model --test reference`. -->
 
 A definition is a map with `:apps`, a vector of maps. These are the keys of an app; `pm2-sync check` warns of others,
-because PM2 ignores them. `nil` is the same as leaving a key out. `pm2-sync schema` prints the same table as a JSON Schema of
-the generated config. PM2 5, 6 and 7 know all of them but those that name a later version.
+because PM2 ignores them. `nil` means the same as leaving a key out; so do `false` and `\"\"` if the key has no such value and
+PM2 treats them as unset (`:cron_restart \"\"`, `:log_date_format false`). `pm2-sync schema` prints the same table as a JSON Schema of
+the generated config. All keys work with PM2 5, 6 and 7, unless the table names a version.
 
 What a change costs:
 
 | word | what happens to the app's processes |
 | --- | --- |
-| scale | processes are started or removed, the others stay as they are |
+| scale | processes are started or removed; the others keep running |
 | restart | each is restarted in place; an app in cluster mode is reloaded without downtime |
 | full restart | each is restarted in place, in cluster mode too |
 | replace | new processes take the place of the old ones |
@@ -76,17 +83,38 @@ What a change costs:
 | --- | --- | --- | --- | --- | --- |
 ";
 
-const TAIL: &str = "
+const FURTHER: &str = "
 ## Further keys of an app
 
 | key | value | what it does |
 | --- | --- | --- |
-| `:env_NAME` | a map of environment variables | merged over `:env` with `--env NAME` |
-| `:pm2-sync` | a map with `:on-change`, `:on-remove` and `:protect` | what you ask of pm2-sync for this app; PM2 never sees it |
+| `:env_file` | a path, a map such as `{:path \".env.local\" :required false}`, or a vector of both | files whose variables the app gets; `:env` wins over them ([values.md](values.md)) |
+| `:env_NAME` | a map of environment variables | merged over `:env` with `--env NAME`; text is ignored, unless selected |
+| `:pm2-sync` | a map with `:on-change`, `:on-remove`, `:protect`, `:interpolate`, `:on-failure`, `:within`, `:canary` and `:together` | settings of pm2-sync for this app; PM2 never sees them |
+| `:startup_probe` `:readiness_probe` `:liveness_probe` | a map, see [below](#probes-and-order) | check whether the app works |
+| `:depends_on` | a vector of names, see [below](#probes-and-order) | what must be ready before the app starts |
 
-`:on-change` is `:reload`, `:restart`, `:replace` or `:hold`, and says what is done when the app has changed. `:on-remove` is
-`:delete`, `:stop` or `:keep`, and says what is done when its definition is gone ([removal.md](removal.md)).
-`:protect true` makes that wait until it is confirmed.
+`:on-change` is `:reload`, `:restart`, `:replace` or `:hold`: what to do when the app has changed. `:on-remove` is
+`:delete`, `:stop` or `:keep`: what to do when its definition is gone ([removal.md](removal.md)).
+`:protect true` requires confirmation for that. `:interpolate true` replaces `${NAME}` in `:script`, `:cwd`, `:args` and `:env`
+([values.md](values.md)).
+";
+
+const TAIL: &str = "
+## Warnings of `check`
+
+Besides keys that PM2 ignores, such as `:exec-mode` for `:exec_mode`:
+
+| in an app | because |
+| --- | --- |
+| a blank in `:script` | PM2 runs `bash -c` with it; `:args` are lost, and a path with a blank is not found |
+| an interpreter other than `node` in cluster mode, named or implied by the script's extension | PM2 runs cluster workers with its own node |
+| `:time true` with another `:log_date_format` | `:time` wins |
+| `:autostart false` with `:cron_restart` | PM2 never starts it: `:cron_restart` starts only what has run before |
+| `${NAME}` in `:script`, `:cwd`, `:args` or `:env` | it is replaced only with `:interpolate` ([values.md](values.md)) |
+| `$NAME` in these | only a shell that gets the text replaces it |
+| `nil` in `:env` | the process gets the text `null` |
+| a duration or a number that PM2 reads as another | see the table |
 
 ## Beside `:apps`
 
@@ -95,7 +123,7 @@ const TAIL: &str = "
 | `:profiles` | maps that `--mode NAME` merges over the definition; not in the generated config |
 | `:deploy` | settings of `pm2 deploy`; `:NAME {:env {...}}` in it is merged over `:env` with `--env NAME` |
 
-`pm2-sync check` warns of other keys: they are printed into the generated config, and nothing reads them there.
+`pm2-sync check` warns of other keys: they are copied into the generated config, where nothing reads them.
 ";
 
 /// A JSON Schema (draft 2020-12) of artifacts. What it rejects `pm2-sync check` rejects too; unknown keys are
@@ -105,22 +133,29 @@ pub fn json_schema() -> Value {
     let mut properties = Map::new();
     for attribute in ATTRIBUTES {
         for name in attribute.names() {
-            properties.insert(name, property(attribute));
+            properties.insert(name.clone(), property(attribute, &name));
         }
     }
     properties.insert(
         POLICY_KEY.to_owned(),
         json!({
-            "description": "what is asked of pm2-sync; PM2 never sees it",
+            "description": "settings of pm2-sync; PM2 never sees them",
             "type": ["object", "null"],
             "properties": {
                 "on-change": { "enum": ["reload", "restart", "replace", "hold", null] },
                 "on-remove": { "enum": ["delete", "stop", "keep", null] },
                 "protect": { "type": ["boolean", "null"] },
+                "interpolate": { "type": ["boolean", "null"] },
+                "on-failure": { "enum": ["rollback", "keep", "stop", null] },
+                "within": { "$ref": "#/$defs/wait" },
+                "canary": { "type": ["boolean", "null"] },
+                "together": { "type": ["boolean", "null"] },
             },
             "additionalProperties": false,
         }),
     );
+    properties.insert(ENV_FILE_KEY.to_owned(), env_file());
+    properties.extend(rollout::properties());
     let scripts: Vec<Value> = ATTRIBUTES
         .iter()
         .filter(|attribute| attribute.name == "script")
@@ -137,11 +172,17 @@ pub fn json_schema() -> Value {
         json!({
             "type": "object",
             "properties": properties,
-            "patternProperties": { NOT_ENV_FILE: reference(Kind::Env) },
+            // Text where one of PM2's blocks of variables could be is ignored, unless it is chosen.
+            "patternProperties": { NOT_ENV_FILE: { "type": ["object", "string", "null"] } },
             "anyOf": scripts,
         }),
     );
     definitions.extend(kinds);
+    definitions.insert(
+        "nothing".to_owned(),
+        json!({ "description": "what PM2 takes for no value", "enum": [false, "", 0] }),
+    );
+    definitions.extend(rollout::definitions());
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "PM2 config generated by pm2-sync",
@@ -156,7 +197,27 @@ pub fn json_schema() -> Value {
     })
 }
 
-/// `env_NAME`, but not `env_file`, which is no block of variables. Without looking ahead: not every validator can.
+/// The source of a Clojure namespace with a Malli schema of definitions.
+#[must_use]
+pub fn malli() -> String {
+    malli::namespace(&json_schema())
+}
+
+fn env_file() -> Value {
+    let path = json!({ "type": "string", "minLength": 1 });
+    let file = json!({ "anyOf": [path, {
+        "type": "object",
+        "properties": { "path": path, "required": { "type": ["boolean", "null"] } },
+        "required": ["path"],
+        "additionalProperties": false,
+    }] });
+    json!({
+        "description": "files whose variables the app gets",
+        "anyOf": [file, { "type": "array", "items": file }, { "type": "null" }],
+    })
+}
+
+/// `env_NAME`, but not `env_file`, which is not a block of variables. The pattern has no look-ahead: not every validator supports it.
 const NOT_ENV_FILE: &str = "^env_($|[^f]|f($|[^i]|i($|[^l]|l($|[^e]|e.))))";
 
 const KINDS: [Kind; 16] = [
@@ -178,8 +239,14 @@ const KINDS: [Kind; 16] = [
     Kind::Map,
 ];
 
-fn property(attribute: &Attribute) -> Value {
-    let mut property = reference(attribute.kind);
+fn property(attribute: &Attribute, name: &str) -> Value {
+    let mut property = match attribute.role {
+        Role::Inert => json!({}),
+        _ if attribute.is_unset_by_falsy(name) => {
+            json!({ "anyOf": [reference(attribute.kind), { "$ref": "#/$defs/nothing" }] })
+        }
+        _ => reference(attribute.kind),
+    };
     property["description"] = json!(about(attribute));
     if let Some(default) = attribute.default_value() {
         property["default"] = default;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{DaemonId, Step};
 
-/// What became of one step. `E` is the error of whoever applied it.
+/// What became of one step. `E` is the error of the code that applied it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome<E> {
@@ -12,7 +12,7 @@ pub enum Outcome<E> {
     Done,
     /// Not done, or done and not found to be as defined.
     Failed(E),
-    /// Not tried, because the pass was told to stop.
+    /// Not tried, because the pass was stopped.
     Skipped,
 }
 

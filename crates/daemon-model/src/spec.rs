@@ -1,26 +1,46 @@
-//! An app in canonical form: every spelling of the same wish is the same value.
+//! An app in canonical form: all spellings of a setting give the same value.
 
+mod build;
+mod compared;
 mod digest;
+mod duration;
+mod env;
+mod ignored;
+mod outside;
+mod probe;
 mod read;
+mod rollout;
+mod traps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use digest::digest;
-use read::{
-    Findings, check_env_keys, check_name, read_attributes, read_policy, warn_interpreter_of_cluster,
-};
+use build::{AppAt, build};
+use compared::Compared;
+use digest::{digest, revision};
+use ignored::{Ignored, Late};
+use outside::{Outside, Sources};
+use read::{Findings, check_env_keys, check_name, read_attributes, read_policy};
 
-use crate::attribute::{self, Role};
-use crate::coerce::{drop_default, env_text, env_value, show};
+pub use build::is_node_like;
+pub(crate) use digest::{hex, sorted};
+pub use outside::{Origin, env_file_problems};
+
+use crate::attribute;
+use crate::coerce::Shown;
 use crate::finding::{DocumentPath, Finding, Place};
-use crate::names;
-use crate::paths::{expand_home, file_stem, resolve, with_pm_id};
-use crate::{DaemonId, Label, OnRemove, Severity, SpecDigest};
+use crate::paths::{file_stem, with_pm_id};
+use crate::process::MIN_UPTIME_MS;
+use crate::rollout::NOTHING_DECLARED;
+use crate::survival;
+use crate::values::Values;
+use crate::{DaemonId, Label, OnRemove, PmId, Revision, Rollout, Severity, SpecDigest, message};
 
 /// The key of an app under which an author asks pm2-sync for something; PM2 never sees it.
 pub const POLICY_KEY: &str = "pm2-sync";
@@ -64,7 +84,7 @@ impl ExecMode {
 }
 
 /// How many processes an app wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Instances {
     /// This many.
     Count(u32),
@@ -87,23 +107,23 @@ impl Instances {
 }
 
 /// What the author asks for when the app has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum OnChange {
     /// Reload a cluster app (the default where a reload converges).
     Reload,
     /// Restart it even where a reload would do.
     Restart,
-    /// Start it anew even where a restart would do.
+    /// Replace it even if a restart would do.
     Replace,
     /// Leave it as it is and say so.
     Hold,
 }
 
 /// What an author asks of pm2-sync for one app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct AppPolicy {
-    /// What to do when the app has changed; none: the gentlest that converges.
+    /// What to do when the app has changed; none: the least disruptive that converges.
     pub on_change: Option<OnChange>,
     /// Whether removal of its definition needs to be confirmed.
     pub protect: bool,
@@ -140,21 +160,41 @@ struct Content {
     attributes: Box<[(&'static str, Value)]>,
     env: BTreeMap<String, Value>,
     policy: AppPolicy,
-    digest: LateDigest,
+    /// Few apps declare anything.
+    rollout: Option<Box<Rollout>>,
+    /// What has its value from outside of the definition; none for most apps.
+    outside: Option<Box<Outside>>,
+    /// What the processes have of the variables that the caller lacks. It belongs to a step, not to the app.
+    inherited: Ignored<Option<Box<Inherited>>>,
+    digest: Late<SpecDigest>,
+    revision: Late<Revision>,
+    compared: Ignored<Compared>,
 }
 
-/// Worked out when it is first asked for: it takes about as long as all the rest. It says nothing that the rest does not.
-#[derive(Debug, Clone, Default)]
-struct LateDigest(OnceLock<SpecDigest>);
+impl Content {
+    /// How long a process has to be up to count as stable.
+    fn min_uptime(&self) -> Duration {
+        let min_uptime = self.attribute("min_uptime").and_then(Value::as_u64);
+        Duration::from_millis(min_uptime.unwrap_or(MIN_UPTIME_MS))
+    }
 
-impl PartialEq for LateDigest {
-    fn eq(&self, _: &Self) -> bool {
-        true
+    fn attribute(&self, name: &str) -> Option<&Value> {
+        let all = &self.attributes;
+        let found = all.binary_search_by_key(&name, |(name, _)| *name).ok()?;
+        all.get(found).map(|(_, value)| value)
     }
 }
 
+/// Variables that `:pass-env` names and the caller lacks.
+#[derive(Debug, Clone, Default)]
+struct Inherited {
+    kept: BTreeMap<String, String>,
+    lacking: BTreeSet<String>,
+}
+
 impl AppSpec {
-    /// Reads one app of a rendered document. No spec is given when a finding is an error.
+    /// Reads one app of a rendered document. No spec is given when a finding is an error. References to values from outside
+    /// count as present, and stay as they are written.
     #[must_use]
     pub fn read(
         daemon: &DaemonId,
@@ -162,18 +202,49 @@ impl AppSpec {
         path: &DocumentPath,
         context: &SpecContext<'_>,
     ) -> (Option<Self>, Vec<Finding>) {
+        Self::resolve(daemon, app, path, context, &Values::assumed())
+    }
+
+    /// Reads one app of a rendered document, with `values` in place of its references. No spec is given when a finding is an
+    /// error.
+    #[must_use]
+    pub fn resolve(
+        daemon: &DaemonId,
+        app: &Value,
+        path: &DocumentPath,
+        context: &SpecContext<'_>,
+        values: &Values,
+    ) -> (Option<Self>, Vec<Finding>) {
         let mut findings = Findings::default();
         let Some(app) = app.as_object() else {
             findings.error(
                 path,
                 Place::Value,
-                format!("expected a map, got {}", show(app)),
+                message!("expected a map, got {}", Shown(app)),
             );
             return (None, findings.list);
         };
-        let values = read_attributes(app, path, &mut findings);
+        let mut sources = Sources::new(app, path, (context.root, values), &mut findings);
+        let interpolates = sources.interpolates;
+        let values = read_attributes(app, path, context.env_name, interpolates, &mut findings);
         let policy = read_policy(app, path, &mut findings);
-        let spec = build(daemon, app, path, context, values, policy, &mut findings);
+        let read = (values, policy);
+        let mut spec = build(
+            daemon,
+            AppAt { app, path },
+            context,
+            read,
+            &mut sources,
+            &mut findings,
+        );
+        if let Some(spec) = &mut spec {
+            let outside = sources.outside;
+            spec.outside = (!outside.is_empty()).then(|| Box::new(outside));
+        }
+        let rollout = rollout::read(app, path, spec.as_ref(), &mut findings);
+        if let Some(spec) = &mut spec {
+            spec.rollout = (rollout != NOTHING_DECLARED).then(|| Box::new(rollout));
+        }
         let broken = findings
             .list
             .iter()
@@ -189,15 +260,18 @@ impl AppSpec {
         app: &Value,
         path: &DocumentPath,
         context: &SpecContext<'_>,
+        values: &Values,
     ) -> Vec<Finding> {
         let mut findings = Findings::default();
         let Some(app) = app.as_object() else {
             return findings.list;
         };
-        let values = read_attributes(app, path, &mut findings);
+        let interpolates = outside::interpolates(app).unwrap_or(values.interpolates());
+        let values = read_attributes(app, path, context.env_name, interpolates, &mut findings);
         read_policy(app, path, &mut findings);
+        rollout::read(app, path, None, &mut findings);
         if let Some(Value::Object(env)) = values.get("env") {
-            check_env_keys(env, &path.key("env"), &mut findings);
+            check_env_keys(env, &path.key("env"), interpolates, &mut findings);
         }
         // Whether the environment's name is appended to it may be what could not be read.
         if let Some(Value::String(name)) = values.get("name")
@@ -220,7 +294,7 @@ impl AppSpec {
         &self.0.name
     }
 
-    /// The script: an absolute path, or a bare name that is looked for in the working directory and in PATH.
+    /// The script: an absolute path, or a bare name that is searched in the working directory and in PATH.
     #[must_use]
     pub fn script(&self) -> &str {
         &self.0.script
@@ -247,9 +321,7 @@ impl AppSpec {
     /// An attribute in canonical form, by PM2's own name; none when it is absent or PM2's default.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Value> {
-        let all = &self.0.attributes;
-        let found = all.binary_search_by_key(&name, |(name, _)| *name).ok()?;
-        all.get(found).map(|(_, value)| value)
+        self.0.attribute(name)
     }
 
     /// An attribute that is text.
@@ -289,6 +361,7 @@ impl AppSpec {
             spec: self.digest().clone(),
             protect: self.0.policy.protect,
             on_remove: self.0.policy.on_remove,
+            outside: self.outside().map(ToOwned::to_owned).collect(),
         }
     }
 
@@ -298,10 +371,43 @@ impl AppSpec {
         self.0.policy
     }
 
-    /// The digest of all that PM2 is told about it.
+    /// What it declares about going live. PM2 does not get it, so it is not part of the digest.
+    #[must_use]
+    pub fn rollout(&self) -> &Rollout {
+        self.0.rollout.as_deref().unwrap_or(&NOTHING_DECLARED)
+    }
+
+    /// How long it may take to become ready after a change: what it declares; else what its probes need, but at least twice
+    /// as long as it has to be up.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        let rollout = self.rollout();
+        let least = self.0.min_uptime().saturating_mul(2);
+        rollout
+            .within
+            .unwrap_or_else(|| rollout.window().max(least))
+    }
+
+    /// How long it takes to see whether it is ready, once it is.
+    #[must_use]
+    pub fn judging_time(&self) -> Duration {
+        self.0
+            .min_uptime()
+            .saturating_add(self.rollout().probing_time())
+    }
+
+    /// The digest of everything that PM2 gets of it.
     #[must_use]
     pub fn digest(&self) -> &SpecDigest {
         self.0.digest.0.get_or_init(|| digest(&self.0))
+    }
+
+    /// The digest of everything that it declares. A corrected probe changes the revision, but not the
+    /// [digest](Self::digest).
+    #[must_use]
+    pub fn revision(&self) -> &Revision {
+        let revision_of = || revision(&self.0, self.digest());
+        self.0.revision.0.get_or_init(revision_of)
     }
 
     /// Whether PM2 can merge the app into the record of a process. It takes a value that reads as `null` for "remove
@@ -310,12 +416,8 @@ impl AppSpec {
     /// Source: PM2 7.0.4, `lib/Utility.js`, `extendMix` (a loose comparison, so a list of one such text counts too).
     #[must_use]
     pub fn survives_merging(&self) -> bool {
-        let is_null_text = |value: &Value| match value {
-            Value::String(text) => text == "null",
-            Value::Array(items) => items.len() == 1 && items[0].as_str() == Some("null"),
-            _ => false,
-        };
-        self.0.name != "null" && !self.attributes().any(|(_, value)| is_null_text(value))
+        let mut values = self.attributes().map(|(_, value)| value);
+        self.0.name != "null" && !values.any(survival::is_null_text)
     }
 
     /// Whether the processes are expected to be running: not so for `:autostart false`.
@@ -328,7 +430,7 @@ impl AppSpec {
     ///
     /// Source: PM2 7.0.4, `lib/Common.js` (`prepareAppConf`) and `lib/God.js` (`executeApp`).
     #[must_use]
-    pub fn files(&self, pm2_home: &Utf8Path, pm_id: Option<u32>) -> ProcessFiles {
+    pub fn files(&self, pm2_home: &Utf8Path, pm_id: Option<PmId>) -> ProcessFiles {
         let stem = file_stem(&self.0.name);
         let of_stem = |directory: &str, end: &str| {
             let mut path = pm2_home.join(directory).into_string();
@@ -371,212 +473,7 @@ impl fmt::Debug for AppSpec {
     }
 }
 
-fn build(
-    daemon: &DaemonId,
-    app: &Map<String, Value>,
-    path: &DocumentPath,
-    context: &SpecContext<'_>,
-    mut values: BTreeMap<&'static str, Value>,
-    policy: AppPolicy,
-    findings: &mut Findings,
-) -> Option<Content> {
-    let script = take_text(&mut values, "script").filter(|script| !script.is_empty());
-    if script.is_none() && !findings.refused(app, path, "script") {
-        findings.error(
-            path,
-            Place::Value,
-            "has no `script`, so PM2 has nothing to run",
-        );
-    }
-    let mut name = take_text(&mut values, "name").filter(|name| !name.is_empty());
-    if name.is_none() && findings.refused(app, path, "name") {
-        // What is wrong with it is said; all else is looked at under any name.
-        name = Some("name".to_owned());
-    }
-    if name.is_none()
-        && let Some(script) = &script
-    {
-        let default = names::default_for(script);
-        findings.warning(
-            path,
-            Place::Value,
-            format!("has no `name`: PM2 calls it `{default}`"),
-            Some(format!("write `:name \"{default}\"`")),
-        );
-        name = Some(default);
-    }
-    let mut name = name.unwrap_or_default();
-    if values.get("append_env_to_name") == Some(&json!(true))
-        && let Some(env_name) = context.env_name
-    {
-        name = format!("{name}-{env_name}");
-    }
-    check_name(&name, app, path, findings);
-
-    let Some(raw_script) = script else {
-        // Nothing can be made of it, but what else is wrong is said along.
-        read_env(&mut values, app, path, context, findings);
-        return None;
-    };
-
-    let cwd = take_text(&mut values, "cwd").filter(|cwd| !cwd.is_empty());
-    let cwd = resolve(context.root, cwd.as_deref().unwrap_or(""));
-    let script = if raw_script.contains(' ') {
-        // PM2 hands a script with a space to a shell, whatever its arguments.
-        values.insert("args", json!(["-c", raw_script]));
-        "bash".to_owned()
-    } else if raw_script.contains('/') {
-        resolve(&cwd, &raw_script).into_string()
-    } else {
-        raw_script
-    };
-
-    let instances = values.remove("instances").and_then(|value| value.as_i64());
-    let explicit_mode = values.remove("exec_mode");
-    let forced_fork = values.remove("execute_command") == Some(json!(true));
-    let cluster_asked = !forced_fork && explicit_mode == Some(json!("cluster_mode"));
-    let exec_mode = match (forced_fork, explicit_mode.as_ref().and_then(Value::as_str)) {
-        (true, _) | (_, Some("fork_mode")) => ExecMode::Fork,
-        (_, Some(_)) => ExecMode::Cluster,
-        // `instances` alone means cluster for node: PM2 7.0.4, `lib/Common.js`, `determineExecMode`.
-        (_, None) if instances.is_some_and(|n| n >= -1) => match values.get("exec_interpreter") {
-            Some(interpreter) if is_node_like(&env_text(interpreter)) => ExecMode::Cluster,
-            Some(_) => ExecMode::Fork,
-            None => ExecMode::ByInterpreter,
-        },
-        _ => ExecMode::Fork,
-    };
-    if cluster_asked {
-        warn_interpreter_of_cluster(app, &values, path, findings);
-    }
-    if !values.contains_key("merge_logs") && !cluster_asked && instances.unwrap_or(0) == 0 {
-        values.insert("merge_logs", json!(true));
-    }
-
-    if values.get("time") == Some(&json!(true)) {
-        values.insert("log_date_format", json!("YYYY-MM-DDTHH:mm:ss"));
-    }
-    if values.get("automation") == Some(&json!(false)) {
-        values.insert("pmx", json!(false));
-    }
-    if values.remove("disable_trace") == Some(json!(true)) {
-        values.remove("trace");
-    }
-    values.remove("username");
-    for file in ["out_file", "error_file", "log_file", "pid_file"] {
-        if let Some(Value::String(path)) = values.get(file) {
-            let canonical = match path.as_str() {
-                "NULL" | "/dev/null" => "/dev/null".to_owned(),
-                "" => String::new(),
-                path => resolve(&cwd, &expand_home(path, context.home)).into_string(),
-            };
-            values.insert(file, json!(canonical));
-        }
-    }
-
-    let env = read_env(&mut values, app, path, context, findings);
-    let attributes = values
-        .into_iter()
-        .filter_map(|(name, value)| {
-            let attribute = attribute::by_own_name(name)?;
-            debug_assert_ne!(attribute.role, Role::Inert);
-            Some((attribute.name, drop_default(attribute, value)?))
-        })
-        .collect();
-    Some(Content {
-        daemon: daemon.clone(),
-        name,
-        script,
-        cwd,
-        exec_mode,
-        instances: match instances {
-            None => Instances::Count(1),
-            Some(n) => match u32::try_from(n) {
-                Ok(0) => Instances::PerCpu { less: 0 },
-                Ok(n) => Instances::Count(n),
-                Err(_) => Instances::PerCpu {
-                    less: u32::try_from(n.unsigned_abs()).unwrap_or(u32::MAX),
-                },
-            },
-        },
-        attributes,
-        env,
-        policy,
-        digest: LateDigest::default(),
-    })
-}
-
-fn take_text(values: &mut BTreeMap<&'static str, Value>, name: &str) -> Option<String> {
-    match values.remove(name) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
-    }
-}
-
-/// Whether PM2 takes an interpreter for node or bun, which it can run in cluster mode.
-#[must_use]
-pub fn is_node_like(interpreter: &str) -> bool {
-    let base = interpreter.rsplit('/').next().unwrap_or(interpreter);
-    base.ends_with("node") || base.ends_with("bun")
-}
-
-fn read_env(
-    values: &mut BTreeMap<&'static str, Value>,
-    app: &Map<String, Value>,
-    path: &DocumentPath,
-    context: &SpecContext<'_>,
-    findings: &mut Findings,
-) -> BTreeMap<String, Value> {
-    let mut env = BTreeMap::new();
-    let merge = |env: &mut BTreeMap<String, Value>, block: &Map<String, Value>| {
-        for (key, value) in block {
-            env.insert(key.clone(), env_value(value));
-        }
-    };
-    if let Some(Value::Object(block)) = values.remove("env") {
-        check_env_keys(&block, &path.key("env"), findings);
-        env = block
-            .into_iter()
-            .map(|(key, value)| (key, env_value(&value)))
-            .collect();
-    }
-    // PM2 lets `port` win over a PORT of `env`, `deploy` over both (its comment says otherwise, but it merges into the
-    // same object), and a chosen `env_NAME` over all.
-    if let Some(port) = values.get("port").filter(|port| port.as_f64() != Some(0.0)) {
-        env.insert("PORT".to_owned(), port.clone());
-    }
-    if let Some(name) = context.env_name {
-        let deploy = context.deploy.and_then(|deploy| deploy.get(name));
-        let blocks = [
-            deploy.and_then(|target| target.get("env")),
-            app.get(&format!("env_{name}")),
-        ];
-        for block in blocks.into_iter().flatten().filter_map(Value::as_object) {
-            merge(&mut env, block);
-        }
-    }
-    env
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
-
-/// The same value with the keys of every map in order, so that the order of writing does not count.
-pub(crate) fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| (key.clone(), sorted(value)))
-            .collect::<BTreeMap<_, _>>()
-            .into_iter()
-            .collect::<Map<_, _>>()
-            .into(),
-        Value::Array(items) => items.iter().map(sorted).collect::<Vec<_>>().into(),
-        other => other.clone(),
-    }
+/// Whether a key of an app says how it goes live.
+pub(crate) fn is_rollout_key(key: &str) -> bool {
+    rollout::key(key).is_some()
 }

@@ -1,4 +1,4 @@
-//! Values of the right type that PM2 does not survive all the same: what its daemon throws at them, at once or when a
+//! Values of the right type that nevertheless crash PM2: what its daemon throws at them, at once or when a
 //! file changes, ends it and every app with it.
 //!
 //! Source: PM2 7.0.4, `lib/God.js`, `lib/Watcher.js`; chokidar 3.6.0, `index.js`; picomatch 2.3.2, `lib/parse.js`;
@@ -29,7 +29,7 @@ pub(crate) fn requirement(attribute: &str, value: &Value) -> Option<&'static str
             value.as_object().is_some_and(watch_options_survive),
             WATCH_OPTIONS,
         ),
-        // An empty name is as good as none.
+        // An empty name counts as none.
         "instance_var" | "increment_var" if value != "" => {
             (value.as_str().is_some_and(is_free_variable), FREE_VARIABLE)
         }
@@ -46,6 +46,16 @@ pub const WATCH_OPTIONS: &str = "a map whose `cwd` is a string, whose `ignored` 
                                  `awaitWriteFinish` is true, false or a map";
 /// What a variable that PM2 numbers instances with must be.
 pub const FREE_VARIABLE: &str = "a name that is not one of PM2's own settings";
+
+/// Whether PM2 takes the value for the text `null`, which removes its key from a record: it compares loosely, and a list of
+/// one such text equals it (PM2 7.0.4, `lib/Utility.js`, `extendMix`).
+#[must_use]
+pub fn is_null_text(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.len() == 1 && is_null_text(&items[0]),
+        value => value == "null",
+    }
+}
 
 /// Whether PM2 can write an instance's number under this name: it goes over what its record has there, and PM2 then takes
 /// that for what it was.

@@ -1,31 +1,51 @@
 //! Artifacts on disk: the one file of this crate that touches files.
 //!
-//! An artifact is written as a whole or not at all, only for its owner (it holds environment variables), and not
-//! touched when it says the same already.
+//! An artifact is written as a whole or not at all, can be read by its owner only (it holds environment variables), and is
+//! left alone when it has the right content already. Directories of artifacts are never symbolic links: what is
+//! elsewhere is neither changed nor filled.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::collections::HashMap;
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DaemonId, Layout};
+use files::{Durability, Links, TEMPORARY_PREFIX};
 use serde_json::{Map, Value};
+
+/// The largest artifact that is read, in bytes.
+const LIMIT: u64 = 64 << 20;
 
 /// What a write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The file is new or has new content.
     Written,
-    /// It said the same already.
+    /// It had this content already.
     Unchanged,
+}
+
+/// What is on disk, compared with what should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDisk {
+    /// There is no file.
+    Missing,
+    /// There is a file with other content.
+    Different,
+    /// There is a file with this content.
+    Same,
 }
 
 /// Why an artifact could not be handled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
-    /// A directory cannot be made.
-    #[error("cannot make the directory `{path}`")]
-    MakeDirectory {
+    /// A directory cannot be made, or is not a real directory.
+    #[error("cannot use the directory `{path}`")]
+    Directory {
         /// Which one.
         path: Utf8PathBuf,
         /// Why.
@@ -55,15 +75,7 @@ pub enum ArtifactError {
         /// Why.
         source: std::io::Error,
     },
-    /// The directory of artifacts cannot be listed.
-    #[error("cannot list `{path}`")]
-    List {
-        /// Which one.
-        path: Utf8PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The directory holds somebody else's files.
+    /// The directory holds files that pm2-sync did not write.
     #[error(
         "`{path}` holds `{name}`, which pm2-sync did not write: generated configs need a directory of their own"
     )]
@@ -74,127 +86,293 @@ pub enum ArtifactError {
         name: String,
     },
     /// An artifact's text is not what was written.
-    #[error("the generated config is damaged")]
-    Damaged(#[source] serde_json::Error),
+    #[error("`{path}` is damaged")]
+    Damaged {
+        /// Which one.
+        path: Utf8PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
 }
 
-/// The start of the name of a file that is being written.
-const TEMPORARY: &str = ".pm2-sync-";
-
-/// Writes a file under the directory of artifacts.
-///
-/// # Errors
-/// [`ArtifactError`].
-pub fn write(layout: &Layout, path: &Utf8Path, bytes: &[u8]) -> Result<Outcome, ArtifactError> {
-    let fail = |source| ArtifactError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    if is_written(path, bytes)? {
-        return Ok(Outcome::Unchanged);
-    }
-    if read(path)?.as_deref() == Some(bytes) {
-        make_private(path, 0o600).map_err(fail)?;
-        return Ok(Outcome::Unchanged);
-    }
-    let dir = path.parent().unwrap_or(layout.out_dir());
-    make_dirs(layout, dir)?;
-    write_whole(dir, path, bytes).map_err(fail)?;
-    Ok(Outcome::Written)
+/// The artifacts of one workspace. It remembers the text that it last saw in each file or wrote to it, so that the same text
+/// is neither read nor written again.
+#[derive(Debug)]
+pub struct ArtifactStore {
+    layout: Layout,
+    known: Mutex<HashMap<DaemonId, Arc<str>>>,
 }
 
-/// Whether a file holds these bytes already, only for its owner, so that [`write()`] would leave it as it is.
-///
-/// # Errors
-/// [`ArtifactError::Read`].
-pub fn is_written(path: &Utf8Path, bytes: &[u8]) -> Result<bool, ArtifactError> {
-    let same = || -> std::io::Result<bool> {
-        let mut file = std::fs::File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.len() != bytes.len() as u64 || metadata.permissions().mode() & 0o777 != 0o600 {
-            return Ok(false);
+impl ArtifactStore {
+    /// The artifacts of the workspace that `layout` describes. Touches nothing.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self {
+            layout: layout.clone(),
+            known: Mutex::default(),
         }
-        let mut found = vec![0; bytes.len()];
-        file.read_exact(&mut found)?;
-        Ok(found == bytes)
-    };
-    same().or_else(|source| match source.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::UnexpectedEof => Ok(false),
-        _ => Err(ArtifactError::Read {
-            path: path.to_owned(),
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<DaemonId, Arc<str>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this text was seen in a daemon's file or written to it before, so that the file need not be read again.
+    #[must_use]
+    pub fn is_known(&self, id: &DaemonId, text: &Arc<str>) -> bool {
+        let is_same = |known: &Arc<str>| Arc::ptr_eq(known, text);
+        self.known().get(id).is_some_and(is_same)
+    }
+
+    /// Forgets what was seen and written: files may have been changed by others since.
+    pub fn forget(&self) {
+        self.known().clear();
+    }
+
+    /// The highest directory that is made for artifacts: the first one below the workspace's root.
+    fn top(&self) -> Utf8PathBuf {
+        let (root, out) = (self.layout.root(), self.layout.out_dir());
+        let first = out
+            .strip_prefix(root)
+            .ok()
+            .and_then(|relative| relative.components().next());
+        first.map_or_else(|| out.to_owned(), |first| root.join(first))
+    }
+
+    /// Whether the file of a daemon has this text.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Read`] when there is something else than a file, or one that cannot be read.
+    pub fn compare(&self, id: &DaemonId, text: &Arc<str>) -> Result<OnDisk, ArtifactError> {
+        self.compare_and(id, text, &mut |_| Ok(false))
+    }
+
+    /// Compares. A file with the right text that others can read counts as equal only after `mend` has made it private.
+    fn compare_and(
+        &self,
+        id: &DaemonId,
+        text: &Arc<str>,
+        mend: &mut dyn FnMut(&File) -> std::io::Result<bool>,
+    ) -> Result<OnDisk, ArtifactError> {
+        if self.is_known(id, text) {
+            return Ok(OnDisk::Same);
+        }
+        let path = self.layout.artifact_path(id);
+        let mut compare = || -> std::io::Result<OnDisk> {
+            let Some(file) = open_same(path.as_std_path(), text.as_bytes())? else {
+                return Ok(OnDisk::Different);
+            };
+            let is_private = file.metadata()?.permissions().mode() & 0o777 == 0o600;
+            if is_private || mend(&file)? {
+                self.known().insert(id.clone(), Arc::clone(text));
+            }
+            Ok(OnDisk::Same)
+        };
+        match compare() {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Ok(OnDisk::Missing)
+            }
+            compared => compared.map_err(|source| ArtifactError::Read { path, source }),
+        }
+    }
+
+    /// Makes the file of a daemon have this text. What else is in its place is replaced, unless it is a directory.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Directory`] when a directory cannot be made or is a link, [`ArtifactError::Write`] when the file
+    /// cannot be written.
+    pub fn write(&self, id: &DaemonId, text: &Arc<str>) -> Result<Outcome, ArtifactError> {
+        let mut make_private = |file: &File| {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            Ok(true)
+        };
+        if matches!(
+            self.compare_and(id, text, &mut make_private),
+            Ok(OnDisk::Same)
+        ) {
+            return Ok(Outcome::Unchanged);
+        }
+        let path = self.layout.artifact_path(id);
+        self.make_dirs(path.parent().unwrap_or(self.layout.out_dir()))?;
+        files::write(path.as_std_path(), text.as_bytes(), Durability::Cached)
+            .map_err(|source| ArtifactError::Write { path, source })?;
+        self.known().insert(id.clone(), Arc::clone(text));
+        Ok(Outcome::Written)
+    }
+
+    /// Makes a directory below the directory of artifacts, with those above it.
+    fn make_dirs(&self, dir: &Utf8Path) -> Result<(), ArtifactError> {
+        let out = self.layout.out_dir();
+        files::check_dirs(self.top().as_std_path(), out.as_std_path())
+            .and_then(|()| files::create_private_dirs(out.as_std_path(), dir.as_std_path()))
+            .map_err(|source| ArtifactError::Directory {
+                path: dir.to_owned(),
+                source,
+            })
+    }
+
+    /// Makes sure that version control passes over what is generated: a `.gitignore` of `*` in the directory of artifacts,
+    /// or in the directory above it below the root whose name begins with `.`, such as `.generated`.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Foreign`] when the directory holds files that pm2-sync did not write; [`ArtifactError::Directory`] and
+    /// [`ArtifactError::Write`] when it cannot be written to.
+    pub fn prepare(&self) -> Result<(), ArtifactError> {
+        let out = self.layout.out_dir();
+        let top = match self.top() {
+            top if top.file_name().is_some_and(|name| name.starts_with('.')) => top,
+            _ => out.to_owned(),
+        };
+        let path = top.join(".gitignore");
+        if path.exists() {
+            return self.make_dirs(out);
+        }
+        // A directory with files that pm2-sync did not write must not be hidden.
+        if top == out {
+            let entries = top.read_dir_utf8().into_iter().flatten().flatten();
+            let foreign = entries
+                .map(|entry| entry.file_name().to_owned())
+                .find(|name| !name.starts_with(TEMPORARY_PREFIX) && !is_ours(&top.join(name)));
+            if let Some(name) = foreign {
+                return Err(ArtifactError::Foreign { path: top, name });
+            }
+        }
+        self.make_dirs(out)?;
+        files::write(path.as_std_path(), b"*\n", Durability::Cached)
+            .map_err(|source| ArtifactError::Write { path, source })
+    }
+
+    /// The document of a daemon's artifact, without its header; `None` when there is no artifact.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Read`] when it cannot be read, [`ArtifactError::Damaged`] when it is not what was written.
+    pub fn read(&self, id: &DaemonId) -> Result<Option<Map<String, Value>>, ArtifactError> {
+        let path = self.layout.artifact_path(id);
+        match files::read_if_exists(path.as_std_path(), Links::Refuse, LIMIT) {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => match parse(&bytes) {
+                Ok(document) => Ok(Some(document)),
+                Err(source) => Err(ArtifactError::Damaged { path, source }),
+            },
+            Err(source) => Err(ArtifactError::Read { path, source }),
+        }
+    }
+
+    /// Removes the artifact of a daemon, and the directories that it leaves empty up to the directory of artifacts. One that
+    /// does not exist is not an error.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Remove`] when it cannot be removed, or is in a directory that is a link.
+    pub fn remove(&self, id: &DaemonId) -> Result<(), ArtifactError> {
+        self.known().remove(id);
+        let (path, out) = (self.layout.artifact_path(id), self.layout.out_dir());
+        let dir = path.parent().unwrap_or(out);
+        let removed = files::check_dirs(self.top().as_std_path(), dir.as_std_path())
+            .and_then(|()| std::fs::remove_file(&path));
+        match removed {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(ArtifactError::Remove { path, source }),
+        }
+        let emptied = path
+            .ancestors()
+            .skip(1)
+            .take_while(|dir| dir.starts_with(out) && *dir != out);
+        for dir in emptied {
+            // One that is not empty stays, with all above it.
+            if std::fs::remove_dir(dir).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The daemons that have an artifact and are not `defined`, sorted. The start of each of their files is read, because
+    /// only a file with the header is an artifact; when all are defined, none is read.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Directory`] when the directory of artifacts cannot be listed or is a link. A directory below it that
+    /// cannot be listed is passed over: its artifacts are left alone.
+    pub fn list(
+        &self,
+        defined: impl Fn(&DaemonId) -> bool,
+    ) -> Result<Vec<DaemonId>, ArtifactError> {
+        self.walk(&mut |_| {}, defined)
+    }
+
+    /// As [`list`](Self::list), for the holder of the lock: also removes temporary files that a killed run left behind.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Directory`] when the directory of artifacts cannot be listed or is a link.
+    pub fn sweep(
+        &self,
+        defined: impl Fn(&DaemonId) -> bool,
+    ) -> Result<Vec<DaemonId>, ArtifactError> {
+        let top = self.top();
+        if top != self.layout.out_dir() {
+            files::sweep(top.as_std_path());
+        }
+        self.walk(&mut |dir| files::sweep(dir.as_std_path()), defined)
+    }
+
+    /// Lists; `on_temporary` is called with each directory that holds temporary files.
+    fn walk(
+        &self,
+        on_temporary: &mut dyn FnMut(&Utf8Path),
+        defined: impl Fn(&DaemonId) -> bool,
+    ) -> Result<Vec<DaemonId>, ArtifactError> {
+        let out = self.layout.out_dir();
+        let fail = |source| ArtifactError::Directory {
+            path: out.to_owned(),
             source,
-        }),
-    })
-}
-
-fn write_whole(dir: &Utf8Path, path: &Utf8Path, bytes: &[u8]) -> std::io::Result<()> {
-    // Made with mode 0600. It can be made anew at any time, so nothing waits for the disk.
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-fn make_private(path: &Utf8Path, mode: u32) -> std::io::Result<()> {
-    let has = std::fs::symlink_metadata(path)?.permissions().mode() & 0o777;
-    if has != mode {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
-}
-
-/// Makes a directory below the workspace's root with those above it; all that are ours are only for their owner.
-fn make_dirs(layout: &Layout, dir: &Utf8Path) -> Result<(), ArtifactError> {
-    let fail = |source| ArtifactError::MakeDirectory {
-        path: dir.to_owned(),
-        source,
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(fail)?;
-    let ours = dir
-        .ancestors()
-        .take_while(|at| at.starts_with(layout.out_dir()));
-    for at in ours {
-        make_private(at, 0o700).map_err(fail)?;
-    }
-    Ok(())
-}
-
-/// Makes sure that version control passes over what is generated: a `.gitignore` of `*` in the directory of artifacts,
-/// or in the directory above it below the root whose name begins with `.`, such as `.generated`.
-///
-/// # Errors
-/// [`ArtifactError::Foreign`] when the directory already holds what somebody else put there; otherwise why it cannot
-/// be written to.
-pub fn ensure_ignored(layout: &Layout) -> Result<(), ArtifactError> {
-    let out = layout.out_dir();
-    let hidden = out
-        .strip_prefix(layout.root())
-        .ok()
-        .and_then(|relative| relative.components().next())
-        .filter(|first| first.as_str().starts_with('.'));
-    let top = hidden.map_or_else(|| out.to_owned(), |first| layout.root().join(first));
-    let path = top.join(".gitignore");
-    if path.exists() {
-        return Ok(());
-    }
-    // What would be hidden must be ours, not a directory of somebody's own files.
-    if top == out {
-        let entries = top.read_dir_utf8().into_iter().flatten().flatten();
-        let foreign = entries
-            .map(|entry| entry.file_name().to_owned())
-            .find(|name| !name.starts_with(TEMPORARY) && !is_ours(&top.join(name)));
-        if let Some(name) = foreign {
-            return Err(ArtifactError::Foreign { path: top, name });
+        };
+        files::check_dirs(self.top().as_std_path(), out.as_std_path()).map_err(fail)?;
+        let mut found = Vec::new();
+        let mut dirs = vec![out.to_owned()];
+        while let Some(dir) = dirs.pop() {
+            let entries = match dir.read_dir_utf8() {
+                Ok(entries) => entries,
+                Err(error) if error.kind() != ErrorKind::NotFound && dir == out => {
+                    return Err(fail(error));
+                }
+                Err(_) => continue,
+            };
+            let mut has_temporary = false;
+            for entry in entries.flatten() {
+                has_temporary |= entry.file_name().starts_with(TEMPORARY_PREFIX);
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    dirs.push(entry.path().to_owned());
+                } else if let Some(id) = self.layout.artifact_id(entry.path())
+                    && !defined(&id)
+                    && is_ours(entry.path())
+                {
+                    found.push(id);
+                }
+            }
+            if has_temporary {
+                on_temporary(&dir);
+            }
         }
+        found.sort();
+        Ok(found)
     }
-    make_dirs(layout, out)?;
-    write_whole(&top, &path, b"*\n").map_err(|source| ArtifactError::Write { path, source })
+}
+
+/// Opens a file that holds exactly these bytes; `None` when it holds others.
+fn open_same(path: &Path, bytes: &[u8]) -> std::io::Result<Option<File>> {
+    // The type is not checked before: only root can make devices, and opening anything else has no effect.
+    let mut file = files::open_seen(path, Links::Refuse)?;
+    if file.metadata()?.len() != bytes.len() as u64 {
+        return Ok(None);
+    }
+    let mut found = vec![0; bytes.len()];
+    match file.read_exact(&mut found) {
+        Ok(()) => Ok((found == bytes).then_some(file)),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a file was written by pm2-sync: it begins with the header. A directory is, when it was made for such files.
@@ -203,226 +381,19 @@ fn is_ours(path: &Utf8Path) -> bool {
         let mut entries = path.read_dir_utf8().into_iter().flatten().flatten();
         return entries.all(|entry| is_ours(entry.path()));
     }
-    let mut start = [0; 64];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
-    let start = String::from_utf8_lossy(&start[..read.unwrap_or(0)]).into_owned();
-    start
+    let start = files::read_start(path.as_std_path(), Links::Refuse, 64).unwrap_or_default();
+    String::from_utf8_lossy(&start)
         .trim_start_matches(['{', '\n', ' '])
         .starts_with(crate::json::HEADER_START)
-}
-
-/// Reads a file; none when it is not there.
-///
-/// # Errors
-/// [`ArtifactError::Read`].
-pub fn read(path: &Utf8Path) -> Result<Option<Vec<u8>>, ArtifactError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
-        Err(source) => Err(ArtifactError::Read {
-            path: path.to_owned(),
-            source,
-        }),
-    }
 }
 
 /// The document in an artifact's text, without its header.
 ///
 /// # Errors
-/// [`ArtifactError::Damaged`].
-pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ArtifactError> {
-    crate::json::from_json(bytes).map_err(ArtifactError::Damaged)
-}
-
-/// Removes a file, and the directories that it leaves empty up to the directory of artifacts. One that is not there
-/// is no error.
-///
-/// # Errors
-/// [`ArtifactError::Remove`].
-pub fn remove(layout: &Layout, path: &Utf8Path) -> Result<(), ArtifactError> {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(source) => {
-            return Err(ArtifactError::Remove {
-                path: path.to_owned(),
-                source,
-            });
-        }
-    }
-    let emptied = path
-        .ancestors()
-        .skip(1)
-        .take_while(|dir| dir.starts_with(layout.out_dir()) && *dir != layout.out_dir());
-    for dir in emptied {
-        // One that is not empty stays, with all above it.
-        if std::fs::remove_dir(dir).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// The daemons that have an artifact, sorted.
-///
-/// # Errors
-/// [`ArtifactError::List`].
-pub fn list(layout: &Layout) -> Result<Vec<DaemonId>, ArtifactError> {
-    list_others(layout, |_| false)
-}
-
-/// The daemons that have an artifact and are not `known`, sorted. Each of their files is looked into, for only what has
-/// our header is an artifact; where all are known this is cheap.
-///
-/// # Errors
-/// [`ArtifactError::List`].
-pub fn list_others(
-    layout: &Layout,
-    known: impl Fn(&DaemonId) -> bool,
-) -> Result<Vec<DaemonId>, ArtifactError> {
-    let mut found = Vec::new();
-    let mut dirs = vec![layout.out_dir().to_owned()];
-    while let Some(dir) = dirs.pop() {
-        let fail = |source| ArtifactError::List {
-            path: dir.clone(),
-            source,
-        };
-        let entries = match dir.read_dir_utf8() {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(source) => return Err(fail(source)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(fail)?;
-            let kind = entry.file_type().map_err(fail)?;
-            if kind.is_dir() {
-                dirs.push(entry.path().to_owned());
-            } else if let Some(id) = layout.artifact_id(entry.path())
-                && !known(&id)
-                && is_ours(entry.path())
-            {
-                found.push(id);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Removes what a killed run left half-written in the directory of artifacts. Only for the one writer: another's
-/// file may be about to be renamed.
-pub fn sweep(layout: &Layout) {
-    let mut dirs = vec![layout.out_dir().to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in dir.read_dir_utf8().into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                dirs.push(entry.path().to_owned());
-            } else if entry.file_name().starts_with(TEMPORARY) {
-                // What cannot be removed harms nobody.
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
-    }
+/// The error of the JSON parser.
+pub fn parse(bytes: &[u8]) -> serde_json::Result<Map<String, Value>> {
+    crate::json::from_json(bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An artifact with the header that makes it one.
-    fn text() -> String {
-        crate::to_json(&Map::new(), Some(&crate::header(Utf8Path::new("x.edn"))))
-    }
-
-    fn layout() -> (tempfile::TempDir, Layout) {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(Utf8Path::from_path(dir.path()).unwrap());
-        (dir, layout)
-    }
-
-    fn mode(path: &Utf8Path) -> u32 {
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn artifacts_are_private_and_ignored() {
-        let (_dir, layout) = layout();
-        let id = DaemonId::new("mcp/serena").unwrap();
-        let path = layout.artifact_path(&id);
-        ensure_ignored(&layout).unwrap();
-        assert_eq!(
-            write(&layout, &path, text().as_bytes()).unwrap(),
-            Outcome::Written
-        );
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(mode(path.parent().unwrap()), 0o700);
-        assert_eq!(mode(layout.out_dir()), 0o700);
-        let ignore = layout.root().join(".generated/.gitignore");
-        assert_eq!(std::fs::read_to_string(ignore).unwrap(), "*\n");
-        assert_eq!(list(&layout).unwrap(), [id]);
-    }
-
-    #[test]
-    fn the_same_bytes_leave_the_file_alone_but_mend_its_mode() {
-        let (_dir, layout) = layout();
-        let path = layout.artifact_path(&DaemonId::new("a").unwrap());
-        write(&layout, &path, b"x").unwrap();
-        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(write(&layout, &path, b"x").unwrap(), Outcome::Unchanged);
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().modified().unwrap(),
-            before
-        );
-        assert_eq!(write(&layout, &path, b"y").unwrap(), Outcome::Written);
-    }
-
-    #[test]
-    fn somebody_elses_files_are_neither_listed_nor_hidden() {
-        let (_dir, layout) = layout();
-        let theirs = Layout::with_dirs(layout.root(), "system/daemons", "config", ["node_modules"]);
-        std::fs::create_dir(theirs.out_dir()).unwrap();
-        std::fs::write(theirs.out_dir().join("app.json"), "{\"name\": \"x\"}").unwrap();
-        assert_eq!(list(&theirs).unwrap(), []);
-        let error = ensure_ignored(&theirs).unwrap_err();
-        assert!(
-            matches!(&error, ArtifactError::Foreign { name, .. } if name == "app.json"),
-            "{error}"
-        );
-        assert!(!theirs.out_dir().join(".gitignore").exists());
-    }
-
-    #[test]
-    fn removing_takes_empty_directories_along() {
-        let (_dir, layout) = layout();
-        let (deep, other) = (
-            DaemonId::new("a/b/c").unwrap(),
-            DaemonId::new("a/d").unwrap(),
-        );
-        for id in [&deep, &other] {
-            write(&layout, &layout.artifact_path(id), text().as_bytes()).unwrap();
-        }
-        remove(&layout, &layout.artifact_path(&deep)).unwrap();
-        assert!(!layout.out_dir().join("a/b").exists());
-        assert_eq!(list(&layout).unwrap(), [other]);
-    }
-
-    #[test]
-    fn leftovers_of_a_killed_run_are_swept() {
-        let (_dir, layout) = layout();
-        write(
-            &layout,
-            &layout.artifact_path(&DaemonId::new("a").unwrap()),
-            text().as_bytes(),
-        )
-        .unwrap();
-        let leftover = layout.out_dir().join(".pm2-sync-x1y2");
-        std::fs::write(&leftover, "{").unwrap();
-        sweep(&layout);
-        assert!(!leftover.exists());
-        assert_eq!(list(&layout).unwrap().len(), 1);
-    }
-}
+mod tests;

@@ -1,16 +1,19 @@
-//! A rendered definition: what PM2 reads, and where each value of it stands.
+//! A rendered definition: what PM2 reads, and where each value of it is.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use daemon_model::{Diagnostic, Finding, PathSegment, Place, SourceLabel, Span};
+use daemon_model::{
+    Diagnostic, Diagnostics, Finding, PathSegment, Place, Secrecy, Span, is_env_like, is_known_key,
+};
 use serde_json::{Map, Value};
 
-use crate::findings::Lines;
+use crate::findings::{Lines, label, secrecy};
 use crate::json;
 use crate::lower::{entries, lower, lower_map};
-use crate::part::{self, Part};
+use crate::part::{self, PartialApp};
+use crate::secrets::{has_odd_env, is_odd_key};
 use crate::tree::{Node, Tag, Tree};
 
 /// A rendered definition, with the place of each of its values.
@@ -25,8 +28,10 @@ pub struct Document {
     /// Whether it is a definition, which always has `apps`.
     with_apps: bool,
     value: OnceLock<Map<String, Value>>,
-    /// Whether the value is another renderer's, so that the tree says only where things may stand.
+    /// Whether the value is another renderer's, so that the tree says only where things may be.
     is_given: bool,
+    /// From where on any text may be in an environment, of a source that cannot be read.
+    doubtful_from: Option<usize>,
     source: Arc<[u8]>,
     lines: OnceLock<Lines>,
 }
@@ -40,7 +45,16 @@ impl Document {
             with_apps,
             value: OnceLock::new(),
             is_given: false,
+            doubtful_from: None,
             lines: OnceLock::new(),
+        }
+    }
+
+    /// What could be read of a source that cannot be read as a whole.
+    pub(crate) fn partial(tree: Tree, doubtful_from: Option<usize>) -> Self {
+        Self {
+            doubtful_from,
+            ..Self::new(tree, false, true)
         }
     }
 
@@ -103,9 +117,9 @@ impl Document {
         known.chain(nodes.map(move |app| (app.size() <= most).then(|| Cow::Owned(lower(app)))))
     }
 
-    /// Of a [draft](crate::Rendered::draft): each app that can be looked at, with its index. Those that are no maps, and
+    /// Of a [partial](crate::Rendered::partial) document: each app that can be checked, with its index. Those that are not maps, and
     /// those whose values come to more than `most` bytes, are left out.
-    pub fn parts(&self, most: usize) -> impl Iterator<Item = (usize, Part)> {
+    pub fn partial_apps(&self, most: usize) -> impl Iterator<Item = (usize, PartialApp)> {
         let apps = self.tree.root().get("apps").and_then(Node::items);
         let apps = apps.into_iter().flatten().enumerate();
         apps.filter(move |(_, app)| app.size() <= most)
@@ -115,7 +129,7 @@ impl Document {
     /// Writes it as text, as [`crate::to_json`] prints its [value](Self::value), in pieces of some size.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Any error of writing to `out`.
     pub fn write_json(&self, out: &mut dyn Write, header: Option<&str>) -> io::Result<()> {
         if self.is_given || !self.with_apps {
             return out.write_all(json::to_json(self.value(), header).as_bytes());
@@ -157,30 +171,53 @@ impl Document {
     /// A finding tied to its place: the value's or its key's, else the nearest around it.
     #[must_use]
     pub fn diagnose(&self, finding: &Finding) -> Diagnostic {
-        let mut diagnostic =
-            Diagnostic::new(finding.severity, finding.level, finding.message.clone())
-                .at_path(finding.path.to_string());
-        diagnostic.help.clone_from(&finding.help);
-        diagnostic.span = Some(self.place(&finding.path.0, finding.place));
-        for label in &finding.labels {
-            let span = self.place(&label.path.0, label.place);
-            // Without places of their own both would stand in one place.
-            if diagnostic.span != Some(span) {
-                diagnostic.labels.push(SourceLabel {
-                    span,
-                    location: None,
-                    message: label.message.clone(),
-                });
+        let (span, end) = self.place(&finding.path.0, finding.place);
+        let mut diagnostic = Diagnostic::of_message(
+            finding.severity,
+            finding.level,
+            (&finding.message, finding.help.as_ref()),
+            &finding.path,
+            match end {
+                Some(end) => secrecy(&finding.path, finding.place, end, self.doubtful_from),
+                None => Secrecy::Doubtful,
+            },
+        );
+        diagnostic.span = Some(span);
+        for second in &finding.labels {
+            let (place, _) = self.place(&second.path.0, second.place);
+            // Without places of their own both would be in one place.
+            if span != place {
+                diagnostic.labels.push(label((place, second.message)));
             }
         }
         self.lines().locate(&mut diagnostic, &self.source);
         diagnostic
     }
 
-    fn place(&self, path: &[PathSegment], place: Place) -> Span {
+    /// Adds findings with their places, and puts all in the order of their places.
+    pub fn diagnose_all<'f>(
+        &self,
+        findings: impl IntoIterator<Item = &'f Finding>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        for finding in findings {
+            // Omitted findings need no places.
+            if diagnostics.is_full(finding.severity) {
+                diagnostics.omit(finding.severity);
+            } else {
+                diagnostics.push(self.diagnose(finding));
+            }
+        }
+        diagnostics.sort();
+    }
+
+    /// The place of what a path leads to, and where what it is in ends: nothing that a finding about it quotes is
+    /// behind that. None where a key on the way is hardly meant as one.
+    fn place(&self, path: &[PathSegment], place: Place) -> (Span, Option<usize>) {
         let mut node = self.tree.root();
         let mut span = node.span();
         span.end = span.start;
+        let (mut is_odd, mut is_env) = (false, false);
         for (n, segment) in path.iter().enumerate() {
             let last = n + 1 == path.len();
             let found = match segment {
@@ -195,8 +232,13 @@ impl Document {
                     .map(|item| (item, item)),
             };
             let Some((key, next)) = found else {
-                return span;
+                return (span, (!is_odd).then_some(node.span().end));
             };
+            if let PathSegment::Key(name) = segment {
+                is_odd |=
+                    is_odd_key(key, is_env) || !is_known_key(name) && !is_env && has_odd_env(node);
+                is_env = is_env_like(name);
+            }
             node = next;
             let wanted = if last && place == Place::Key {
                 key.span()
@@ -208,10 +250,11 @@ impl Document {
                 span = wanted;
             }
         }
+        let end = (!is_odd).then_some(node.span().end);
         // A whole app is marked at its opening bracket: its text may be long.
         if node.tag() == Tag::Map && place == Place::Value && path.len() <= 2 {
             span.end = span.start + 1;
         }
-        span
+        (span, end)
     }
 }

@@ -1,9 +1,13 @@
 //! Diagnostics as people read them.
+//!
+//! Tried instead: annotate-snippets 0.12. It draws the same for short lines, but prints a line of any length in full when two
+//! places on it are marked, and counts lines that end with a lone CR as one.
 
 use daemon_model::{Diagnostic, Severity, Span};
 use unicode_width::UnicodeWidthChar;
 
 use crate::findings::{BYTE_ORDER_MARK, Lines, line_around};
+use crate::secrets::Redacted;
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, Default)]
@@ -12,9 +16,38 @@ pub struct DrawStyle {
     pub color: bool,
     /// How many columns of source to show at most; none: 100.
     pub width: Option<usize>,
-    /// With the inside of strings hidden, but for what the diagnostic is about: they may hold secrets.
-    pub hide_strings: bool,
 }
+
+/// A source to show lines of.
+#[derive(Debug)]
+pub struct Excerpts<'s> {
+    source: &'s [u8],
+    redacted: Option<Redacted>,
+}
+
+impl<'s> Excerpts<'s> {
+    /// Lines as they are.
+    #[must_use]
+    pub fn in_full(source: &'s [u8]) -> Self {
+        Self {
+            source,
+            redacted: None,
+        }
+    }
+
+    /// Lines without the insides of strings, without comments, and without all that is, or may be, in an environment: for
+    /// logs and everything else that others may read.
+    #[must_use]
+    pub fn redacted(source: &'s [u8]) -> Self {
+        Self {
+            source,
+            redacted: Some(Redacted::new(source)),
+        }
+    }
+}
+
+/// What is in the place of a line of which nothing may be shown.
+pub const NOT_SHOWN: &str = "(not shown: this may be a value of an environment variable)";
 
 const DEFAULT_WIDTH: usize = 100;
 const TAB: usize = 4;
@@ -42,10 +75,16 @@ impl DrawStyle {
     }
 }
 
-/// Draws a diagnostic about `source`: what is wrong, where, the line with what it is about marked, further places,
+/// Draws a diagnostic: what is wrong, where, the line with what it is about marked, further places,
 /// and what to do. Ends with a newline.
 #[must_use]
-pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle) -> String {
+pub fn draw(
+    diagnostic: &Diagnostic,
+    file: &str,
+    excerpts: &Excerpts<'_>,
+    style: DrawStyle,
+) -> String {
+    let source = excerpts.source;
     let (word, paint) = match diagnostic.severity {
         Severity::Error => ("error", Paint::Error),
         Severity::Warning => ("warning", Paint::Warning),
@@ -59,6 +98,7 @@ pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle
         &format!("{about}{}", clean(&diagnostic.message)),
         Paint::Strong,
     );
+    let file = clean(file);
     let mut out = format!(
         "{}{} {message}\n",
         style.paint(word, paint),
@@ -81,7 +121,7 @@ pub fn draw(diagnostic: &Diagnostic, file: &str, source: &[u8], style: DrawStyle
                 place.line,
                 place.column
             ));
-            draw_marks(marks, gutter, source, style, paint, &mut out);
+            draw_marks(marks, gutter, excerpts, style, paint, &mut out);
         }
     }
     if let Some(help) = &diagnostic.help {
@@ -128,11 +168,12 @@ fn marks<'d>(diagnostic: &'d Diagnostic, span: Span, line: usize, source: &[u8])
 fn draw_marks(
     marks: Vec<Mark<'_>>,
     gutter: usize,
-    source: &[u8],
+    excerpts: &Excerpts<'_>,
     style: DrawStyle,
     paint: Paint,
     out: &mut String,
 ) {
+    let source = excerpts.source;
     let bar = style.paint("|", Paint::Frame);
     let blank = " ".repeat(gutter);
     out.push_str(&format!("{blank} {bar}\n"));
@@ -145,18 +186,25 @@ fn draw_marks(
     } in marks
     {
         let limit = style.width.unwrap_or(DEFAULT_WIDTH);
-        // One byte more than may be shown tells that there is more.
+        // One byte more than may be shown proves that there is more.
         let (mut start, mut text) = line_around(source, span, most_bytes(limit) + 1);
-        // As in the count of columns, a byte order mark is no part of its line.
+        // As in the count of columns, a byte order mark is not part of its line.
         if start == 0
             && span.start >= BYTE_ORDER_MARK.len()
             && let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK)
         {
             (start, text) = (BYTE_ORDER_MARK.len(), rest);
         }
-        let hidden = style
-            .hide_strings
-            .then(|| hide_strings(source, text, start, span));
+        let redacted = excerpts.redacted.as_ref();
+        if redacted.is_some_and(|redacted| redacted.is_doubtful(start)) {
+            if previous != Some(line) {
+                let number = style.paint(&format!("{line:>gutter$}"), Paint::Frame);
+                out.push_str(&format!("{number} {bar} {NOT_SHOWN}\n"));
+            }
+            previous = Some(line);
+            continue;
+        }
+        let hidden = redacted.map(|redacted| redacted.line(source, start, text, span));
         let text = hidden.as_deref().unwrap_or(text);
         let from = span.start.min(source.len()) - start;
         let length = span.end.saturating_sub(span.start);
@@ -184,44 +232,7 @@ fn draw_marks(
     }
 }
 
-/// A line with the inside of its strings as `*`, one for each byte, so that places stay. What `span` covers is shown.
-fn hide_strings(source: &[u8], line: &[u8], start: usize, span: Span) -> Vec<u8> {
-    let mut inside = false;
-    let mut out = line.to_vec();
-    let mut at = 0;
-    // A string may have begun on an earlier line.
-    while at < start + line.len() {
-        let byte = source[at];
-        let shown = at < start || (span.start..span.end).contains(&at);
-        match byte {
-            b'"' => inside = !inside,
-            b'\\' => {
-                // An escape in a string, a character outside of one: what follows closes nothing.
-                for place in at..(at + 2).min(start + line.len()) {
-                    if inside && !shown && place >= start {
-                        out[place - start] = b'*';
-                    }
-                }
-                at += 1;
-            }
-            b';' if !inside => {
-                // A comment ends with its line; on the line that is shown nothing more is to be hidden.
-                let rest = &source[at..];
-                at += rest
-                    .iter()
-                    .position(|byte| *byte == b'\n')
-                    .unwrap_or(rest.len());
-                continue;
-            }
-            _ if inside && !shown => out[at - start] = b'*',
-            _ => {}
-        }
-        at += 1;
-    }
-    out
-}
-
-/// How many bytes a line of this width may have. Of a line of megabytes only what may be seen is looked at: no character
+/// How many bytes a line of this width may have. Of a line of megabytes only the visible part is read: no character
 /// takes more than 4 bytes.
 fn most_bytes(limit: usize) -> usize {
     limit.saturating_mul(4)

@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8Path;
-use daemon_model::{Diagnostic, Level, Severity, Span};
+use daemon_model::{
+    Diagnostic, DocumentPath, Level, Message, Ours, Quoted, Secrecy, Severity, Span, json_number,
+    message,
+};
 use serde_json::{Map, Value};
 
 use crate::findings::Lines;
-use crate::lower::json_number;
 use crate::{Document, Options, Rendered};
 
 /// Which renderer is asked.
@@ -33,7 +35,7 @@ pub trait Fallback {
     /// Renders a file.
     ///
     /// # Errors
-    /// Words for people about why there is no answer.
+    /// A message that says why there is no answer.
     fn render(&self, file: &Utf8Path, options: &Options) -> Result<Answer, NoAnswer>;
 }
 
@@ -50,9 +52,9 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoAnswer {
     /// What happened, as a fragment.
-    pub message: String,
+    pub message: Message,
     /// Whether the same file may be answered at another time.
-    pub may_pass: bool,
+    pub is_transient: bool,
 }
 
 /// Renders a definition with this crate, and with the other renderer where that is chosen and allowed.
@@ -79,7 +81,7 @@ pub fn read_with(
 }
 
 fn advise(mut native: Rendered) -> Rendered {
-    for found in &mut native.diagnostics {
+    for found in native.diagnostics.iter_mut() {
         if found.level == Level::Unsupported && found.help.is_none() {
             found.help = Some(
                 "have pm2-clj render it: name its command as `:pm2-clj` in `pm2-sync.edn`"
@@ -93,7 +95,7 @@ fn advise(mut native: Rendered) -> Rendered {
 /// What another renderer makes of a file, and its remarks.
 ///
 /// # Errors
-/// Why it gave no answer, or none that can be used.
+/// [`NoAnswer`] when the renderer gives no answer, or one that cannot be used.
 pub fn answer(
     fallback: &dyn Fallback,
     file: &Utf8Path,
@@ -102,7 +104,7 @@ pub fn answer(
     let answer = fallback.render(file, options)?;
     let value = parse(&answer.output).map_err(|message| NoAnswer {
         message,
-        may_pass: false,
+        is_transient: false,
     })?;
     Ok((value, answer.remarks))
 }
@@ -122,42 +124,53 @@ fn ask(
     let span = span.and_then(|found| found.span).unwrap_or(Span::new(0, 0));
     let lines = Lines::new(source);
     let name = fallback.name();
-    let say = |severity, message: String| {
-        let mut found = Diagnostic::new(severity, Level::Render, message);
+    // Whatever it quotes may come from an environment.
+    let say = |severity, message: Message| {
+        let mut found = Diagnostic::of_message(
+            severity,
+            Level::Render,
+            (&message, None),
+            &DocumentPath::root(),
+            Secrecy::Doubtful,
+        );
         found.span = Some(Span::new(span.start, span.end.min(span.start + 1)));
         lines.locate(&mut found, source);
         found
     };
     let mut rendered = Rendered {
         document: None,
-        draft: None,
-        diagnostics: Vec::new(),
+        partial: None,
+        // That `:apps` is missing is true with either renderer.
+        diagnostics: native
+            .diagnostics
+            .into_iter()
+            .filter(|found| found.is_error() && found.level == Level::Definition)
+            .collect(),
         modes: native.modes,
-        // Whether it knows a mode only the other renderer could tell.
+        // Only the other renderer knows whether the definition has the mode.
         has_mode: true,
-        may_pass: false,
+        is_transient: false,
     };
     let (value, remarks) = match answer(fallback, file, options) {
         Ok(answered) => answered,
         Err(none) => {
-            rendered.may_pass = none.may_pass;
-            rendered
-                .diagnostics
-                .push(say(Severity::Error, format!("{name} {}", none.message)));
+            rendered.is_transient = none.is_transient;
+            rendered.diagnostics.push(say(
+                Severity::Error,
+                message!("{} {}", Ours(name), none.message),
+            ));
             return rendered;
         }
     };
     for remark in remarks {
-        rendered
-            .diagnostics
-            .push(say(Severity::Warning, format!("{name}: {remark}")));
+        rendered.diagnostics.push(say(
+            Severity::Warning,
+            message!("{}: {}", Ours(name), Quoted(remark)),
+        ));
     }
     let apps = value.get("apps").and_then(Value::as_array);
-    if apps.is_some_and(Vec::is_empty) {
-        let mut found = say(
-            Severity::Warning,
-            "no apps: this definition wants nothing".to_owned(),
-        );
+    if apps.is_some_and(Vec::is_empty) && !rendered.diagnostics.has_errors() {
+        let mut found = say(Severity::Warning, crate::lower::NO_APPS.into());
         found.level = Level::Definition;
         rendered.diagnostics.push(found);
     }
@@ -169,33 +182,33 @@ fn ask(
 }
 
 /// The document in what another renderer printed: one JSON object with apps that are objects, no two of one name.
-fn parse(output: &[u8]) -> Result<Map<String, Value>, String> {
+fn parse(output: &[u8]) -> Result<Map<String, Value>, Message> {
     if output.iter().all(u8::is_ascii_whitespace) {
-        return Err("printed nothing".to_owned());
+        return Err("printed nothing".into());
     }
     let value: Value = serde_json::from_slice(output).map_err(|error| {
         if error.is_eof() {
-            "printed JSON that stops in the middle".to_owned()
+            "printed JSON that stops in the middle".into()
         } else {
-            format!("printed something that is not JSON: {error}")
+            message!("printed something that is not JSON: {}", Ours(error))
         }
     })?;
     let Value::Object(mut document) = as_doubles(value) else {
-        return Err("printed JSON that is not an object".to_owned());
+        return Err("printed JSON that is not an object".into());
     };
     document.shift_remove("profiles");
     let Some(apps) = document.get("apps").and_then(Value::as_array) else {
-        return Err("printed JSON without a list of `apps`".to_owned());
+        return Err("printed JSON without a list of `apps`".into());
     };
     let mut names = BTreeSet::new();
     for app in apps {
         let Some(app) = app.as_object() else {
-            return Err("printed an app that is not an object".to_owned());
+            return Err("printed an app that is not an object".into());
         };
         if let Some(name) = app.get("name").and_then(Value::as_str)
             && !names.insert(name)
         {
-            return Err(format!("printed two apps of the name `{name}`"));
+            return Err(message!("printed two apps of the name `{}`", Ours(name)));
         }
     }
     Ok(document)
@@ -251,7 +264,11 @@ mod tests {
             renderer,
             Some(&fallback),
         );
-        let first = done.diagnostics.first().map(|found| found.message.clone());
+        let first = done
+            .diagnostics
+            .iter()
+            .next()
+            .map(|found| found.in_full().message.clone());
         let value = done
             .document
             .map(|document| Value::Object(document.value().clone()).to_string())
@@ -292,6 +309,34 @@ mod tests {
         let plain = "{:apps [{:name \"y\"}]}";
         assert_eq!(rendered(plain, Renderer::Auto, ONE).0, 0);
         assert_eq!(rendered(plain, Renderer::Other, ONE), answered);
+    }
+
+    #[test]
+    fn a_map_without_apps_is_refused_with_either_renderer() {
+        let fallback = Scripted {
+            answer: Ok(Answer {
+                output: br#"{"apps": []}"#.to_vec(),
+                remarks: Vec::new(),
+            }),
+            asked: Cell::new(0),
+        };
+        for renderer in [Renderer::Auto, Renderer::Native, Renderer::Other] {
+            let done = read_with(
+                b"{:app [{:name \"x\"}]}",
+                "x.edn".into(),
+                &Options::default(),
+                renderer,
+                Some(&fallback),
+            );
+            let messages: Vec<&str> = done
+                .diagnostics
+                .iter()
+                .map(|found| &*found.message)
+                .collect();
+            assert_eq!(messages, ["has no `:apps`, but `:app`"], "{renderer:?}");
+            assert!(done.document.is_some());
+        }
+        assert_eq!(fallback.asked.get(), 1);
     }
 
     #[test]

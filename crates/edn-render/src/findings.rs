@@ -1,54 +1,84 @@
 //! Findings as they are collected, and their places for people.
 
-use daemon_model::{Diagnostic, Level, Location, Severity, SourceLabel, Span};
+use daemon_model::{
+    Capped, Diagnostic, Diagnostics, DocumentPath, HasSeverity, Level, Location, Message, Place,
+    Secrecy, Severity, SourceLabel, Span,
+};
 
-use crate::tree::place;
-
-/// How many errors, and how many warnings, about one file are told. Who has more begins with the first.
-pub const MAX_FINDINGS: usize = 100;
+use crate::secrets::{doubtful_from, is_odd_key};
+use crate::tree::{Node, place};
 
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    list: Vec<Diagnostic>,
-    /// How many of the list are warnings.
-    warnings: usize,
-    left_out: usize,
-    warnings_left_out: usize,
-    /// Takes what is said of a finding that is left out.
-    spare: Option<Diagnostic>,
+    found: Capped<Pending>,
+    /// Whether nothing can be rendered.
+    is_broken: bool,
+    /// Whether another renderer may be able to do something of what is wrong.
+    has_unsupported: bool,
+    /// Whether there is an error that no other renderer can do anything about.
+    has_faults: bool,
+    /// From where on any text may be in an environment, of a source that cannot be read.
+    doubtful_from: Option<usize>,
+    /// Takes the details of a finding that is left out.
+    scratch: Option<Pending>,
+}
+
+/// A finding before it is known what of it may be shown.
+#[derive(Debug)]
+struct Pending {
+    severity: Severity,
+    level: Level,
+    span: Span,
+    message: Message,
+    help: Option<Message>,
+    path: DocumentPath,
+    place: Place,
+    labels: Vec<(Span, &'static str)>,
+    /// Whether it is about a key that its author hardly means as one.
+    is_odd: bool,
+}
+
+impl HasSeverity for Pending {
+    fn severity(&self) -> Severity {
+        self.severity
+    }
 }
 
 /// A finding that was just added, for what else there is to say of it.
-pub(crate) struct Added<'a>(&'a mut Diagnostic);
+pub(crate) struct Added<'a>(&'a mut Pending);
 
 impl Added<'_> {
-    pub(crate) fn label(self, span: Span, message: &str) -> Self {
-        self.0.labels.push(SourceLabel {
-            span,
-            location: None,
-            message: message.to_owned(),
-        });
+    pub(crate) fn label(self, span: Span, message: &'static str) -> Self {
+        self.0.labels.push((span, message));
         self
     }
 
-    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<Message>) -> Self {
         self.0.help = Some(help.into());
         self
     }
 
-    pub(crate) fn path(self, path: impl Into<String>) -> Self {
-        self.0.path = path.into();
+    /// Says that it is about a value.
+    pub(crate) fn value(self, path: DocumentPath) -> Self {
+        (self.0.path, self.0.place) = (path, Place::Value);
+        self
+    }
+
+    /// Says that it is about a key.
+    pub(crate) fn key(self, key: Node<'_>, path: DocumentPath) -> Self {
+        (self.0.path, self.0.place) = (path, Place::Key);
+        self.0.is_odd = is_odd_key(key, false);
         self
     }
 }
 
 impl Findings {
-    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) -> Added<'_> {
+    pub(crate) fn error(&mut self, span: Span, message: impl Into<Message>) -> Added<'_> {
         self.add(Severity::Error, Level::Render, span, message)
     }
 
     /// Something that another renderer may be able to do.
-    pub(crate) fn unsupported(&mut self, span: Span, message: impl Into<String>) -> Added<'_> {
+    pub(crate) fn unsupported(&mut self, span: Span, message: impl Into<Message>) -> Added<'_> {
         self.add(Severity::Error, Level::Unsupported, span, message)
     }
 
@@ -57,89 +87,120 @@ impl Findings {
         severity: Severity,
         level: Level,
         span: Span,
-        message: impl Into<String>,
+        message: impl Into<Message>,
     ) -> Added<'_> {
-        let mut diagnostic = Diagnostic::new(severity, level, message);
-        diagnostic.span = Some(span);
-        let is_warning = severity == Severity::Warning;
-        let is_left_out = if is_warning {
-            self.is_full_of_warnings()
-        } else {
-            self.left_out += usize::from(self.is_full());
-            self.is_full()
-        };
-        if is_left_out {
-            return Added(self.spare.insert(diagnostic));
+        if severity == Severity::Error && level != Level::Definition {
+            self.is_broken = true;
+            match level {
+                Level::Unsupported => self.has_unsupported = true,
+                _ => self.has_faults = true,
+            }
         }
-        self.warnings += usize::from(is_warning);
-        let at = self.list.len();
-        self.list.push(diagnostic);
-        Added(&mut self.list[at])
+        let found = Pending {
+            severity,
+            level,
+            span,
+            message: message.into(),
+            help: None,
+            path: DocumentPath::root(),
+            place: Place::Value,
+            labels: Vec::new(),
+            is_odd: false,
+        };
+        Added(match self.found.keep(found) {
+            Ok(kept) => kept,
+            Err(left_out) => self.scratch.insert(left_out),
+        })
     }
 
-    /// Whether a further finding would not be told, so that nothing needs to be looked up for it.
-    pub(crate) fn is_full(&self) -> bool {
-        self.list.len() - self.warnings >= MAX_FINDINGS && self.is_broken()
-    }
-
-    /// Whether a further warning would not be told; it is counted here.
-    pub(crate) fn is_full_of_warnings(&mut self) -> bool {
-        let (is_full, has_all) = (self.is_full(), self.has_all_warnings());
-        self.left_out += usize::from(is_full);
-        self.warnings_left_out += usize::from(has_all && !is_full);
-        is_full || has_all
-    }
-
-    fn has_all_warnings(&self) -> bool {
-        self.warnings >= MAX_FINDINGS
-    }
-
-    /// Counts an error that is not told.
-    pub(crate) fn leave_out(&mut self) {
-        self.left_out += 1;
+    /// Whether a further finding would be left out; it is counted then, so that nothing needs to be worked out for it.
+    pub(crate) fn leaves_out(&mut self, severity: Severity) -> bool {
+        let is_full = self.found.is_full(severity);
+        if is_full {
+            self.found.omit(severity);
+        }
+        is_full
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.list
-            .iter()
-            .any(|found| found.is_error() && found.level != Level::Definition)
+        self.is_broken
     }
 
     /// Whether nothing is wrong but what another renderer may be able to do.
     pub(crate) fn is_unsupported(&self) -> bool {
-        self.list
-            .iter()
-            .all(|found| !found.is_error() || found.level != Level::Render)
+        !self.has_faults
     }
 
     /// Whether another renderer may be able to do something of what is wrong.
     pub(crate) fn has_unsupported(&self) -> bool {
-        let mut levels = self.list.iter().map(|found| found.level);
-        levels.any(|level| level == Level::Unsupported)
+        self.has_unsupported
+    }
+
+    /// Notes that the source cannot be read, so that any part of it may be in an environment.
+    pub(crate) fn doubt(&mut self, source: &[u8]) {
+        self.doubtful_from = Some(doubtful_from(source));
+    }
+
+    /// From where on any text may be in an environment.
+    pub(crate) fn doubtful_from(&self) -> Option<usize> {
+        self.doubtful_from
     }
 
     /// The findings sorted by place, each with its line and column.
-    pub(crate) fn finish(mut self, source: &[u8]) -> Vec<Diagnostic> {
-        if self.list.is_empty() && self.left_out == 0 {
-            // Nearly always: no place has to be looked up.
-            return self.list;
+    pub(crate) fn finish(self, source: &[u8]) -> Diagnostics {
+        let mut diagnostics = Diagnostics::default();
+        diagnostics.omit_all(self.found.omitted());
+        // Nearly always there are none, and no place has to be computed.
+        if !self.found.is_empty() {
+            let lines = Lines::new(source);
+            for found in self.found {
+                let doubtful_from = if found.is_odd {
+                    Some(0)
+                } else {
+                    self.doubtful_from
+                };
+                let secrecy = secrecy(&found.path, found.place, found.span.end, doubtful_from);
+                let mut diagnostic = Diagnostic::of_message(
+                    found.severity,
+                    found.level,
+                    (&found.message, found.help.as_ref()),
+                    &found.path,
+                    secrecy,
+                );
+                diagnostic.span = Some(found.span);
+                diagnostic.labels = found.labels.into_iter().map(label).collect();
+                lines.locate(&mut diagnostic, source);
+                diagnostics.push(diagnostic);
+            }
+            diagnostics.sort();
         }
-        let lines = Lines::new(source);
-        for found in &mut self.list {
-            lines.locate(found, source);
-        }
-        self.list
-            .sort_by_key(|found| found.span.map_or((0, 0), |span| (span.start, span.end)));
-        let count = self.left_out + self.warnings_left_out;
-        if count > 0 {
-            let (severity, level) = match self.left_out {
-                0 => (Severity::Warning, Level::Definition),
-                _ => (Severity::Error, Level::Render),
-            };
-            let message = format!("{count} more findings are not shown");
-            self.list.push(Diagnostic::new(severity, level, message));
-        }
-        self.list
+        diagnostics
+    }
+}
+
+/// A second place, whose line and column are not computed yet.
+pub(crate) fn label((span, message): (Span, &'static str)) -> SourceLabel {
+    SourceLabel {
+        span,
+        location: None,
+        message: message.to_owned(),
+    }
+}
+
+/// Whether what a finding quotes may be a secret: it is about the value at `path`, and quotes nothing of the source from
+/// `end` on.
+pub(crate) fn secrecy(
+    path: &DocumentPath,
+    place: Place,
+    end: usize,
+    doubtful_from: Option<usize>,
+) -> Secrecy {
+    if doubtful_from.is_some_and(|from| end > from) {
+        Secrecy::Doubtful
+    } else if path.is_secret(place) {
+        Secrecy::Env
+    } else {
+        Secrecy::Open
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use daemon_model::{Message, Quoted, message};
+
 use crate::reader::ends_number;
 use crate::tree::Tag;
 
 /// What is wrong with a leaf, and at which byte of it if not at all of it.
-pub(crate) type Fault = (String, Option<(usize, usize)>);
+pub(crate) type Fault = (Message, Option<(usize, usize)>);
 
 /// A text short enough for a message.
 pub(crate) fn crop(text: &str) -> Cow<'_, str> {
@@ -19,19 +21,19 @@ pub(crate) fn crop(text: &str) -> Cow<'_, str> {
 }
 
 /// What to do about a token that is none of EDN but of JSON or YAML.
-pub(crate) fn advice(token: &str) -> Option<String> {
+pub(crate) fn advice(token: &str) -> Option<Message> {
     if token == ":" {
-        return Some("in EDN nothing stands between a key and its value: leave it out".to_owned());
+        return Some("in EDN, nothing goes between a key and its value: remove it".into());
     }
     let name = token.strip_suffix(':')?;
     symbol(name).ok()?;
-    Some(format!(
+    Some(message!(
         "a keyword begins with its colon: write `:{}`",
-        crop(name)
+        Quoted(crop(name))
     ))
 }
 
-fn whole(message: impl Into<String>) -> Fault {
+fn whole(message: impl Into<Message>) -> Fault {
     (message.into(), None)
 }
 
@@ -50,11 +52,11 @@ pub(crate) fn number(token: &str) -> Result<f64, Fault> {
         .or_else(|| decimal(token))
         .or_else(|| ratio(token))
         .ok_or_else(|| {
-            let shown = crop(token);
+            let shown = Quoted(crop(token));
             whole(if has_radix(token) {
-                format!("`{shown}` has a digit that its radix has not")
+                message!("`{}` has a digit that its radix does not have", shown)
             } else {
-                format!("invalid number `{shown}`")
+                message!("invalid number `{}`", shown)
             })
         })
 }
@@ -240,11 +242,11 @@ pub(crate) fn symbol(token: &str) -> Result<Tag, Fault> {
 }
 
 /// Checks a name with an optional namespace.
-pub(crate) fn name(token: &str, what: &str) -> Result<(), Fault> {
+pub(crate) fn name(token: &str, what: &'static str) -> Result<(), Fault> {
     if let Some(at) = token.find(['@', '~', '`']) {
         let c = &token[at..=at];
         return Err((
-            format!("invalid character `{c}` in a {what}"),
+            message!("invalid character `{}` in a {}", Quoted(c), what),
             Some((at, at + 1)),
         ));
     }
@@ -252,7 +254,7 @@ pub(crate) fn name(token: &str, what: &str) -> Result<(), Fault> {
         return Ok(());
     }
     if what == "keyword" && token.contains("::") {
-        return Err(whole(format!("invalid keyword `{}`", crop(token))));
+        return Err(whole(message!("invalid keyword `{}`", Quoted(crop(token)))));
     }
     let is_namespace = |text: &str| !text.is_empty() && !text.ends_with(':');
     let fits = match token.strip_suffix("//") {
@@ -273,7 +275,11 @@ pub(crate) fn name(token: &str, what: &str) -> Result<(), Fault> {
     if fits {
         Ok(())
     } else {
-        Err(whole(format!("invalid {what} `{}`", crop(token))))
+        Err(whole(message!(
+            "invalid {} `{}`",
+            what,
+            Quoted(crop(token))
+        )))
     }
 }
 
@@ -310,7 +316,7 @@ pub(crate) fn character(token: &str) -> Result<Cow<'_, str>, Fault> {
     named
         .or_else(|| coded().and_then(char::from_u32))
         .map(|c| Cow::Owned(c.to_string()))
-        .ok_or_else(|| whole(format!("invalid character `\\{}`", crop(token))))
+        .ok_or_else(|| whole("no character has this name"))
 }
 
 /// Reads the inside of a string, escapes and all.
@@ -323,10 +329,7 @@ pub(crate) fn string(body: &str) -> Result<Cow<'_, str>, Fault> {
     // A high surrogate that waits for its other half, and where it began.
     let mut high: Option<(u32, usize)> = None;
     let lone = |at: usize, length: usize| -> Fault {
-        (
-            "half of a surrogate pair".to_owned(),
-            Some((at, at + length)),
-        )
+        ("half of a surrogate pair".into(), Some((at, at + length)))
     };
     while let Some(c) = rest.chars().next() {
         let at = body.len() - rest.len();
@@ -395,11 +398,7 @@ pub(crate) fn string(body: &str) -> Result<Cow<'_, str>, Fault> {
             Some(c) => out.push(c),
             None => {
                 let length = 1 + escape.map_or(0, char::len_utf8);
-                let shown: String = rest.chars().take(2).collect();
-                return Err((
-                    format!("invalid escape `{shown}` in a string"),
-                    Some((at, at + length)),
-                ));
+                return Err(("invalid escape in a string".into(), Some((at, at + length))));
             }
         }
         rest = &rest[1 + octal..];

@@ -2,8 +2,8 @@
 //!
 //! The flow: bytes are read into a tree with places ([`read`]), a profile is merged over it, its structure is
 //! checked and it is lowered to the [`Document`] that PM2 reads; [`to_json`] prints it, [`draw()`] shows what is
-//! wrong with it, and [`artifact`] keeps it on disk. All but the last is pure: the same input gives the same bytes
-//! on every machine.
+//! wrong with it, and [`artifact`] keeps it on disk. The way back, from values to a definition, is [`print()`]. All but the
+//! artifact store is pure: the same input gives the same bytes on every machine.
 //!
 //! ```
 //! let source = b"{:apps [{:name \"api\" :script \"api.js\" :env {:PORT 80}}]}";
@@ -14,10 +14,9 @@
 //! ```
 
 pub mod artifact;
-mod compare;
 mod document;
-mod draft;
 mod draw;
+mod edit_tree;
 pub mod fallback;
 mod findings;
 mod instant;
@@ -26,21 +25,22 @@ mod leaf;
 mod lower;
 mod mode;
 mod part;
+mod print;
 mod reader;
 mod same;
+mod secrets;
 mod tree;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use daemon_model::{Diagnostic, Level, Span};
+use daemon_model::{Diagnostic, Diagnostics, Level, Quoted, Span, message};
 
-pub use compare::{Difference, differences};
 pub use document::Document;
-pub use draw::{DrawStyle, draw};
-pub use findings::MAX_FINDINGS;
+pub use draw::{DrawStyle, Excerpts, NOT_SHOWN, draw};
 pub use json::{header, to_json};
-pub use part::Part;
+pub use part::PartialApp;
+pub use print::{Unprintable, print};
 
 use findings::Findings;
 use tree::{Tag, Tree};
@@ -63,30 +63,30 @@ pub struct Options {
 pub struct Rendered {
     /// The document; none when something is wrong with the definition that rendering cannot pass over.
     pub document: Option<Document>,
-    /// What can be looked at though it cannot be rendered: its [parts](Document::parts). None when there is a document,
+    /// What can be checked though it cannot be rendered: its [apps](Document::partial_apps). None when there is a document,
     /// when it has no apps that can be read, when another renderer may find nothing wrong with something in it, and of
     /// a variant.
-    pub draft: Option<Document>,
+    pub partial: Option<Document>,
     /// What was found, sorted by place.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Diagnostics,
     /// The modes that the definition has.
     pub modes: BTreeSet<String>,
     /// Whether it has the mode that was asked for.
     pub has_mode: bool,
     /// Whether the same bytes may render at another time: another renderer was asked and gave no answer.
-    pub may_pass: bool,
+    pub is_transient: bool,
 }
 
 impl Rendered {
     /// Whether nothing is wrong with the definition but what another renderer may be able to do.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
-        let mut faults = self
-            .diagnostics
-            .iter()
-            .filter(|found| found.is_error() && found.level != Level::Definition)
-            .peekable();
-        faults.peek().is_some() && faults.all(|found| found.level == Level::Unsupported)
+        let stops = |found: &&Diagnostic| found.is_error() && found.level != Level::Definition;
+        let mut faults = self.diagnostics.iter().filter(stops).peekable();
+        faults.peek().is_some()
+            && faults.all(|found| found.level == Level::Unsupported)
+            // What was left out may be something else.
+            && self.diagnostics.omitted().errors == 0
     }
 }
 
@@ -98,8 +98,11 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
     let tree = text
         .as_ref()
         .and_then(|text| reader::read(text, &mut findings));
+    if findings.is_broken() {
+        findings.doubt(source);
+    }
     if let Some(code) = text.as_ref().and_then(reader::code) {
-        // Code is no data, so what reading it as data finds says nothing.
+        // The source is code, so findings from reading it as data mean nothing.
         findings = Findings::default();
         findings.unsupported(
             code,
@@ -107,11 +110,11 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
         );
         return Rendered {
             document: None,
-            draft: None,
+            partial: None,
             diagnostics: findings.finish(source),
             modes: BTreeSet::new(),
             has_mode: true,
-            may_pass: false,
+            is_transient: false,
         };
     }
     let form = tree.as_ref().map(Tree::root);
@@ -123,16 +126,17 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
         && !options.allow_missing_mode
     {
         let known: Vec<String> = modes.iter().map(|mode| format!("`{mode}`")).collect();
+        let known = known.join(", ");
         let place = form.get("profiles").unwrap_or(form).span().start;
         findings
             .error(
                 Span::new(place, place + 1),
-                format!("there is no mode `{wanted}`"),
+                message!("there is no mode `{}`", Quoted(wanted)),
             )
             .help(if known.is_empty() {
-                "the definition has no `:profiles`".to_owned()
+                "the definition has no `:profiles`".into()
             } else {
-                format!("there are {}", known.join(", "))
+                message!("there are {}", Quoted(known))
             });
     }
     lower::check_structure(form, source.len(), &mut findings);
@@ -151,16 +155,16 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
         }
         _ => (None, None),
     };
-    let draft = unrendered
+    let partial = unrendered
         .filter(|tree| !findings.has_unsupported() && part::has_apps(tree.root()))
-        .map(|tree| Document::new(tree, false, true));
+        .map(|tree| Document::partial(tree, findings.doubtful_from()));
     Rendered {
         document,
-        draft,
+        partial,
         diagnostics: findings.finish(source),
         modes,
         has_mode,
-        may_pass: false,
+        is_transient: false,
     }
 }
 
@@ -186,6 +190,7 @@ fn render(
         tree
     };
     // A variant has no profiles any more but those that were set in it.
+    lower::check_apps_are_said(tree.root(), findings);
     lower::check_values(tree.root(), varied, findings);
     if findings.is_broken() {
         return Err((!varied).then_some(tree));
@@ -193,11 +198,11 @@ fn render(
     Ok(Document::new(tree, varied, true))
 }
 
-/// Reads a map that is no definition, such as settings: all its values, with their places.
+/// Reads a map that is not a definition, such as settings: all its values, with their places.
 ///
 /// # Errors
-/// What is wrong with it, sorted by place.
-pub fn read_map(source: &[u8]) -> Result<Document, Vec<Diagnostic>> {
+/// The diagnostics, sorted by place, when the source is not a map of EDN.
+pub fn read_map(source: &[u8]) -> Result<Document, Diagnostics> {
     let mut findings = Findings::default();
     let text = text_of(source, &mut findings);
     let tree = text.and_then(|text| {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use daemon_model::Span;
+use daemon_model::{Quoted, Span, message};
 
-use crate::draft::Draft;
+use crate::edit_tree::EditTree;
 use crate::findings::Findings;
 use crate::leaf::crop;
-use crate::same::{Identity, Same};
+use crate::same::{ValueHasher, ValueKey};
 use crate::tree::{Kind, Name, Node, Tag, Tree};
 
 /// The namespaces in which a keyword `remove` has a meaning for the reference.
@@ -49,47 +49,47 @@ pub(crate) fn variant(
     let root = tree.root();
     let profile = mode.and_then(|mode| profiles(root).find(|(name, _)| *name == mode));
     let merged = match profile {
-        Some((_, profile)) => Merge::default().deep(Draft::Read(root), Draft::Read(profile)),
-        None => Some(Draft::Read(root)),
+        Some((_, profile)) => Merge::default().deep(EditTree::Read(root), EditTree::Read(profile)),
+        None => Some(EditTree::Read(root)),
     };
-    let mut form = merged.unwrap_or_else(Draft::nil);
+    let mut form = merged.unwrap_or_else(EditTree::nil);
     match form.entries_mut() {
         Some(entries) => entries.retain(|(key, _)| !key.is_keyword("profiles")),
-        None => form = Draft::nil(),
+        None => form = EditTree::nil(),
     }
     change(&mut form, set, unset, findings);
     form.finish(tree)
 }
 
-fn removes(draft: &Draft<'_>, namespaces: &[&str]) -> bool {
-    let Draft::Read(node) = draft else {
+fn removes(tree: &EditTree<'_>, namespaces: &[&str]) -> bool {
+    let EditTree::Read(node) = tree else {
         return false;
     };
     matches!(node.kind(), Kind::Keyword(name) if name.name() == "remove"
         && name.namespace().is_some_and(|namespace| namespaces.contains(&namespace)))
 }
 
-fn is_removal(draft: &Draft<'_>) -> bool {
-    removes(draft, &REMOVERS[1..])
+fn is_removal(tree: &EditTree<'_>) -> bool {
+    removes(tree, &REMOVERS[1..])
 }
 
 #[derive(Default)]
 struct Merge {
-    same: Same,
+    hasher: ValueHasher,
 }
 
 impl Merge {
-    /// What was read comes to the same as what equals it; what was changed is no key.
-    fn identity(&mut self, draft: &Draft<'_>) -> Option<Identity> {
-        match draft {
-            Draft::Read(node) => Some(self.same.identity(*node)),
+    /// The key of an unchanged value. A changed value has none.
+    fn identity(&mut self, tree: &EditTree<'_>) -> Option<ValueKey> {
+        match tree {
+            EditTree::Read(node) => Some(self.hasher.identity(*node)),
             _ => None,
         }
     }
 
     /// `over` merged over `base`; none when it removes it.
     // The tree is at most as deep as the reader lets it be.
-    fn deep<'t>(&mut self, base: Draft<'t>, over: Draft<'t>) -> Option<Draft<'t>> {
+    fn deep<'t>(&mut self, base: EditTree<'t>, over: EditTree<'t>) -> Option<EditTree<'t>> {
         if is_removal(&over) {
             return None;
         }
@@ -105,19 +105,20 @@ impl Merge {
                 let items = [base, over]
                     .into_iter()
                     .flat_map(|mut list| list.items_mut().map(std::mem::take).unwrap_or_default());
-                Some(Draft::items(Tag::Vector, span, self.by_name(items)))
+                Some(EditTree::items(Tag::Vector, span, self.by_name(items)))
             }
             _ => Some(over),
         }
     }
 
-    fn maps<'t>(&mut self, mut base: Draft<'t>, mut over: Draft<'t>) -> Draft<'t> {
+    fn maps<'t>(&mut self, mut base: EditTree<'t>, mut over: EditTree<'t>) -> EditTree<'t> {
         let span = base.span();
         let take =
-            |draft: &mut Draft<'t>| draft.entries_mut().map(std::mem::take).unwrap_or_default();
+            |tree: &mut EditTree<'t>| tree.entries_mut().map(std::mem::take).unwrap_or_default();
         let (entries, others) = (take(&mut base), take(&mut over));
         let mut places = HashMap::with_capacity(entries.len());
-        let mut merged: Vec<Option<(Draft<'t>, Draft<'t>)>> = Vec::with_capacity(entries.len());
+        let mut merged: Vec<Option<(EditTree<'t>, EditTree<'t>)>> =
+            Vec::with_capacity(entries.len());
         for (key, value) in entries {
             places.extend(self.identity(&key).map(|key| (key, merged.len())));
             merged.push(Some((key, value)));
@@ -133,19 +134,19 @@ impl Merge {
                 None => merged.push(Some((key, value))),
             }
         }
-        Draft::map(span, merged.into_iter().flatten().collect())
+        EditTree::map(span, merged.into_iter().flatten().collect())
     }
 
     /// Base order, then what is new; each name once. Elements without a name stay where they are.
-    fn by_name<'t>(&mut self, items: impl Iterator<Item = Draft<'t>>) -> Vec<Draft<'t>> {
-        let mut merged: Vec<Draft<'t>> = Vec::new();
-        let mut places: HashMap<Identity, usize> = HashMap::new();
+    fn by_name<'t>(&mut self, items: impl Iterator<Item = EditTree<'t>>) -> Vec<EditTree<'t>> {
+        let mut merged: Vec<EditTree<'t>> = Vec::new();
+        let mut places: HashMap<ValueKey, usize> = HashMap::new();
         for item in items {
             let name = item.get("name").filter(|name| name.tag() != Tag::Nil);
             let name = name.and_then(|name| self.identity(&name));
             match name.and_then(|name| places.get(&name)) {
                 Some(at) => {
-                    let old = std::mem::replace(&mut merged[*at], Draft::nil());
+                    let old = std::mem::replace(&mut merged[*at], EditTree::nil());
                     // Both are maps, so neither removes the other.
                     if let Some(new) = self.deep(old, item) {
                         merged[*at] = new;
@@ -158,13 +159,13 @@ impl Merge {
             }
         }
         merged.retain_mut(|item| {
-            let asks = |draft: &Draft<'t>| removes(draft, &[DROP]);
+            let asks = |tree: &EditTree<'t>| removes(tree, &[DROP]);
             let has = match item {
-                Draft::Read(node) => node
+                EditTree::Read(node) => node
                     .entries()
                     .into_iter()
                     .flatten()
-                    .any(|(key, _)| asks(&Draft::Read(key))),
+                    .any(|(key, _)| asks(&EditTree::Read(key))),
                 _ => true,
             };
             let Some(entries) = has.then(|| item.entries_mut()).flatten() else {
@@ -180,7 +181,7 @@ impl Merge {
     }
 }
 
-fn are_named<'t>(base: &mut Draft<'t>, over: &mut Draft<'t>) -> bool {
+fn are_named<'t>(base: &mut EditTree<'t>, over: &mut EditTree<'t>) -> bool {
     let mut named = false;
     for list in [base, over] {
         for item in list.items_mut().into_iter().flatten() {
@@ -195,11 +196,11 @@ fn are_named<'t>(base: &mut Draft<'t>, over: &mut Draft<'t>) -> bool {
 
 const NOWHERE: Span = Span { start: 0, end: 0 };
 
-fn change(form: &mut Draft<'_>, set: &[String], unset: &[String], findings: &mut Findings) {
+fn change(form: &mut EditTree<'_>, set: &[String], unset: &[String], findings: &mut Findings) {
     for argument in set {
-        let mut refuse = |message: &str| {
-            let argument = crop(argument.split('=').next().unwrap_or_default());
-            findings.error(NOWHERE, format!("`--set {argument}`: {message}"));
+        let mut refuse = |why: &'static str| {
+            let path = crop(argument.split('=').next().unwrap_or_default());
+            findings.error(NOWHERE, message!("`--set {}`: {}", Quoted(path), why));
         };
         let Some((path, value)) = argument.split_once('=') else {
             refuse("expected `path=value`");
@@ -232,7 +233,7 @@ fn segments(path: &str) -> Vec<String> {
 }
 
 /// A value as `--set` writes it; none when it is a number that JSON cannot say.
-fn scalar(text: &str) -> Option<Draft<'static>> {
+fn scalar(text: &str) -> Option<EditTree<'static>> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let body = text.strip_prefix('-').unwrap_or(text);
     let is_number = match body.split_once('.') {
@@ -253,44 +254,44 @@ fn scalar(text: &str) -> Option<Draft<'static>> {
         }
         _ => (Tag::Text, text.to_owned()),
     };
-    Some(Draft::own(tag, &text))
+    Some(EditTree::own(tag, &text))
 }
 
 /// The element of a map under the JSON key of `segment`.
-fn entry_at(entries: &[(Draft<'_>, Draft<'_>)], segment: &str) -> Option<usize> {
+fn entry_at(entries: &[(EditTree<'_>, EditTree<'_>)], segment: &str) -> Option<usize> {
     let name = Name { full: segment }.name();
     entries
         .iter()
         .position(|(key, _)| key.key_text().as_deref() == Some(name))
 }
 
-fn app_at(form: &mut Draft<'_>, name: &str) -> Option<usize> {
+fn app_at(form: &mut EditTree<'_>, name: &str) -> Option<usize> {
     apps_of(form)?
         .items_mut()?
         .iter()
         .position(|app| app.get("name").and_then(|name| name.key_text()).as_deref() == Some(name))
 }
 
-fn apps_of<'f, 't>(form: &'f mut Draft<'t>) -> Option<&'f mut Draft<'t>> {
+fn apps_of<'f, 't>(form: &'f mut EditTree<'t>) -> Option<&'f mut EditTree<'t>> {
     let entries = form.entries_mut()?;
     let (_, apps) = entries.iter_mut().find(|(key, _)| key.is_keyword("apps"))?;
     Some(apps)
 }
 
 /// The apps, which become a vector where they are none yet.
-fn apps_mut<'f, 't>(form: &'f mut Draft<'t>) -> Option<&'f mut Vec<Draft<'t>>> {
+fn apps_mut<'f, 't>(form: &'f mut EditTree<'t>) -> Option<&'f mut Vec<EditTree<'t>>> {
     if apps_of(form).is_none() {
         form.entries_mut()?
-            .push((Draft::keyword("apps"), Draft::nil()));
+            .push((EditTree::keyword("apps"), EditTree::nil()));
     }
     let apps = apps_of(form)?;
     if !matches!(apps.tag(), Tag::Vector | Tag::List | Tag::Set) {
-        *apps = Draft::items(Tag::Vector, apps.span(), Vec::new());
+        *apps = EditTree::items(Tag::Vector, apps.span(), Vec::new());
     }
     apps.items_mut()
 }
 
-fn set_value<'t>(form: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
+fn set_value<'t>(form: &mut EditTree<'t>, path: &[String], value: EditTree<'t>) {
     if let [apps, name, rest @ ..] = path
         && apps == "apps"
     {
@@ -299,8 +300,8 @@ fn set_value<'t>(form: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
             return;
         };
         let at = at.unwrap_or_else(|| {
-            let named = (Draft::keyword("name"), Draft::own(Tag::Text, name));
-            items.push(Draft::map(NOWHERE, vec![named]));
+            let named = (EditTree::keyword("name"), EditTree::own(Tag::Text, name));
+            items.push(EditTree::map(NOWHERE, vec![named]));
             items.len() - 1
         });
         if let Some(app) = items.get_mut(at) {
@@ -311,25 +312,25 @@ fn set_value<'t>(form: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
     put(form, path, value);
 }
 
-fn put<'t>(draft: &mut Draft<'t>, path: &[String], value: Draft<'t>) {
+fn put<'t>(tree: &mut EditTree<'t>, path: &[String], value: EditTree<'t>) {
     let Some((segment, rest)) = path.split_first() else {
-        *draft = value;
+        *tree = value;
         return;
     };
-    if draft.tag() != Tag::Map {
-        *draft = Draft::map(draft.span(), Vec::new());
+    if tree.tag() != Tag::Map {
+        *tree = EditTree::map(tree.span(), Vec::new());
     }
-    let Some(entries) = draft.entries_mut() else {
+    let Some(entries) = tree.entries_mut() else {
         return;
     };
     let at = entry_at(entries, segment).unwrap_or_else(|| {
-        entries.push((Draft::keyword(segment), Draft::nil()));
+        entries.push((EditTree::keyword(segment), EditTree::nil()));
         entries.len() - 1
     });
     put(&mut entries[at].1, rest, value);
 }
 
-fn remove(form: &mut Draft<'_>, path: &[String]) {
+fn remove(form: &mut EditTree<'_>, path: &[String]) {
     if let [apps, name, rest @ ..] = path
         && apps == "apps"
     {
@@ -349,11 +350,11 @@ fn remove(form: &mut Draft<'_>, path: &[String]) {
     take(form, path);
 }
 
-fn take(draft: &mut Draft<'_>, path: &[String]) {
+fn take(tree: &mut EditTree<'_>, path: &[String]) {
     let Some((segment, rest)) = path.split_first() else {
         return;
     };
-    let Some(entries) = draft.entries_mut() else {
+    let Some(entries) = tree.entries_mut() else {
         return;
     };
     let Some(at) = entry_at(entries, segment) else {

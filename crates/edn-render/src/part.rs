@@ -1,5 +1,5 @@
-//! What can be looked at of a definition that cannot be rendered: only what surely stays as it is when the rest is put
-//! right, so that nothing is said that would not be said then.
+//! Checks the parts of a definition that cannot be rendered which stay the same when the rest is fixed, so that every finding
+//! still holds then.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,10 +11,10 @@ use crate::tree::{Kind, Node};
 
 /// An app of a definition that cannot be rendered, as far as it could be read.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct PartialApp {
     /// Its map, without the values that could not be read. Of a key that is there twice it has the first.
     pub value: Value,
-    /// Whether it has all values of the app, so that what is not in it is absent.
+    /// Whether it has all values of the app, so that a missing key is absent.
     pub is_whole: bool,
 }
 
@@ -25,11 +25,11 @@ pub(crate) fn has_apps(root: Node<'_>) -> bool {
         .is_some_and(|key| key.is_keyword("apps"))
 }
 
-/// An app; none where it is no map, or nobody can say which are its keys.
-pub(crate) fn of_app(node: Node<'_>) -> Option<Part> {
+/// An app; none if it is not a map, or its keys are unknown.
+pub(crate) fn of_app(node: Node<'_>) -> Option<PartialApp> {
     node.entries()?;
     let (map, is_whole) = map(node)?;
-    Some(Part {
+    Some(PartialApp {
         value: Value::Object(map),
         is_whole,
     })
@@ -82,8 +82,8 @@ mod tests {
     fn parts(source: &str) -> Option<Vec<(usize, serde_json::Value, bool)>> {
         let rendered = read(source.as_bytes(), &Options::default());
         assert!(rendered.document.is_none(), "{source}");
-        let draft = rendered.draft?;
-        let all = draft.parts(1000);
+        let partial = rendered.partial?;
+        let all = partial.partial_apps(1000);
         Some(
             all.map(|(index, part)| (index, part.value, part.is_whole))
                 .collect(),
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_can_say_which_are_the_keys_nothing_is_looked_at() {
+    fn a_map_with_unknown_keys_is_not_checked() {
         for app in ["{:a :b 1}", "{08 1 :a 2}", "{a@b \"x\"}"] {
             assert_eq!(part(app), None, "{app}");
         }
     }
 
     #[test]
-    fn there_is_no_draft_where_nothing_can_be_looked_at() {
+    fn there_is_nothing_partial_where_nothing_can_be_looked_at() {
         for source in [
             "{:apps [{:a 1}",
             "[{:a 08}]",
@@ -159,9 +159,9 @@ mod tests {
                 ..Options::default()
             },
         ] {
-            assert!(read(source, &options).draft.is_none());
+            assert!(read(source, &options).partial.is_none());
         }
-        assert!(read(b"{:apps []}", &Options::default()).draft.is_none());
+        assert!(read(b"{:apps []}", &Options::default()).partial.is_none());
     }
 
     #[test]

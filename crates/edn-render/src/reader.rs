@@ -1,20 +1,20 @@
 //! From text to a tree. Iterative, so that no input can overflow the stack; the tree is at most [`DEPTH`] deep.
 //!
-//! Findings about values (a bad number, a key twice) are collected and reading goes on; a fault of structure
-//! (a bracket that does not fit) ends it.
+//! Findings about values (a bad number, a duplicate key) are collected and reading continues; a structural error
+//! (a mismatched bracket) ends it.
 
 mod forms;
 
 use std::sync::Arc;
 
-use daemon_model::Span;
+use daemon_model::{Severity, Span, message};
 
 use crate::findings::Findings;
 use crate::leaf::{self, Fault};
-use crate::same::{Identity, Same};
+use crate::same::{ValueHasher, ValueKey};
 use crate::tree::{Cell, Tag, Tree, place};
 
-/// How deep values may lie in each other.
+/// How deep values may be in each other.
 pub(crate) const DEPTH: usize = 512;
 
 /// How long a text may be.
@@ -22,13 +22,29 @@ pub(crate) const MAX_LENGTH: usize = 1 << 30;
 
 /// Reads the one form of `text`; none when it has none, or its structure is at fault.
 ///
-/// A file whose author discarded all of it (`#_{...}`) is an empty map: unlike an empty file, that is no accident.
+/// A file whose author discarded all of it (`#_{...}`) is an empty map: unlike an empty file, that is intended.
 pub(crate) fn read(text: &Arc<str>, findings: &mut Findings) -> Option<Tree> {
     if text.len() > MAX_LENGTH {
         findings.error(Span::new(0, 1), "the file is longer than a gigabyte");
         return None;
     }
-    Reader::new(text, findings).run().ok().flatten()
+    let mut reader = Reader::new(text, findings);
+    reader.read_all().ok()?;
+    if reader.done {
+        return Some(reader.tree);
+    }
+    let discarded = reader.discarded;
+    discarded.map(|span| Tree::empty(reader.tree.source, span))
+}
+
+/// Reads as much of `text` as can be read. Its collections may be unfinished.
+pub(crate) fn read_part(text: &Arc<str>, findings: &mut Findings) -> Tree {
+    let mut reader = Reader::new(text, findings);
+    if text.len() <= MAX_LENGTH {
+        // What stops it is among the findings.
+        let _ = reader.read_all();
+    }
+    reader.tree
 }
 
 /// The opening bracket of a file that begins with a list: code, not data.
@@ -70,13 +86,13 @@ struct Reader<'a, 'f> {
     at: usize,
     stack: Vec<Frame>,
     tree: Tree,
-    same: Same,
+    hasher: ValueHasher,
     /// Whether the one form was read.
     done: bool,
     /// The last form that was discarded outside of everything.
     discarded: Option<Span>,
     /// What the elements of a set or the keys of a map come to.
-    identities: Vec<Identity>,
+    identities: Vec<ValueKey>,
     findings: &'f mut Findings,
 }
 
@@ -111,7 +127,7 @@ pub(crate) fn ends_number(c: char) -> bool {
 fn length_until(text: &str, ends: fn(char) -> bool) -> usize {
     let mut at = 0;
     for &byte in text.as_bytes() {
-        // Letters and digits end nothing: most of every token, so they are not looked at as characters.
+        // Letters and digits, most of every token, never end one: they are skipped as bytes.
         if byte.is_ascii_alphanumeric() {
             at += 1;
         } else {
@@ -155,7 +171,7 @@ impl<'a, 'f> Reader<'a, 'f> {
                 cells: Vec::new(),
                 texts: Vec::new(),
             },
-            same: Same::default(),
+            hasher: ValueHasher::default(),
             done: false,
             discarded: None,
             identities: Vec::new(),
@@ -163,7 +179,8 @@ impl<'a, 'f> Reader<'a, 'f> {
         }
     }
 
-    fn run(mut self) -> Result<Option<Tree>, Stop> {
+    /// Reads the whole text.
+    fn read_all(&mut self) -> Result<(), Stop> {
         while let Some(c) = self.skip_space() {
             let start = self.at;
             // A discarded form may still follow.
@@ -187,11 +204,7 @@ impl<'a, 'f> Reader<'a, 'f> {
             }
         }
         let Some(frame) = self.stack.last() else {
-            if self.done {
-                return Ok(Some(self.tree));
-            }
-            let discarded = self.discarded;
-            return Ok(discarded.map(|span| Tree::empty(self.tree.source, span)));
+            return Ok(());
         };
         // What is missing is missing after the last text, not after the blank lines behind it.
         let end = self.text.trim_end_matches(is_space).len();
@@ -206,7 +219,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         self.findings
             .error(
                 Span::new(end, end),
-                format!("unexpected end of file: {what}"),
+                message!("unexpected end of file: {}", what),
             )
             .label(Span::new(start, start + 1), label);
         Err(Stop)
@@ -239,7 +252,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         if self.stack.len() >= DEPTH {
             self.findings.error(
                 Span::new(start, start + length),
-                format!("nested deeper than {DEPTH} levels"),
+                message!("nested deeper than {} levels", DEPTH),
             );
             return Err(Stop);
         }
@@ -258,7 +271,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         let span = Span::new(self.at, self.at + 1);
         let Some(frame) = self.stack.pop() else {
             self.findings
-                .error(span, format!("`{close}` closes nothing"));
+                .error(span, message!("`{}` closes nothing", close));
             return Err(Stop);
         };
         let wanted = match frame.open {
@@ -268,8 +281,8 @@ impl<'a, 'f> Reader<'a, 'f> {
             _ => {
                 let what = match frame.open {
                     Open::Discard => "there is nothing here for `#_` to discard",
-                    Open::Meta | Open::About => "there is nothing here for `^` to be about",
-                    _ => "there is nothing here for the tag to be about",
+                    Open::Meta | Open::About => "there is nothing here for `^` to apply to",
+                    _ => "there is nothing here for the tag to apply to",
                 };
                 let finding = self.findings.error(span, what);
                 finding.label(Span::new(frame.start, frame.start + 1), "after this");
@@ -279,7 +292,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         if close != wanted {
             let finding = self.findings.error(
                 span,
-                format!("`{close}` does not close this: expected `{wanted}`"),
+                message!("`{}` does not close this: expected `{}`", close, wanted),
             );
             finding.label(Span::new(frame.start, frame.start + 1), "opened here");
             return Err(Stop);
@@ -391,16 +404,14 @@ impl<'a, 'f> Reader<'a, 'f> {
             Err((message, part)) => {
                 let place = part.map_or(span, |(a, b)| Span::new(from + a, from + b));
                 let token = &self.text[start..self.at];
-                if self.findings.is_full() {
-                    self.findings.leave_out();
-                } else {
+                if !self.findings.leaves_out(Severity::Error) {
                     let found = self.findings.error(place, message);
                     if let Some(help) = leaf::advice(token) {
                         found.help(help);
                     }
                 }
                 if token == ":" && self.text[..start].ends_with('"') {
-                    // As in JSON. What stands on both sides of it still belongs together.
+                    // As in JSON. What is on both sides of it still belongs together.
                     return;
                 }
                 Tag::Broken

@@ -1,7 +1,7 @@
-//! Which values Clojure takes for equal: `1` and `1.0`, `\a` and `"a"`, a list and a vector of the same elements.
+//! Which values are equal in Clojure: `1` and `1.0`, `\a` and `"a"`, a list and a vector of the same elements.
 //!
-//! Each value is looked at once, however deep it lies in sets and keys of other maps: what a collection comes to is
-//! kept until the one around it is done.
+//! Each value is visited once, even deep in sets and keys of other maps: the hash of a collection is kept until the
+//! enclosing one is done.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -9,24 +9,24 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::tree::{Kind, Node, Tag};
 
-/// What a value comes to: the same for equal values. Keyed anew in each [`Same`], so that no file can be made to collide.
-pub(crate) type Identity = u128;
+/// What a value comes to: the same for equal values. Keyed again in each [`ValueHasher`], so that no file can be made to collide.
+pub(crate) type ValueKey = u128;
 
-/// Tells equal values.
+/// Finds equal values.
 #[derive(Default)]
-pub(crate) struct Same {
+pub(crate) struct ValueHasher {
     one: RandomState,
     two: RandomState,
     /// Of collections, by their cell.
-    known: BTreeMap<usize, Identity>,
-    /// How many values were looked at.
+    known: BTreeMap<usize, ValueKey>,
+    /// How many values were visited.
     #[cfg(test)]
-    looked: std::cell::Cell<usize>,
+    visited: std::cell::Cell<usize>,
 }
 
-struct Mix<S>(S, S);
+struct HashPair<S>(S, S);
 
-impl<S: Hasher> Mix<S> {
+impl<S: Hasher> HashPair<S> {
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.write(bytes);
         self.1.write(bytes);
@@ -43,33 +43,33 @@ impl<S: Hasher> Mix<S> {
         self.bytes(text.as_bytes());
     }
 
-    fn identity(&mut self, identity: Identity) {
+    fn identity(&mut self, identity: ValueKey) {
         self.bytes(&identity.to_le_bytes());
     }
 
-    fn finish(&self) -> Identity {
-        Identity::from(self.0.finish()) << 64 | Identity::from(self.1.finish())
+    fn finish(&self) -> ValueKey {
+        ValueKey::from(self.0.finish()) << 64 | ValueKey::from(self.1.finish())
     }
 }
 
-impl Same {
-    fn mix(&self) -> Mix<impl Hasher + use<>> {
-        Mix(self.one.build_hasher(), self.two.build_hasher())
+impl ValueHasher {
+    fn hashers(&self) -> HashPair<impl Hasher + use<>> {
+        HashPair(self.one.build_hasher(), self.two.build_hasher())
     }
 
     /// What a text comes to.
-    pub(crate) fn text(&self, text: &str) -> Identity {
-        let mut mix = self.mix();
-        mix.text(b'"', text);
-        mix.finish()
+    pub(crate) fn text(&self, text: &str) -> ValueKey {
+        let mut hashers = self.hashers();
+        hashers.text(b'"', text);
+        hashers.finish()
     }
 
     /// What a value comes to.
-    pub(crate) fn identity(&mut self, node: Node<'_>) -> Identity {
+    pub(crate) fn identity(&mut self, node: Node<'_>) -> ValueKey {
         if !node.tag().is_collection() {
-            let mut mix = self.mix();
-            leaf(node, &mut mix);
-            return mix.finish();
+            let mut hashers = self.hashers();
+            leaf(node, &mut hashers);
+            return hashers.finish();
         }
         if let Some(known) = self.known.get(&node.at) {
             return *known;
@@ -84,55 +84,55 @@ impl Same {
     }
 
     // The tree is at most as deep as the reader lets it be.
-    fn collection(&self, node: Node<'_>) -> Identity {
+    fn collection(&self, node: Node<'_>) -> ValueKey {
         if let Some(known) = self.known.get(&node.at) {
             return *known;
         }
-        let mut mix = self.mix();
+        let mut hashers = self.hashers();
         match node.tag() {
             Tag::Set => {
-                let mut sum: Identity = 0;
+                let mut sum: ValueKey = 0;
                 for item in node.values() {
-                    let mut one = self.mix();
+                    let mut one = self.hashers();
                     self.part(item, &mut one);
                     sum = sum.wrapping_add(one.finish());
                 }
-                mix.number(b'#', 0);
-                mix.identity(sum);
+                hashers.number(b'#', 0);
+                hashers.identity(sum);
             }
             Tag::Map => {
-                let mut sum: Identity = 0;
+                let mut sum: ValueKey = 0;
                 let mut values = node.values();
                 while let Some(key) = values.next() {
-                    let mut one = self.mix();
+                    let mut one = self.hashers();
                     self.part(key, &mut one);
                     if let Some(value) = values.next() {
                         self.part(value, &mut one);
                     }
                     sum = sum.wrapping_add(one.finish());
                 }
-                mix.number(b'{', 0);
-                mix.identity(sum);
+                hashers.number(b'{', 0);
+                hashers.identity(sum);
             }
             _ => {
-                mix.number(b'[', 0);
+                hashers.number(b'[', 0);
                 for item in node.values() {
-                    self.part(item, &mut mix);
+                    self.part(item, &mut hashers);
                 }
             }
         }
-        mix.finish()
+        hashers.finish()
     }
 
-    fn part<S: Hasher>(&self, node: Node<'_>, mix: &mut Mix<S>) {
+    fn part<S: Hasher>(&self, node: Node<'_>, hashers: &mut HashPair<S>) {
         #[cfg(test)]
-        self.looked.set(self.looked.get() + 1);
+        self.visited.set(self.visited.get() + 1);
         if node.tag().is_collection() {
             let identity = self.collection(node);
-            mix.number(b'(', 0);
-            mix.identity(identity);
+            hashers.number(b'(', 0);
+            hashers.identity(identity);
         } else {
-            leaf(node, mix);
+            leaf(node, hashers);
         }
     }
 
@@ -148,19 +148,19 @@ impl Same {
     }
 }
 
-fn leaf<S: Hasher>(node: Node<'_>, mix: &mut Mix<S>) {
+fn leaf<S: Hasher>(node: Node<'_>, hashers: &mut HashPair<S>) {
     match node.kind() {
-        Kind::Nil => mix.number(b'n', 0),
-        Kind::Bool(value) => mix.number(b'b', value.into()),
+        Kind::Nil => hashers.number(b'n', 0),
+        Kind::Bool(value) => hashers.number(b'b', value.into()),
         // Zero has two signs, and is one number.
-        Kind::Number(number) => mix.number(b'0', (number + 0.0).to_bits()),
-        Kind::Text(text) => mix.text(b'"', &text),
-        Kind::Instant(text) => mix.text(b'i', text),
-        Kind::Keyword(name) => mix.text(b':', name.full),
-        Kind::Symbol(name) => mix.text(b'\'', name.full),
-        Kind::Uuid => mix.text(b'u', node.written()),
+        Kind::Number(number) => hashers.number(b'0', (number + 0.0).to_bits()),
+        Kind::Text(text) => hashers.text(b'"', &text),
+        Kind::Instant(text) => hashers.text(b'i', text),
+        Kind::Keyword(name) => hashers.text(b':', name.full),
+        Kind::Symbol(name) => hashers.text(b'\'', name.full),
+        Kind::Uuid => hashers.text(b'u', node.written()),
         // Nothing is known of what is in it, so it equals itself only.
-        _ => mix.number(b'?', node.at as u64),
+        _ => hashers.number(b'?', node.at as u64),
     }
 }
 
@@ -168,7 +168,7 @@ fn leaf<S: Hasher>(node: Node<'_>, mix: &mut Mix<S>) {
 const FEW: usize = 8;
 
 /// Which of `hashes` are equal to one before: calls `found` with the places of the first and the later one.
-pub(crate) fn repeated(hashes: &[Identity], mut found: impl FnMut(usize, usize)) {
+pub(crate) fn repeated(hashes: &[ValueKey], mut found: impl FnMut(usize, usize)) {
     if hashes.len() <= FEW {
         for (later, hash) in hashes.iter().enumerate() {
             if let Some(first) = hashes[..later].iter().position(|known| known == hash) {
@@ -181,7 +181,7 @@ pub(crate) fn repeated(hashes: &[Identity], mut found: impl FnMut(usize, usize))
     let size = (hashes.len() * 2).next_power_of_two();
     let mut table = vec![u32::MAX; size];
     for (later, hash) in hashes.iter().enumerate() {
-        let low = u64::try_from(hash & Identity::from(u64::MAX)).unwrap_or_default();
+        let low = u64::try_from(hash & ValueKey::from(u64::MAX)).unwrap_or_default();
         let mut slot = usize::try_from(low).unwrap_or_default() & (size - 1);
         loop {
             let Some(known) = hashes.get(table[slot] as usize) else {
@@ -215,9 +215,9 @@ mod tests {
             r#"[[1 1.0] [-0.0 0] [\a "a"] [[1 2] (1 2)] [#{1 2} #{2 1}] [{:a 1 :b 2} {:b 2 :a 1}]
                 [1 "1"] [:a a] [:a/b :b] ["ab" "a"] [[] #{}] [{} []] [[1 [2]] [[1] 2]] [{1 2} [1 2]] [nil false]]"#,
         );
-        let mut same = Same::default();
+        let mut same = ValueHasher::default();
         for (n, pair) in tree.root().values().enumerate() {
-            let both: Vec<Identity> = pair.values().map(|value| same.identity(value)).collect();
+            let both: Vec<ValueKey> = pair.values().map(|value| same.identity(value)).collect();
             assert_eq!(both[0] == both[1], n < 6, "{}", pair.written());
         }
     }
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn what_is_repeated_is_found_among_few_and_many() {
         for length in [3_u128, 8, 9, 1000] {
-            let mut hashes: Vec<Identity> = (0..length).map(|n| n << 3).collect();
+            let mut hashes: Vec<ValueKey> = (0..length).map(|n| n << 3).collect();
             hashes.extend([0, 16, 16]);
             let mut found = Vec::new();
             repeated(&hashes, |first, later| found.push((first, later)));
@@ -234,8 +234,8 @@ mod tests {
         }
     }
 
-    /// How many values are looked at, until a value in this many collections is read and known not to be there twice.
-    fn looked(open: &str, close: &str, depth: usize) -> usize {
+    /// How many values are visited until a value in this many collections is read and known not to be there twice.
+    fn visited(open: &str, close: &str, depth: usize) -> usize {
         let text = format!(
             "{}[{}]{}",
             open.repeat(depth),
@@ -243,7 +243,7 @@ mod tests {
             close.repeat(depth)
         );
         let tree = tree(&text);
-        let mut same = Same::default();
+        let mut same = ValueHasher::default();
         // From the inside out, as the reader closes them.
         let mut chain = vec![tree.root()];
         while let Some(inner) = chain.last().and_then(|last| last.values().next())
@@ -255,13 +255,13 @@ mod tests {
         for value in chain.into_iter().rev() {
             same.identity(value);
         }
-        same.looked.get()
+        same.visited.get()
     }
 
     #[test]
     fn what_lies_deep_is_looked_at_once() {
         for (open, close) in [("#{", "}"), ("{", " 1}")] {
-            assert!(looked(open, close, 400) <= 1000 + 2 * 400, "{open}");
+            assert!(visited(open, close, 400) <= 1000 + 2 * 400, "{open}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What was read: values with their places, in source order.
+//! The parsed values with their positions, in source order.
 //!
-//! A tree is one row of small cells, each collection followed by what is in it; texts stay in the source until
-//! somebody asks for them. A definition of megabytes is then neither copied nor scattered over the heap.
+//! A tree is one row of small cells, each collection followed by its content; texts stay in the source until
+//! needed. So a definition of megabytes is neither copied nor scattered over the heap.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Tag {
     }
 }
 
-/// A value and where it stands. Values that no text stands for (`--set`) have an empty span at the start.
+/// A value and where it is. Values that no text stands for (`--set`) have an empty span at the start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cell {
     pub(crate) start: u32,
@@ -96,7 +96,7 @@ impl Tree {
     }
 }
 
-/// A look at one value of a tree.
+/// A reference to one value of a tree.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node<'t> {
     pub(crate) tree: &'t Tree,

@@ -73,6 +73,41 @@ fn definitions_render_as_the_reference_renders_them() {
     );
 }
 
+/// Each rendered config is printed as a definition, which renders to it again.
+#[test]
+fn what_is_printed_of_the_corpus_and_the_fixtures_renders_the_same() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let mut dirs = vec![fixtures.clone()];
+    dirs.extend(corpus("edn"));
+    dirs.extend(corpus("real-daemons"));
+    let mut printed = 0;
+    while let Some(dir) = dirs.pop() {
+        for entry in dir.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let is_edn = path.extension().is_some_and(|extension| extension == "edn");
+            let document = is_edn
+                .then(|| read(&std::fs::read(&path).unwrap(), &Options::default()).document)
+                .flatten();
+            let Some(document) = document else { continue };
+            let text = edn_render::print(document.value()).unwrap();
+            let again = read(text.as_bytes(), &Options::default()).document;
+            let again = again.unwrap_or_else(|| panic!("{}: {text}", path.display()));
+            assert_eq!(
+                again.value(),
+                document.value(),
+                "{}: {text}",
+                path.display()
+            );
+            printed += 1;
+        }
+    }
+    assert!(printed > 20, "{printed}");
+}
+
 #[test]
 fn modes_sets_and_unsets_give_what_the_reference_gives() {
     let Some(dir) = corpus("modes") else { return };

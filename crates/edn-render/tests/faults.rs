@@ -94,7 +94,9 @@ fn what_javascript_would_get_from_clojure_is_not_rendered() {
 fn digits_that_a_radix_has_not_are_no_number() {
     assert_eq!(
         x("2r12"),
-        Err(vec!["`2r12` has a digit that its radix has not".to_owned()])
+        Err(vec![
+            "`2r12` has a digit that its radix does not have".to_owned()
+        ])
     );
     assert_eq!(x("3r12"), Ok(json!(5)));
 }
@@ -129,8 +131,40 @@ fn what_removes_nothing_is_said() {
             mode,
             ..Options::default()
         };
-        assert_eq!(read(source, &options).diagnostics, []);
+        assert!(read(source, &options).diagnostics.is_empty());
     }
+}
+
+#[test]
+fn a_mode_that_says_which_apps_there_are_needs_none_beside_it() {
+    let errors = |source: &str, mode: Option<&str>| {
+        let options = Options {
+            mode: mode.map(ToOwned::to_owned),
+            ..Options::default()
+        };
+        let rendered = read(source.as_bytes(), &options);
+        assert!(rendered.document.is_some(), "{source}");
+        rendered
+            .diagnostics
+            .iter()
+            .filter(|found| found.is_error())
+            .count()
+    };
+    for source in [
+        "{:profiles {:dev {:apps [{:name \"a\"}]}}}",
+        "{:apps nil :profiles {:dev {:apps [{:name \"a\"}]}}}",
+    ] {
+        assert_eq!(
+            (errors(source, None), errors(source, Some("dev"))),
+            (1, 0),
+            "{source}"
+        );
+    }
+    let removed = "{:apps [{:name \"a\"}] :profiles {:dev {:apps :pm2-clj.dsl/remove}}}";
+    assert_eq!(
+        (errors(removed, None), errors(removed, Some("dev"))),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -181,7 +215,7 @@ fn no_message_repeats_what_is_long_or_may_be_secret() {
     }
     assert_eq!(
         x("#inst \"s3cret\""),
-        Err(vec!["this is no date or time".to_owned()])
+        Err(vec!["this is not a date or time".to_owned()])
     );
 }
 
@@ -201,13 +235,13 @@ fn of_many_warnings_the_first_are_told_and_the_rest_counted() {
             source.replace("MANY", &keys.collect::<String>())
         };
         let rendered = read(many(100).as_bytes(), &Options::default());
-        assert_eq!(rendered.diagnostics.len(), 100, "{one}");
+        assert_eq!(rendered.diagnostics.warnings(), 100, "{one}");
+        assert_eq!(rendered.diagnostics.omitted().count(), 0, "{one}");
         let rendered = read(many(5000).as_bytes(), &Options::default());
         assert!(rendered.document.is_some(), "{one}");
-        assert_eq!(rendered.diagnostics.len(), 101, "{one}");
-        let last = &rendered.diagnostics[100];
-        assert_eq!(last.message, "4900 more findings are not shown");
-        assert!(!last.is_error(), "{one}");
+        assert_eq!(rendered.diagnostics.iter().count(), 100, "{one}");
+        assert_eq!(rendered.diagnostics.warnings(), 5000, "{one}");
+        assert!(!rendered.diagnostics.has_errors(), "{one}");
         // Warnings leave no error untold.
         let broken =
             many(5000)

@@ -1,6 +1,6 @@
 //! One rule of the reader or the renderer in each file of `fixtures/render`.
 
-use edn_render::{DrawStyle, Options, draw, read, to_json};
+use edn_render::{DrawStyle, Excerpts, Options, draw, read, to_json};
 
 #[test]
 fn every_rule_of_the_renderer() {
@@ -10,7 +10,12 @@ fn every_rule_of_the_renderer() {
         let rendered = read(&source, &Options::default());
         let mut text = String::new();
         for found in &rendered.diagnostics {
-            text += &draw(found, name, &source, DrawStyle::default());
+            text += &draw(
+                found,
+                name,
+                &Excerpts::in_full(&source),
+                DrawStyle::default(),
+            );
         }
         if let Some(document) = &rendered.document {
             text += &to_json(document.value(), None);

@@ -1,6 +1,7 @@
 //! What must hold for every input.
 
-use edn_render::{Options, read, read_map};
+use daemon_model::{Diagnostic, Level};
+use edn_render::{Excerpts, Options, read, read_map};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -89,7 +90,65 @@ fn from_edn_format(value: &edn_format::Value) -> Option<Value> {
     })
 }
 
+/// The numbers of JavaScript.
+fn doubles(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number
+            .as_f64()
+            .map_or(Value::Null, daemon_model::json_number),
+        Value::Array(items) => items.into_iter().map(doubles).collect(),
+        Value::Object(map) => {
+            let entries = map.into_iter().map(|(key, value)| (key, doubles(value)));
+            Value::Object(entries.collect())
+        }
+        other => other,
+    }
+}
+
+/// A config of PM2 with anything in it.
+fn config() -> impl Strategy<Value = Map<String, Value>> {
+    let number = any::<f64>().prop_filter("JSON", |n| n.is_finite());
+    let leaf = prop_oneof![
+        4 => value(),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => number.prop_map(Value::from),
+        1 => prop::collection::vec(any::<char>(), 0..40)
+            .prop_map(|chars| Value::from(String::from_iter(chars))),
+    ];
+    let key = prop_oneof![
+        Just("env".to_owned()),
+        Just("profiles".to_owned()),
+        Just("pm2-clj/remove".to_owned()),
+        "[A-Z_]{1,12}",
+        ".{0,8}",
+    ];
+    let app = prop::collection::hash_map(key.clone(), leaf.clone(), 0..6);
+    let apps = prop::collection::vec(app, 0..4);
+    let beside = prop::collection::hash_map(key, leaf, 0..3);
+    (apps, beside).prop_map(|(apps, beside)| {
+        let apps = apps
+            .into_iter()
+            .map(|app| Value::Object(app.into_iter().collect()));
+        let mut config: Map<String, Value> = beside.into_iter().collect();
+        config.insert("apps".to_owned(), apps.collect());
+        config
+            .into_iter()
+            .map(|(key, value)| (key, doubles(value)))
+            .collect()
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_config_renders_from_what_is_printed_of_it(config in config()) {
+        let text = edn_render::print(&config).unwrap();
+        let rendered = read(text.as_bytes(), &Options::default());
+        let document = rendered.document.ok_or_else(|| TestCaseError::fail(format!("{text}: {:?}", rendered.diagnostics)))?;
+        prop_assert_eq!(document.value(), &config, "{}", text);
+        let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
+        prop_assert_eq!(keys(document.value()), keys(&config));
+    }
+
     #[test]
     fn what_is_printed_reads_back_the_same(value in value()) {
         let text = format!("{{:v {}}}", edn(&value));
@@ -114,7 +173,8 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let rendered = read(&bytes, &Options::default());
         for found in &rendered.diagnostics {
-            let _ = edn_render::draw(found, "x.edn", &bytes, edn_render::DrawStyle { color: true, width: Some(40), hide_strings: true });
+            let style = edn_render::DrawStyle { color: true, width: Some(40) };
+            let _ = edn_render::draw(found, "x.edn", &Excerpts::redacted(&bytes), style);
         }
     }
 
@@ -124,9 +184,12 @@ proptest! {
         for found in &rendered.diagnostics {
             let span = found.span.unwrap();
             prop_assert!(span.start <= span.end && span.end <= text.len(), "{:?}", found);
-            let _ = edn_render::draw(found, "x.edn", text.as_bytes(), edn_render::DrawStyle::default());
+            for excerpts in [Excerpts::in_full(text.as_bytes()), Excerpts::redacted(text.as_bytes())] {
+                let _ = edn_render::draw(found, "x.edn", &excerpts, edn_render::DrawStyle::default());
+            }
         }
-        prop_assert_eq!(rendered.document.is_none(), rendered.diagnostics.iter().any(daemon_model::Diagnostic::is_error));
+        let stops = |found: &Diagnostic| found.is_error() && found.level != Level::Definition;
+        prop_assert_eq!(rendered.document.is_none(), rendered.diagnostics.iter().any(stops));
     }
 
     #[test]

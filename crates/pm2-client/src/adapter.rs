@@ -4,118 +4,146 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use daemon_model::ObservedProcess;
+use daemon_model::{ObservedProcess, PmId, Usage};
 
-use crate::message::{CurrentConf, InvalidMessage, Prepare};
-use crate::observe::observe;
-use crate::record::{LiveProcess, PmId, ProcessRecord};
+use crate::message::{CurrentConf, Prepare, ReloadConf};
+use crate::record::ProcessRecord;
 
 /// A connection to one PM2. Small, synchronous and object-safe.
 ///
 /// Processes are addressed by number only, never by name: PM2 reads a name also as a namespace, a
 /// path or a pattern. PM2 serialises nothing: two operations on one number at the same time can
-/// leave a process that nobody manages, so callers keep to one operation per number.
+/// leave a process that is not in its list, so callers keep to one operation per number.
 ///
 /// After [`AdapterError::Timeout`] or [`AdapterError::Closed`] the operation may have happened
-/// all the same: read the list again before anything else.
+/// anyway: read the list again before anything else.
 pub trait ProcessAdapter: Send {
     /// The version of the daemon that answers, for example `7.0.4`.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon does not answer.
+    /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer.
     fn daemon_version(&mut self) -> Result<String, AdapterError>;
 
-    /// Every process PM2 has, by ascending number; what a reload leaves behind for a moment is not
-    /// in it.
+    /// Visits PM2's records of processes, one after the other, so that not all of them are in memory at once: those of these
+    /// numbers, as far as PM2 has them; `None`: all. What a reload leaves behind for a moment is not among them.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon does not answer.
-    fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError>;
+    /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer. Some
+    /// records may have been visited then.
+    fn visit(
+        &mut self,
+        only: Option<&[PmId]>,
+        visit: &mut dyn FnMut(ProcessRecord),
+    ) -> Result<(), AdapterError>;
 
-    /// As [`list`](Self::list), one record after the other, so that not all of them are in memory at once.
+    /// Every process that PM2 has, by ascending number, in the model's words. Cheap to ask again and again: what has not
+    /// changed may be shared with the last answer.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon does not answer; then some records may have been visited.
-    fn each(&mut self, visit: &mut dyn FnMut(ProcessRecord)) -> Result<(), AdapterError> {
-        self.list()?.into_iter().for_each(visit);
-        Ok(())
+    /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer.
+    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError>;
+
+    /// Whether lists that are read from now on are kept for [`visit_recent`](Self::visit_recent), as long as that takes memory
+    /// and not longer than a moment.
+    fn keep_lists(&mut self, _keep: bool) {}
+
+    /// As [`visit`](Self::visit), but from the list that was read last, without asking PM2 again: false, and nothing is visited,
+    /// unless that was a moment ago, and nothing was changed since by this connection and those that were made of it.
+    fn visit_recent(
+        &mut self,
+        _only: Option<&[PmId]>,
+        _visit: &mut dyn FnMut(ProcessRecord),
+    ) -> bool {
+        false
     }
 
-    /// PM2's records of these processes, as far as it has them.
-    ///
-    /// # Errors
-    /// [`AdapterError`] when the daemon does not answer.
-    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
-        let mut records = self.list()?;
-        records.retain(|record| ids.contains(&record.pm_id));
-        Ok(records)
-    }
-
-    /// As [`list`](Self::list), in the model's words. Cheaper for whoever looks again and again: what has not changed may be
-    /// shared with the last answer.
-    ///
-    /// # Errors
-    /// [`AdapterError`] when the daemon does not answer.
-    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
-        let records = self.list()?.into_iter();
-        Ok(records.map(observe).map(Arc::new).collect())
+    /// What the processes use that [`observe`](Self::observe) gave last, as PM2 measured it.
+    fn usage(&self) -> &[(PmId, Usage)] {
+        &[]
     }
 
     /// Starts a new app; gives PM2's record of each instance, in order. After a refusal some instances
     /// may run.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon refuses or does not answer.
+    /// [`AdapterError::Refused`] when the daemon refuses; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
+    /// [`AdapterError::Io`] when it does not answer.
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError>;
 
-    /// Merges `conf` into what PM2 keeps of the process and starts it anew. A process that waits for
-    /// its restart has to be stopped first: PM2 merges the conf, but refuses.
+    /// Merges `conf` into what PM2 keeps of the process and restarts it. A process that waits for
+    /// its restart has to be stopped first: PM2 merges the conf, but refuses. Gives PM2's record of the new process, where its
+    /// answer holds it.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon refuses or does not answer.
-    fn restart(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError>;
+    /// [`AdapterError::Refused`] when the daemon refuses; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
+    /// [`AdapterError::Io`] when it does not answer.
+    fn restart(
+        &mut self,
+        id: PmId,
+        conf: &CurrentConf,
+    ) -> Result<Option<ProcessRecord>, AdapterError>;
 
-    /// As [`restart`](Self::restart), but an online cluster worker is replaced without a gap. A conf
-    /// that does not say `autostart: true` is refused before anything is sent: PM2 dies of
-    /// `autostart: false` here.
+    /// As [`restart`](Self::restart), but an online cluster worker is replaced without a gap.
     ///
     /// # Errors
-    /// [`AdapterError`] when the conf cannot be reloaded, or the daemon refuses or does not answer.
-    fn reload(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError>;
+    /// [`AdapterError::Refused`] when the daemon refuses; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
+    /// [`AdapterError::Io`] when it does not answer.
+    fn reload(&mut self, id: PmId, conf: &ReloadConf) -> Result<(), AdapterError>;
 
     /// Stops the process and keeps it in the list; returns when it is dead. Stopping a stopped one is
     /// fine. Its watcher stays: [`stop_watch`](Self::stop_watch) comes first.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon refuses (number unknown) or does not answer.
+    /// [`AdapterError::Refused`] when the number is unknown; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
+    /// [`AdapterError::Io`] when the daemon does not answer.
     fn stop(&mut self, id: PmId) -> Result<(), AdapterError>;
 
     /// Stops the process and drops it from the list; returns when it is dead. Its watcher stays:
     /// [`stop_watch`](Self::stop_watch) comes first.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon refuses (number unknown) or does not answer.
+    /// [`AdapterError::Refused`] when the number is unknown; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
+    /// [`AdapterError::Io`] when the daemon does not answer.
     fn delete(&mut self, id: PmId) -> Result<(), AdapterError>;
 
     /// Ends the watching of files for the process. Fine for a number that is unknown or not watching.
     ///
     /// # Errors
-    /// [`AdapterError`] when the daemon does not answer.
+    /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer.
     fn stop_watch(&mut self, id: PmId) -> Result<(), AdapterError>;
 
-    /// The process as the operating system shows it; `None` when there is none of this pid (a zombie
-    /// counts as none).
+    /// A second connection to the same PM2, for parallel work.
     ///
     /// # Errors
-    /// [`AdapterError::InspectUnsupported`] elsewhere than on Linux; [`AdapterError::Inspect`] when it
-    /// cannot be read.
-    fn inspect(&mut self, pid: u32) -> Result<Option<LiveProcess>, AdapterError>;
-
-    /// A second connection to the same PM2, for work side by side.
-    ///
-    /// # Errors
-    /// [`AdapterError`] when no connection can be made.
+    /// [`AdapterError::NotRunning`] when nothing listens; [`AdapterError::OtherUser`] when another user's process does;
+    /// [`AdapterError::Connect`] when the connection fails otherwise.
     fn another(&self) -> Result<Box<dyn ProcessAdapter>, AdapterError>;
+
+    /// All records that [`visit`](Self::visit) visits, by ascending number.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit).
+    fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
+        collect(self, None)
+    }
+
+    /// The records of these processes, as far as PM2 has them, by ascending number.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit).
+    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
+        collect(self, Some(ids))
+    }
+}
+
+fn collect(
+    adapter: &mut (impl ProcessAdapter + ?Sized),
+    only: Option<&[PmId]>,
+) -> Result<Vec<ProcessRecord>, AdapterError> {
+    let mut records = Vec::with_capacity(only.map_or(0, <[PmId]>::len));
+    adapter.visit(only, &mut |record| records.push(record))?;
+    records.sort_by_key(|record| record.pm_id);
+    Ok(records)
 }
 
 /// Which question a failed call was; also the key of deadlines and of injected faults.
@@ -124,7 +152,7 @@ pub trait ProcessAdapter: Send {
 pub enum Method {
     /// [`ProcessAdapter::daemon_version`]
     Version,
-    /// [`ProcessAdapter::list`]
+    /// [`ProcessAdapter::visit`] and [`ProcessAdapter::observe`]
     List,
     /// [`ProcessAdapter::prepare`]
     Prepare,
@@ -138,8 +166,6 @@ pub enum Method {
     Delete,
     /// [`ProcessAdapter::stop_watch`]
     StopWatch,
-    /// [`ProcessAdapter::inspect`]; asks the operating system, not PM2.
-    Inspect,
 }
 
 impl Method {
@@ -155,7 +181,6 @@ impl Method {
             Self::Stop => "stopProcessId",
             Self::Delete => "deleteProcessId",
             Self::StopWatch => "stopWatch",
-            Self::Inspect => "inspect",
         }
     }
 }
@@ -178,7 +203,7 @@ pub enum AdapterError {
         /// What fits.
         limit: usize,
     },
-    /// No daemon: there is no socket, or nobody listens on it.
+    /// No daemon: there is no socket, or nothing listens on it.
     #[error("PM2 is not running: nothing answers on `{path}`")]
     NotRunning {
         /// The socket.
@@ -192,6 +217,14 @@ pub enum AdapterError {
         /// Why.
         source: std::io::Error,
     },
+    /// The daemon is another user's. Nothing was sent.
+    #[error("PM2 on `{path}` runs as another user (uid {uid}), so nothing was sent to it")]
+    OtherUser {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// The user.
+        uid: u32,
+    },
     /// No answer in time. The call may still take effect.
     #[error("PM2 did not answer `{method}` within {} ms", after.as_millis())]
     Timeout {
@@ -200,8 +233,8 @@ pub enum AdapterError {
         /// The deadline.
         after: Duration,
     },
-    /// The caller was told to stop while it waited for the answer to a question; nothing was to change.
-    #[error("stopped while PM2 had not answered `{method}` yet")]
+    /// The caller was asked to stop while it waited for the answer to a question; nothing was to change.
+    #[error("interrupted while PM2 had not answered `{method}` yet")]
     Stopped {
         /// The call.
         method: Method,
@@ -220,7 +253,7 @@ pub enum AdapterError {
         /// Why.
         source: std::io::Error,
     },
-    /// Bytes that are no message of PM2's protocol.
+    /// Bytes that are not a message of PM2's protocol.
     #[error("PM2's answer to `{method}` cannot be decoded")]
     Protocol {
         /// The call.
@@ -233,7 +266,7 @@ pub enum AdapterError {
     Answer {
         /// The call.
         method: Method,
-        /// What was looked for.
+        /// What it should hold.
         missing: &'static str,
     },
     /// PM2's own error.
@@ -250,29 +283,4 @@ pub enum AdapterError {
         /// Its version.
         found: String,
     },
-    /// A call that PM2 would not survive; nothing was sent.
-    #[error("`{method}` was not sent")]
-    InvalidMessage {
-        /// The call.
-        method: Method,
-        /// Why.
-        source: InvalidMessage,
-    },
-    /// The process exists but cannot be looked at.
-    #[error("cannot inspect the process {pid}")]
-    Inspect {
-        /// Its pid.
-        pid: u32,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A process lives on though it was killed.
-    #[error("the process {pid} lives on though it was killed")]
-    Unkillable {
-        /// Its pid.
-        pid: u32,
-    },
-    /// Processes can be inspected on Linux only.
-    #[error("live processes can only be inspected on Linux")]
-    InspectUnsupported,
 }

@@ -1,7 +1,9 @@
-//! Carries out a plan: one outcome for each step, no decisions of its own, and never an early return.
+//! Executes a plan: one outcome for each step, no decisions of its own, and never an early return.
 //!
-//! Steps of one daemon follow each other; daemons proceed side by side, each worker on a connection of its
-//! own. What takes processes away comes first, for what starts may want its port.
+//! The stages of a plan run in sequence. Within a stage, the steps of a daemon run in sequence and daemons in parallel, each
+//! worker with its own connection.
+
+mod remove;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -11,17 +13,21 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{
-    Action, AppSpec, ApplyReport, DaemonId, Label, Outcome, Plan, Step, StepReport, Surroundings,
-    Target,
+    Action, AppSpec, ApplyReport, ChangeMethod, DaemonId, EnvPolicy, Outcome, Plan, PmId,
+    RemoveMethod, Status, Step, StepReport, Target,
 };
+use serde_json::Value;
 
+use crate::StopFlag;
 use crate::adapter::{AdapterError, ProcessAdapter};
 use crate::host::Host;
+use crate::message::CurrentConf;
 use crate::observe::label_of;
-use crate::payload::{Launch, ResolveError};
-use crate::record::{PmId, ProcessRecord, Status};
-use crate::socket::KILL_TIMEOUT;
-use crate::verify::{Before, VerifyError, verify_process};
+use crate::orphans::KillError;
+use crate::payload::{ResolveError, ResolvedApp};
+use crate::record::ProcessRecord;
+use crate::socket::{KILL_TIMEOUT, timeout_in};
+use crate::verify::{Previous, Verification, VerifyError};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,9 @@ pub enum StepError {
     /// PM2 refused or did not answer.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// A process that would run twice cannot be ended.
+    #[error(transparent)]
+    Kill(#[from] KillError),
     /// It was done, but the process is not as defined.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -44,13 +53,13 @@ pub enum StepError {
         /// The name it had.
         name: String,
     },
-    /// The app's name belongs to processes of somebody else.
+    /// Unmanaged processes have the app's name.
     #[error("the name `{name}` is taken by process {pm_id}, which pm2-sync did not start")]
     NameTaken {
         /// The name.
         name: String,
         /// PM2's number of the first of them.
-        pm_id: u32,
+        pm_id: PmId,
     },
     /// The app's name belongs to another workspace.
     #[error("the name `{name}` is taken by the workspace `{workspace}` (process {pm_id})")]
@@ -58,7 +67,7 @@ pub enum StepError {
         /// The name.
         name: String,
         /// PM2's number of the first of them.
-        pm_id: u32,
+        pm_id: PmId,
         /// The other workspace.
         workspace: Utf8PathBuf,
     },
@@ -74,18 +83,21 @@ pub enum Progress<'a> {
     Ended(&'a StepReport<StepError>),
 }
 
+/// How often a reload is tried again while another one is under way.
+const RELOAD_POLL: Duration = Duration::from_millis(100);
+
 /// What applying a plan needs besides PM2.
 pub struct ApplyContext<'a> {
     /// Canonical path of the workspace's root, for labels.
     pub workspace: &'a Utf8Path,
-    /// PM2's surroundings.
-    pub around: &'a Surroundings,
+    /// PM2's home, and which variables apps inherit.
+    pub env_policy: &'a EnvPolicy,
     /// The machine.
     pub host: &'a dyn Host,
-    /// How many daemons proceed side by side.
+    /// How many daemons proceed in parallel.
     pub jobs: NonZeroUsize,
-    /// Asked before each step: whether to leave the rest undone.
-    pub should_stop: &'a (dyn Fn() -> bool + Sync),
+    /// Checked before each step: whether to leave the rest undone.
+    pub stop: &'a StopFlag,
 }
 
 /// Carries out `plan`.
@@ -95,16 +107,15 @@ pub fn apply(
     context: &ApplyContext<'_>,
     observer: &mut dyn FnMut(Progress<'_>),
 ) -> ApplyReport<StepError> {
-    let (removing, rest): (Vec<&Step>, Vec<&Step>) =
-        plan.steps.iter().partition(|step| step.action.removes());
+    let mut stages: BTreeMap<u32, BTreeMap<&DaemonId, Vec<&Step>>> = BTreeMap::new();
+    for step in &plan.steps {
+        let groups = stages.entry(step.stage).or_default();
+        groups.entry(&step.daemon).or_default().push(step);
+    }
     let mut report = ApplyReport { steps: Vec::new() };
-    for phase in [removing, rest] {
-        let mut groups: BTreeMap<&DaemonId, Vec<&Step>> = BTreeMap::new();
-        for step in phase {
-            groups.entry(&step.daemon).or_default().push(step);
-        }
+    for groups in stages.into_values() {
         let groups: Vec<Vec<&Step>> = groups.into_values().collect();
-        run_phase(groups, adapter, context, observer, &mut report);
+        run_stage(groups, adapter, context, observer, &mut report);
     }
     report
 }
@@ -114,7 +125,7 @@ enum Message<'a> {
     Ended(StepReport<StepError>),
 }
 
-fn run_phase<'a>(
+fn run_stage<'a>(
     groups: Vec<Vec<&'a Step>>,
     adapter: &mut dyn ProcessAdapter,
     context: &ApplyContext<'_>,
@@ -124,7 +135,7 @@ fn run_phase<'a>(
     let workers = context.jobs.get().min(groups.len());
     let mut connections: Vec<Box<dyn ProcessAdapter>> = Vec::new();
     for _ in 1..workers {
-        // Fewer hands are slower, not wrong.
+        // Fewer connections are slower, not wrong.
         match adapter.another() {
             Ok(connection) => connections.push(connection),
             Err(_) => break,
@@ -166,7 +177,7 @@ fn work<'a>(
             return;
         };
         for step in group {
-            let ended = if (context.should_stop)() {
+            let ended = if context.stop.is_set() {
                 StepReport {
                     step: step.clone(),
                     outcome: Outcome::Skipped,
@@ -197,36 +208,38 @@ fn take(
     context: &ApplyContext<'_>,
 ) -> Result<(), StepError> {
     let app = |spec: &AppSpec| {
-        Launch::resolve(
+        let launch = ResolvedApp::resolve(
             spec,
             context.workspace,
-            &context.around.pm2_home,
+            &context.env_policy.pm2_home,
             context.host,
-        )
+        )?;
+        launch.make_log_dirs(context.host)?;
+        Ok::<_, ResolveError>(launch)
     };
     match &step.action {
         Action::Start { spec, count } => {
             let launch = app(spec)?;
             let started = adapter.prepare(&launch.prepare(*count)?)?;
             // PM2's answer is its record: nothing more needs to be asked.
-            Verification::new(spec, context).check(&started, adapter)
+            verification(spec, context).check(&started, &BTreeMap::new())
         }
-        Action::Resume { spec, targets } | Action::Restart { spec, targets } => {
-            change(spec, targets, adapter, context, &app(spec)?, Way::Restart)
+        Action::Change { spec, targets, how } => {
+            let launch = app(spec)?;
+            match how {
+                ChangeMethod::Replace => replace(spec, targets, adapter, context, &launch),
+                _ => change(spec, targets, adapter, context, &launch, *how),
+            }
         }
-        Action::Reload { spec, targets } => {
-            change(spec, targets, adapter, context, &app(spec)?, Way::Reload)
-        }
-        Action::Replace { spec, targets } => replace(spec, targets, adapter, context, &app(spec)?),
-        Action::Delete { targets } => remove(targets, adapter, true),
-        Action::Stop { targets } => remove(targets, adapter, false),
-        Action::End { spec, orphans } => {
-            let patience = spec
-                .attribute("kill_timeout")
-                .and_then(serde_json::Value::as_u64);
+        Action::Remove { targets, how } => match how {
+            RemoveMethod::Delete => remove::delete_all(targets, adapter),
+            _ => remove::stop_all(targets, adapter, context),
+        },
+        Action::KillOrphans { spec, orphans } => {
+            let patience = spec.attribute("kill_timeout").and_then(Value::as_u64);
             let patience = patience.map_or(KILL_TIMEOUT, Duration::from_millis);
             for orphan in orphans {
-                crate::proc::end(orphan, patience)?;
+                crate::orphans::end(orphan, patience)?;
             }
             Ok(())
         }
@@ -235,9 +248,18 @@ fn take(
     }
 }
 
+fn verification<'a>(spec: &'a AppSpec, context: &'a ApplyContext<'_>) -> Verification<'a> {
+    Verification {
+        spec,
+        label: spec.label(context.workspace),
+        env_policy: context.env_policy,
+        host: context.host,
+    }
+}
+
 fn blocked(step: &Step, by: &[Target]) -> StepError {
     let name = step.app.clone();
-    let pm_id = by.first().map_or(0, |target| target.pm_id);
+    let pm_id = by.first().map(|target| target.pm_id).unwrap_or_default();
     match by.iter().find_map(|target| target.label.as_ref()) {
         Some(label) => StepError::OtherWorkspace {
             name,
@@ -248,44 +270,72 @@ fn blocked(step: &Step, by: &[Target]) -> StepError {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Restart,
-    Reload,
-}
-
 fn change(
     spec: &AppSpec,
     targets: &[Target],
     adapter: &mut dyn ProcessAdapter,
     context: &ApplyContext<'_>,
-    launch: &Launch,
-    way: Way,
+    launch: &ResolvedApp,
+    how: ChangeMethod,
 ) -> Result<(), StepError> {
-    let verification = Verification::new(spec, context);
+    let verification = verification(spec, context);
     for target in targets {
-        let record = find(target, adapter)?;
+        let record = match find_running(target, adapter, context.host) {
+            Some(record) => record,
+            None => find(target, adapter)?,
+        };
         let conf = launch.current_conf(&record)?;
         if spec.attribute("watch").is_none() && is_watching(&record) {
             adapter.stop_watch(record.pm_id)?;
         }
-        match way {
-            Way::Reload if record.status == Status::Online => {
-                adapter.reload(record.pm_id, &conf)?
+        let now = match how {
+            ChangeMethod::Reload if record.status == Status::Online => {
+                reload(&record, conf, adapter)?;
+                None
             }
             _ => {
-                // PM2 refuses to restart what waits for its own restart, but can stop it first.
-                if record.status == Status::WaitingRestart {
+                // PM2 refuses to restart what has a pid and does not run, such as what waits for its restart, but can stop
+                // it first.
+                let is_running = matches!(record.status, Status::Online | Status::Launching);
+                if record.pid.is_some() && !is_running && record.status != Status::Stopping {
                     adapter.stop(record.pm_id)?;
+                } else if remove::is_awaited(&record) {
+                    remove::retire(&record, adapter)?;
                 }
-                adapter.restart(record.pm_id, &conf)?;
+                adapter.restart(record.pm_id, &conf)?
             }
-        }
+        };
         let id = record.pm_id;
-        let before = Before::new(record, spec, context.around);
-        verification.run(&[id], &BTreeMap::from([(id, before)]), adapter)?;
+        let before = BTreeMap::from([(id, Previous::new(record, spec, context.env_policy))]);
+        match now {
+            // PM2's answer is the record of the new process.
+            Some(now) => verification.check(&[now], &before)?,
+            None => verification.run(&[id], &before, adapter)?,
+        }
     }
     Ok(())
+}
+
+/// Reloads a process, once a reload that another program asked for is done: PM2 refuses a second one meanwhile.
+///
+/// Source: PM2 7.0.4, `lib/God/Reload.js`.
+fn reload(
+    record: &ProcessRecord,
+    conf: CurrentConf,
+    adapter: &mut dyn ProcessAdapter,
+) -> Result<(), StepError> {
+    let conf = conf.for_reload().map_err(ResolveError::from)?;
+    let deadline = Instant::now() + timeout_in(&record.pm2_env);
+    loop {
+        match adapter.reload(record.pm_id, &conf) {
+            Err(AdapterError::Refused { message, .. })
+                if message.contains("Reload already in progress") && Instant::now() < deadline =>
+            {
+                std::thread::sleep(RELOAD_POLL);
+            }
+            answer => return Ok(answer?),
+        }
+    }
 }
 
 /// Takes each process out and starts a new one in its place.
@@ -294,17 +344,13 @@ fn replace(
     targets: &[Target],
     adapter: &mut dyn ProcessAdapter,
     context: &ApplyContext<'_>,
-    launch: &Launch,
+    launch: &ResolvedApp,
 ) -> Result<(), StepError> {
-    let verification = Verification::new(spec, context);
+    let verification = verification(spec, context);
     let records = find_all(targets, adapter)?;
     let serves = |record: &ProcessRecord| {
         record.status == Status::Online
-            && record
-                .pm2_env
-                .get("exec_mode")
-                .and_then(serde_json::Value::as_str)
-                == Some("cluster_mode")
+            && record.pm2_env.get("exec_mode").and_then(Value::as_str) == Some("cluster_mode")
     };
     let mut started = Vec::new();
     if launch.is_cluster()
@@ -316,72 +362,51 @@ fn replace(
     } else {
         let payload = launch.prepare(1)?;
         for record in &records {
-            adapter.stop_watch(record.pm_id)?;
-            adapter.delete(record.pm_id)?;
+            remove::delete(record, adapter)?;
             started.extend(ids(&adapter.prepare(&payload)?));
         }
     }
     verification.run(&started, &BTreeMap::new(), adapter)
 }
 
-/// Of a cluster app the new worker comes before the old one goes, so that somebody always listens. Each new worker
-/// is then reloaded to be exact: it was started to tell when it is ready, and counts on from the old ones.
+/// Starts the new worker of a cluster app before the old one goes, so that one of them always listens. Each new worker is
+/// then reloaded to be exact: it was started with `wait_ready`, and its instance number follows those of the old ones.
 fn roll(
     records: &[ProcessRecord],
     adapter: &mut dyn ProcessAdapter,
-    launch: &Launch,
+    launch: &ResolvedApp,
     started: &mut Vec<PmId>,
 ) -> Result<(), StepError> {
     let payload = launch.prepare_ready()?;
     for record in records {
         started.extend(ids(&adapter.prepare(&payload)?));
-        adapter.stop_watch(record.pm_id)?;
-        adapter.delete(record.pm_id)?;
+        remove::delete(record, adapter)?;
     }
     let list = adapter.records(started)?;
     for (id, number) in started.iter().zip(0..) {
         let Some(record) = list.iter().find(|record| record.pm_id == *id) else {
             return Err(VerifyError::NotListed(*id).into());
         };
-        adapter.reload(*id, &launch.current_conf_as(record, number)?)?;
+        let conf = launch.current_conf_as(record, number)?.for_reload();
+        adapter.reload(*id, &conf.map_err(ResolveError::from)?)?;
     }
     Ok(())
 }
 
-fn remove(
-    targets: &[Target],
+/// The process of a step out of a list that was read a moment ago, if it certainly still is the one that the step was planned
+/// for: it was online, and the process of then still runs. PM2 gives a process another name or label only as it starts it anew.
+fn find_running(
+    target: &Target,
     adapter: &mut dyn ProcessAdapter,
-    delete: bool,
-) -> Result<(), StepError> {
-    let mut ids = Vec::new();
-    for record in find_all(targets, adapter)? {
-        // PM2's watcher outlives the process and would restart a later one of the same name.
-        adapter.stop_watch(record.pm_id)?;
-        if delete {
-            adapter.delete(record.pm_id)?;
-        } else {
-            adapter.stop(record.pm_id)?;
-        }
-        ids.push(record.pm_id);
-    }
-    let list = adapter.records(&ids)?;
-    for (id, target) in ids.into_iter().zip(targets) {
-        match list.iter().find(|record| record.pm_id == id) {
-            // The number may have been given to another process by now.
-            Some(record) if delete && is_same(record, target) => {
-                return Err(VerifyError::StillListed(id).into());
-            }
-            Some(record) if !delete && record.status != Status::Stopped => {
-                return Err(VerifyError::NotStopped {
-                    pm_id: id,
-                    status: record.status.clone(),
-                }
-                .into());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    host: &dyn Host,
+) -> Option<ProcessRecord> {
+    let mut found = None;
+    let is_recent = adapter.visit_recent(Some(&[target.pm_id]), &mut |record| found = Some(record));
+    let runs = |record: &ProcessRecord| {
+        let live = record.pid.map(|pid| host.inspect(pid));
+        record.status == Status::Online && matches!(live, Some(Ok(Some(_))))
+    };
+    found.filter(|record| is_recent && is_same(record, target) && runs(record))
 }
 
 /// The process of a step as it is now, if it still is the one the step was planned for.
@@ -394,7 +419,7 @@ fn find_all(
     targets: &[Target],
     adapter: &mut dyn ProcessAdapter,
 ) -> Result<Vec<ProcessRecord>, StepError> {
-    let ids: Vec<PmId> = targets.iter().map(|target| PmId(target.pm_id)).collect();
+    let ids: Vec<PmId> = targets.iter().map(|target| target.pm_id).collect();
     let list = adapter.records(&ids)?;
     targets
         .iter()
@@ -407,7 +432,7 @@ fn find_all(
 
 fn changed(target: &Target) -> StepError {
     StepError::TargetChanged {
-        pm_id: PmId(target.pm_id),
+        pm_id: target.pm_id,
         name: target.name.clone(),
     }
 }
@@ -417,73 +442,15 @@ fn ids(records: &[ProcessRecord]) -> Vec<PmId> {
 }
 
 fn is_same(record: &ProcessRecord, target: &Target) -> bool {
-    record.pm_id.0 == target.pm_id
+    record.pm_id == target.pm_id
         && record.name == target.name
         && label_of(&record.pm2_env) == target.label
 }
 
 fn is_watching(record: &ProcessRecord) -> bool {
-    record.pm2_env.get("watch").is_some_and(|watch| {
-        !matches!(
-            watch,
-            serde_json::Value::Bool(false) | serde_json::Value::Null
-        )
-    })
+    record.pm2_env.get("watch").is_some_and(is_truthy)
 }
 
-struct Verification<'a> {
-    spec: &'a AppSpec,
-    label: Label,
-    around: &'a Surroundings,
-}
-
-impl<'a> Verification<'a> {
-    fn new(spec: &'a AppSpec, context: &ApplyContext<'a>) -> Self {
-        Self {
-            spec,
-            label: spec.label(context.workspace),
-            around: context.around,
-        }
-    }
-
-    /// Looks at processes by the records that PM2 has just given of them.
-    fn check(
-        &self,
-        records: &[ProcessRecord],
-        adapter: &mut dyn ProcessAdapter,
-    ) -> Result<(), StepError> {
-        for record in records {
-            verify_process(
-                record.pm_id,
-                self.spec,
-                &self.label,
-                None,
-                records,
-                self.around,
-                adapter,
-            )?;
-        }
-        Ok(())
-    }
-
-    fn run(
-        &self,
-        ids: &[PmId],
-        before: &BTreeMap<PmId, Before>,
-        adapter: &mut dyn ProcessAdapter,
-    ) -> Result<(), StepError> {
-        let list = adapter.records(ids)?;
-        for id in ids {
-            verify_process(
-                *id,
-                self.spec,
-                &self.label,
-                before.get(id),
-                &list,
-                self.around,
-                adapter,
-            )?;
-        }
-        Ok(())
-    }
+fn is_truthy(value: &Value) -> bool {
+    !matches!(value, Value::Bool(false) | Value::Null)
 }

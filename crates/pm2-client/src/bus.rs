@@ -1,18 +1,24 @@
-//! PM2's event socket, as a hint to look again: it misses deletions, and says nothing that the list does not say.
+//! PM2's event socket, as a hint to read the list again: it misses deletions, and holds nothing that the list does not hold.
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use camino::Utf8Path;
 
+use crate::StopFlag;
 use crate::adapter::AdapterError;
+use crate::connect::connect;
 use crate::wire::Decoder;
+
+/// How long PM2 may take to take the connection: the timer does what the events would do.
+const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A subscription: a thread that reads PM2's events until PM2 ends or this is dropped.
 ///
-/// PM2 buffers without bound for whoever does not read, so every event is read, and nearly all are thrown away at
+/// PM2 buffers without bound for a subscriber that does not read, so every event is read, and nearly all are dropped at
 /// once: each line that an app logs is one.
 #[derive(Debug)]
 pub struct Bus {
@@ -24,22 +30,18 @@ impl Bus {
     /// Subscribes. `hint` is called on the bus's thread for each event about a process, and must be quick.
     ///
     /// # Errors
-    /// [`AdapterError::NotRunning`] or [`AdapterError::Connect`] when there is nothing to subscribe to.
+    /// [`AdapterError::NotRunning`] when there is nothing to subscribe to, [`AdapterError::OtherUser`] when it is another
+    /// user's, [`AdapterError::Timeout`] when it takes no connections at this moment; otherwise [`AdapterError::Connect`].
     pub fn subscribe(
         pm2_home: &Utf8Path,
         hint: impl Fn() + Send + 'static,
     ) -> Result<Self, AdapterError> {
         let path = pm2_home.join("pub.sock");
-        let fail = |source: std::io::Error| match source.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                AdapterError::NotRunning { path: path.clone() }
-            }
-            _ => AdapterError::Connect {
-                path: path.clone(),
-                source,
-            },
+        let fail = |source: std::io::Error| AdapterError::Connect {
+            path: path.clone(),
+            source,
         };
-        let stream = UnixStream::connect(&path).map_err(fail)?;
+        let stream = connect(&path, TIMEOUT, &StopFlag::default())?;
         let reader = stream.try_clone().map_err(fail)?;
         let thread = std::thread::Builder::new()
             .name("pm2-sync bus".to_owned())
@@ -85,11 +87,11 @@ fn read(mut stream: UnixStream, hint: &dyn Fn()) {
                 Ok(Some(true)) => hint(),
                 Ok(Some(false)) => {}
                 Ok(None) => break,
-                // Whatever this is, it is no bus any more.
+                // These bytes are not of the protocol, so no further event can be found in them.
                 Err(_) => return hint(),
             }
         }
     }
-    // The daemon is gone: that is worth a look, too.
+    // The daemon is gone, and so are its processes.
     hint();
 }

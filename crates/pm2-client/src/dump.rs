@@ -1,19 +1,26 @@
 //! PM2's dump, which `pm2 resurrect` reads after a boot.
 
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use daemon_model::{PmId, Status};
+use files::{Durability, Links};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::module::is_module;
+use crate::observe::label_of;
 use crate::record::ProcessRecord;
+
+/// The largest dump that is read, in bytes.
+const LIMIT: u64 = 256 << 20;
 
 /// What became of the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
-    /// Written anew.
+    /// Rewritten.
     Written,
     /// It said the same already.
     Unchanged,
@@ -23,7 +30,7 @@ pub enum Saved {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DumpError {
-    /// The dump that is there cannot be read.
+    /// The existing dump cannot be read.
     #[error("cannot read PM2's dump `{path}`, so it was left as it is")]
     Read {
         /// Which one.
@@ -31,7 +38,7 @@ pub enum DumpError {
         /// Why.
         source: std::io::Error,
     },
-    /// The dump that is there is no list of processes.
+    /// The existing dump is not a list of processes.
     #[error(
         "PM2's dump `{path}` is damaged, so it was left as it is: remove it, or write it anew with `pm2 save --force`"
     )]
@@ -49,85 +56,128 @@ pub enum DumpError {
     },
 }
 
-/// What PM2's dump is to say of the managed processes. There may be none.
-#[derive(Debug, Default)]
+/// What PM2's dump is to say of the processes of one workspace. There may be none.
+#[derive(Debug)]
 pub struct Dump {
-    /// JSON, with a comma between two.
-    entries: String,
+    workspace: Utf8PathBuf,
+    entries: Entries,
+}
+
+/// JSON, with a comma between two.
+#[derive(Debug, Default)]
+struct Entries(String);
+
+impl Entries {
+    fn push(&mut self, entry: &str) {
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push_str(entry);
+    }
 }
 
 impl Dump {
-    /// Adds a process as it is now. PM2 leaves its modules out, and so does this.
+    /// A dump of the processes that this workspace manages, none so far.
+    #[must_use]
+    pub fn of(workspace: &Utf8Path) -> Self {
+        Self {
+            workspace: workspace.to_owned(),
+            entries: Entries::default(),
+        }
+    }
+
+    /// Adds a process as it is now, if the workspace manages it. PM2 leaves its modules out, and so does this.
     pub fn add(&mut self, record: &ProcessRecord) {
-        if record.pm2_env.get("pmx_module") != Some(&Value::Bool(true)) {
+        let label = label_of(&record.pm2_env);
+        let is_ours = label.is_some_and(|label| label.workspace == self.workspace);
+        if is_ours && !is_module(&record.pm2_env) {
             // Neither the keys nor the values can fail to be written.
             let text = serde_json::to_string(&Entry(&record.pm2_env)).unwrap_or_default();
-            self.push(&text);
+            self.entries.push(&text);
         }
     }
 
-    fn push(&mut self, entry: &str) {
-        if !self.entries.is_empty() {
-            self.entries.push(',');
-        }
-        self.entries.push_str(entry);
-    }
-
-    /// Writes PM2's dump: the managed processes, and of others what the dump there says of them.
-    ///
-    /// `is_managed` tells of an entry of the old dump whether it is replaced by what is managed now. The old dump is kept
+    /// Writes PM2's dump: the processes of the workspace, and of others what the dump there says of them. Entries without a
+    /// label that have one of `names` are replaced, too: an old dump has adopted processes like that. The old dump is kept
     /// beside it (`dump.pm2.bak`), as PM2 does.
     ///
     /// # Errors
-    /// [`DumpError`].
-    pub fn save(
-        self,
-        pm2_home: &Utf8Path,
-        is_managed: impl Fn(&Map<String, Value>) -> bool,
-    ) -> Result<Saved, DumpError> {
+    /// [`DumpError::Read`] and [`DumpError::Damaged`] when the dump that is there cannot be used, [`DumpError::Write`] when
+    /// the new one cannot be written.
+    pub fn save(self, pm2_home: &Utf8Path, names: &BTreeSet<&str>) -> Result<Saved, DumpError> {
         let path = pm2_home.join("dump.pm2");
-        let old = match std::fs::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        let old = match files::read_if_exists(path.as_std_path(), Links::Follow, LIMIT) {
+            Ok(old) => old,
             Err(source) => return Err(DumpError::Read { path, source }),
         };
-        let mut dump = Self::default();
+        let mut entries = Entries::default();
         // PM2 itself leaves an empty file behind when it is killed while it writes.
         if let Some(bytes) = old.as_ref().filter(|bytes| !bytes.is_empty()) {
-            dump.add_others(bytes, is_managed)
+            self.copy_others(bytes, names, &mut entries)
                 .map_err(|_| DumpError::Damaged { path: path.clone() })?;
         }
-        if !self.entries.is_empty() {
-            dump.push(&self.entries);
+        if !self.entries.0.is_empty() {
+            entries.push(&self.entries.0);
         }
         drop(self);
-        let text = format!("[{}]", dump.entries);
-        drop(dump);
+        let text = format!("[{}]", entries.0);
+        drop(entries);
         if old.as_deref() == Some(text.as_bytes()) && is_private(&path) {
             return Ok(Saved::Unchanged);
         }
         if let Some(old) = old {
-            replace(pm2_home, &pm2_home.join("dump.pm2.bak"), &old)?;
+            replace(&pm2_home.join("dump.pm2.bak"), &old)?;
         }
-        replace(pm2_home, &path, text.as_bytes())?;
+        replace(&path, text.as_bytes())?;
         Ok(Saved::Written)
     }
 
-    fn add_others(
-        &mut self,
+    fn copy_others(
+        &self,
         old: &[u8],
-        is_managed: impl Fn(&Map<String, Value>) -> bool,
+        names: &BTreeSet<&str>,
+        entries: &mut Entries,
     ) -> serde_json::Result<()> {
         for entry in serde_json::from_slice::<Vec<&RawValue>>(old)? {
-            if !is_managed(&serde_json::from_str(entry.get())?) {
-                self.push(entry.get());
+            let pm2_env: Map<String, Value> = serde_json::from_str(entry.get())?;
+            let name = pm2_env.get("name").and_then(Value::as_str);
+            let is_replaced = match label_of(&pm2_env) {
+                Some(label) => label.workspace == self.workspace,
+                None => name.is_some_and(|name| names.contains(name)),
+            };
+            if !is_replaced {
+                entries.push(entry.get());
             }
         }
         Ok(())
     }
 }
 
-/// A record without the numbers that a resurrected process gets anew.
+/// The processes of a dump, numbered as they were when it was written, as far as it says; none when it is no list of processes.
+///
+/// Source: PM2 7.0.4, `lib/God.js` (`executeApp`): the number stands in the name of the file with the pid.
+#[must_use]
+pub fn records_of_dump(bytes: &[u8]) -> Option<Vec<ProcessRecord>> {
+    let entries: Vec<Map<String, Value>> = serde_json::from_slice(bytes).ok()?;
+    let mut records = Vec::with_capacity(entries.len());
+    for (n, pm2_env) in entries.into_iter().enumerate() {
+        let text = |key: &str| pm2_env.get(key).and_then(Value::as_str);
+        let file = text("pm_pid_path").and_then(|path| path.strip_suffix(".pid"));
+        let number = file.and_then(|stem| stem.rsplit('-').next()?.parse().ok());
+        records.push(ProcessRecord {
+            pm_id: PmId(number.or_else(|| u32::try_from(n).ok())?),
+            name: text("name")?.to_owned(),
+            pid: None,
+            status: Status::from_word(text("status").unwrap_or("")),
+            memory_bytes: 0,
+            cpu_percent: 0.0,
+            pm2_env,
+        });
+    }
+    Some(records)
+}
+
+/// A record without the numbers that a resurrected process gets again.
 ///
 /// Source: PM2 7.0.4, lib/God/ActionMethods.js, `dumpProcessList`.
 struct Entry<'a>(&'a Map<String, Value>);
@@ -143,17 +193,9 @@ fn is_private(path: &Utf8Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0)
 }
 
-/// Writes a file as a whole or not at all. It holds every variable of every app: only for its owner.
-fn replace(dir: &Utf8Path, path: &Utf8Path, bytes: &[u8]) -> Result<(), DumpError> {
-    let write = || -> std::io::Result<()> {
-        // Made with mode 0600.
-        let mut file = tempfile::Builder::new().prefix(".dump-").tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        std::fs::File::open(dir)?.sync_all()
-    };
-    write().map_err(|source| DumpError::Write {
+/// Writes a dump. It holds every variable of every app, and cannot be recreated when PM2 has ended.
+fn replace(path: &Utf8Path, bytes: &[u8]) -> Result<(), DumpError> {
+    files::write(path.as_std_path(), bytes, Durability::Synced).map_err(|source| DumpError::Write {
         path: path.to_owned(),
         source,
     })
@@ -164,16 +206,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::record::{PmId, Status};
+
+    fn label(workspace: &str) -> Value {
+        json!({ "workspace": workspace, "daemon": "d", "app": "a", "spec": "v1:0" })
+    }
 
     fn dump_of(name: &str) -> Dump {
-        let mut dump = Dump::default();
-        dump.add(&process(name));
+        let mut dump = Dump::of("/w".into());
+        dump.add(&process(name, "/w"));
+        dump.add(&process("elsewhere", "/other"));
         dump
     }
 
-    fn process(name: &str) -> ProcessRecord {
-        let env = json!({ "name": name, "pm_id": 3, "instances": 1, "pm2_sync": {}, "env": { "SECRET": "x" } });
+    fn process(name: &str, workspace: &str) -> ProcessRecord {
+        let env = json!({
+            "name": name, "pm_id": 3, "instances": 1, "pm2_sync": label(workspace), "env": { "SECRET": "x" },
+        });
         ProcessRecord {
             pm_id: PmId(3),
             name: name.into(),
@@ -190,34 +238,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(dir.path()).unwrap();
         let dump = home.join("dump.pm2");
-        std::fs::write(
-            &dump,
-            r#"[{"name":"other","x":1},{"name":"old","pm2_sync":{}}]"#,
-        )
-        .unwrap();
-        let is_managed = |entry: &Map<String, Value>| entry.contains_key("pm2_sync");
-        assert_eq!(
-            dump_of("new").save(home, is_managed).unwrap(),
-            Saved::Written
-        );
+        let other = json!({ "name": "other", "x": 1 });
+        let theirs = json!({ "name": "adopted", "pm2_sync": label("/other") });
+        let old = json!([
+            other,
+            { "name": "old", "pm2_sync": label("/w") },
+            theirs,
+            { "name": "adopted" },
+        ]);
+        std::fs::write(&dump, old.to_string()).unwrap();
+        let names = BTreeSet::from(["adopted"]);
+        assert_eq!(dump_of("new").save(home, &names).unwrap(), Saved::Written);
         let written: Value = serde_json::from_slice(&std::fs::read(&dump).unwrap()).unwrap();
-        assert_eq!(
-            written,
-            json!([{ "name": "other", "x": 1 }, { "name": "new", "pm2_sync": {}, "env": { "SECRET": "x" } }])
-        );
+        let new = json!({ "name": "new", "pm2_sync": label("/w"), "env": { "SECRET": "x" } });
+        assert_eq!(written, json!([other, theirs, new]));
         assert!(is_private(&dump));
-        assert_eq!(
-            dump_of("new").save(home, is_managed).unwrap(),
-            Saved::Unchanged
-        );
-        assert_eq!(
-            Dump::default().save(home, is_managed).unwrap(),
-            Saved::Written
-        );
-        assert_eq!(
-            std::fs::read_to_string(&dump).unwrap(),
-            r#"[{"name":"other","x":1}]"#
-        );
+        assert_eq!(dump_of("new").save(home, &names).unwrap(), Saved::Unchanged);
+        let empty = Dump::of("/w".into());
+        assert_eq!(empty.save(home, &names).unwrap(), Saved::Written);
+        let written: Value = serde_json::from_slice(&std::fs::read(&dump).unwrap()).unwrap();
+        assert_eq!(written, json!([other, theirs]));
     }
 
     #[test]
@@ -226,7 +266,7 @@ mod tests {
         let home = Utf8Path::from_path(dir.path()).unwrap();
         std::fs::write(home.join("dump.pm2"), "[{").unwrap();
         assert!(matches!(
-            Dump::default().save(home, |_| true),
+            Dump::of("/w".into()).save(home, &BTreeSet::new()),
             Err(DumpError::Damaged { .. })
         ));
         assert_eq!(

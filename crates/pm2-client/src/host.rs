@@ -1,13 +1,36 @@
-//! What a payload needs to know of the machine, and how it is asked.
+//! What starting and verifying processes needs to know about the machine.
 //!
-//! PM2's command line looks these things up itself before it tells the daemon to start something. They are
-//! read once for each step that starts something, through a port, so that this crate needs no ambient state.
+//! PM2's command line looks these up before it asks the daemon to start a process. A trait provides them once for each step
+//! that starts one, so that this crate needs no ambient state.
+
+mod local;
 
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-/// What lies at a path.
+use crate::record::LiveProcess;
+
+pub use local::{LocalHost, find_in_path};
+
+/// Why a process cannot be inspected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// It exists, but cannot be read.
+    #[error("cannot inspect the process {pid}")]
+    Read {
+        /// Its pid.
+        pid: u32,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Processes can be inspected on Linux and macOS only.
+    #[error("processes can only be inspected on Linux and macOS")]
+    Unsupported,
+}
+
+/// What is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -34,7 +57,7 @@ pub struct User {
 
 /// The machine, as far as starting a process needs it.
 pub trait Host: Sync {
-    /// What lies at `path`, symbolic links followed.
+    /// What is at `path`, symbolic links followed.
     fn file_kind(&self, path: &Utf8Path) -> FileKind;
 
     /// The first executable of this name in the PATH of [`base_env`](Self::base_env); of a name with a slash,
@@ -62,9 +85,15 @@ pub trait Host: Sync {
     /// The directory of the `pm2` package, for the script that PM2 brings along (`serve`).
     fn pm2_package(&self) -> Option<Utf8PathBuf>;
 
+    /// The process of this pid; `None` when there is none (a zombie counts as none).
+    ///
+    /// # Errors
+    /// [`InspectError::Unsupported`] on systems other than Linux and macOS; [`InspectError::Read`] when it cannot be read.
+    fn inspect(&self, pid: u32) -> Result<Option<LiveProcess>, InspectError>;
+
     /// Makes a directory for log files, with its parents, where it does not exist.
     ///
     /// # Errors
-    /// The operating system's.
+    /// Any error of creating a directory.
     fn make_log_dir(&self, dir: &Utf8Path) -> std::io::Result<()>;
 }

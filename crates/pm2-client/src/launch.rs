@@ -1,22 +1,31 @@
-//! Starting PM2 where it does not run: `pm2 ping` detaches the daemon and launches PM2's modules, which starting
-//! the daemon ourselves would not.
+//! Starts PM2. `pm2 ping` detaches the daemon and launches PM2's modules; starting the daemon directly would do
+//! neither.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use files::check_room;
 
+use crate::StopFlag;
 use crate::adapter::AdapterError;
 use crate::proc::is_pm2_command_at_work;
-use crate::socket::{Deadlines, SocketAdapter};
+use crate::socket::{ConnectOptions, SocketAdapter};
 
 /// How long PM2 may take to come up.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long somebody else's `pm2` command may take that may be about to start it.
+/// How much has to fit into PM2's home. Without room for its logs and sockets PM2 starts and then ends.
+pub const HOME_BYTES: usize = 64 * 1024;
+
+/// How long `pm2 --version` may take.
+const VERSION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long another `pm2` command may take that may be about to start PM2.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The command that starts PM2.
@@ -36,6 +45,41 @@ impl Pm2Command {
     #[must_use]
     pub fn path(&self) -> &Utf8Path {
         &self.path
+    }
+
+    /// The version that the command reports, for example `7.0.4`. None when it cannot be run, does not end within 5 s, or
+    /// does not answer like PM2. `env` is the whole environment that it gets.
+    ///
+    /// `pm2 --version` neither starts PM2 nor writes anything (PM2 7.0.4, `lib/Common.js`, `printVersion`).
+    #[must_use]
+    pub fn version(&self, env: &BTreeMap<String, String>) -> Option<String> {
+        let mut output = tempfile::tempfile().ok()?;
+        let mut child = Command::new(&self.path)
+            .arg("--version")
+            .env_clear()
+            .envs(env)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().ok()?)
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let began = Instant::now();
+        while child.try_wait().ok()?.is_none() {
+            if began.elapsed() > VERSION_DEADLINE {
+                // It may have ended just now; either way it is not waited for any longer.
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut text = String::new();
+        output.rewind().ok()?;
+        output.take(4096).read_to_string(&mut text).ok()?;
+        let last = text.lines().rfind(|line| !line.trim().is_empty())?.trim();
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let is_version = last.split('.').count() == 3 && last.split('.').take(2).all(is_number);
+        is_version.then(|| last.to_owned())
     }
 }
 
@@ -60,6 +104,14 @@ pub enum LaunchError {
         /// Why.
         source: std::io::Error,
     },
+    /// PM2 would end at once: nothing can be written to its home.
+    #[error("PM2 is not running and cannot be started: cannot write to its home `{home}`")]
+    Home {
+        /// PM2's home.
+        home: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The command failed.
     #[error("`{path} ping` failed to start PM2 ({status}): {output}")]
     Failed {
@@ -67,7 +119,7 @@ pub enum LaunchError {
         path: Utf8PathBuf,
         /// How it ended.
         status: std::process::ExitStatus,
-        /// What it printed.
+        /// What it printed, in one line.
         output: String,
     },
     /// The command did not end in time.
@@ -76,63 +128,81 @@ pub enum LaunchError {
         /// The command.
         path: Utf8PathBuf,
     },
-    /// The caller was told to stop meanwhile; the command may start PM2 all the same.
-    #[error("stopped while PM2 was being started")]
+    /// The caller was asked to stop meanwhile; the command may start PM2 anyway.
+    #[error("interrupted while PM2 was being started")]
     Stopped,
+    /// The command succeeded, but PM2 does not run.
+    #[error("`{path} ping` succeeded, but no PM2 answers on `{socket}`: is it PM2's command?")]
+    NotStarted {
+        /// The command.
+        path: Utf8PathBuf,
+        /// Where PM2 should answer.
+        socket: Utf8PathBuf,
+    },
     /// PM2 was started but does not answer.
-    #[error("PM2 was started but does not answer")]
-    Silent(#[source] AdapterError),
+    #[error("PM2 was started with `{path} ping`, but does not answer")]
+    Silent {
+        /// The command.
+        path: Utf8PathBuf,
+        /// Why.
+        source: AdapterError,
+    },
 }
 
 /// Makes sure that PM2 runs. Two starters at once can leave two daemons on one home: the caller holds a lock.
 ///
 /// `env` is the whole environment that PM2 gets, besides its home: cluster workers inherit it. `lock` is the file of
-/// the caller's lock: the command holds it, too, so that nobody else starts PM2 while it still works, even when the
-/// caller is killed.
+/// the caller's lock: the command holds it, too, so that no other caller starts PM2 while it still works, even when this one
+/// is killed. When `stop` is set the command is not ended, but no longer waited for: half-way through it would leave a PM2
+/// without its modules.
 ///
 /// # Errors
-/// [`LaunchError`].
+/// [`LaunchError::Home`] when nothing can be written to PM2's home; [`LaunchError::Stopped`] when `stop` is set meanwhile; [`LaunchError::Run`], [`LaunchError::Failed`] and
+/// [`LaunchError::Timeout`] when the command does not work; [`LaunchError::NotStarted`] and [`LaunchError::Silent`] when it
+/// does, but PM2 does not answer.
 pub fn ensure_running(
     pm2: &Pm2Command,
     pm2_home: &Utf8Path,
     env: &BTreeMap<String, String>,
     lock: Option<OwnedFd>,
+    stop: &StopFlag,
 ) -> Result<Started, LaunchError> {
-    ensure_running_until(pm2, pm2_home, env, lock, &|| false)
-}
-
-/// The same, for a caller that may be told to stop while the command works. It is not ended then: half-way through it would
-/// leave a PM2 without its modules. With its part of the lock it keeps others from starting a second one.
-///
-/// # Errors
-/// [`LaunchError`].
-pub fn ensure_running_until(
-    pm2: &Pm2Command,
-    pm2_home: &Utf8Path,
-    env: &BTreeMap<String, String>,
-    lock: Option<OwnedFd>,
-    should_stop: &dyn Fn() -> bool,
-) -> Result<Started, LaunchError> {
-    if SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
+    let connect = || {
+        let options = ConnectOptions {
+            stop: stop.clone(),
+            ..ConnectOptions::default()
+        };
+        SocketAdapter::connect(pm2_home, options)
+    };
+    if connect().is_ok() {
         return Ok(Started::AlreadyRunning);
     }
-    // `pm2 update` ends PM2 and starts it. Of two that are started at once, one would run what nobody sees.
+    // `pm2 update` ends PM2 and starts it. If two are started at once, the processes of one are unreachable.
     let began = Instant::now();
     let mut waited = false;
     while began.elapsed() < COMMAND_DEADLINE && is_pm2_command_at_work(pm2_home) {
-        if should_stop() {
+        if stop.is_set() {
             return Err(LaunchError::Stopped);
         }
         waited = true;
         std::thread::sleep(Duration::from_millis(20));
     }
-    if waited && SocketAdapter::connect(pm2_home, Deadlines::default()).is_ok() {
+    if waited && connect().is_ok() {
         return Ok(Started::AlreadyRunning);
     }
-    run_ping(pm2, pm2_home, env, lock, should_stop)?;
-    SocketAdapter::connect(pm2_home, Deadlines::default())
-        .map(|_| Started::StartedNow)
-        .map_err(LaunchError::Silent)
+    check_room(pm2_home.as_std_path(), HOME_BYTES).map_err(|source| LaunchError::Home {
+        home: pm2_home.to_owned(),
+        source,
+    })?;
+    run_ping(pm2, pm2_home, env, lock, stop)?;
+    let path = pm2.path.clone();
+    match connect() {
+        Ok(_) => Ok(Started::StartedNow),
+        Err(AdapterError::NotRunning { path: socket }) => {
+            Err(LaunchError::NotStarted { path, socket })
+        }
+        Err(source) => Err(LaunchError::Silent { path, source }),
+    }
 }
 
 fn run_ping(
@@ -140,7 +210,7 @@ fn run_ping(
     pm2_home: &Utf8Path,
     env: &BTreeMap<String, String>,
     lock: Option<OwnedFd>,
-    should_stop: &dyn Fn() -> bool,
+    stop: &StopFlag,
 ) -> Result<(), LaunchError> {
     let run_error = |source| LaunchError::Run {
         path: pm2.path.clone(),
@@ -161,7 +231,9 @@ fn run_ping(
         .envs(env)
         .env("PM2_HOME", pm2_home)
         .env("_", own_path)
-        // It reads nothing; an open file keeps its lock as long as anybody has it open.
+        // Ctrl-C is for this process alone: half-way through the command would leave a PM2 without its modules.
+        .process_group(0)
+        // It reads nothing; a lock is held as long as any process has the file open.
         .stdin(lock.map_or_else(Stdio::null, Stdio::from))
         .stdout(stdout)
         .stderr(stderr)
@@ -172,7 +244,7 @@ fn run_ping(
         if let Some(status) = child.try_wait().map_err(run_error)? {
             break status;
         }
-        if should_stop() {
+        if stop.is_set() {
             return Err(LaunchError::Stopped);
         }
         if began.elapsed() > DEADLINE {
@@ -193,9 +265,11 @@ fn run_ping(
     let _ = output
         .rewind()
         .and_then(|()| output.take(4096).read_to_string(&mut text));
+    let lines = text.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     Err(LaunchError::Failed {
         path: pm2.path.clone(),
         status,
-        output: text.trim().to_owned(),
+        output: lines.join("; "),
     })
 }

@@ -1,21 +1,26 @@
-//! PM2 in memory: for tests of whoever embeds this crate, and for faults that real PM2 shows rarely.
+//! PM2 in memory: for tests of programs that embed this crate, and for faults that real PM2 shows rarely.
 //!
-//! It keeps the same flat record with the same rules of merging as PM2 does, so that what is exact here is exact
-//! there; the contract suite runs the same scenarios on both.
+//! It keeps PM2's flat record with PM2's rules of merging; the contract suite runs the same scenarios on both.
 //!
 //! Source of the rules: PM2 7.0.4, `lib/God.js`, `lib/God/ActionMethods.js`, `lib/Utility.js`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod host;
+mod world;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use daemon_model::{ObservedProcess, env_text, paths::with_pm_id};
-use serde_json::{Map, Value, json};
+use daemon_model::{ObservedProcess, PmId, Status, paths::with_pm_id};
+use serde_json::{Value, json};
 
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
-use crate::message::{CurrentConf, Prepare};
-use crate::observe::observe;
-use crate::record::{LiveProcess, PmId, ProcessRecord, Status};
+use crate::message::{CurrentConf, Prepare, ReloadConf};
+use crate::recent::Asked;
+use crate::record::{LiveProcess, ProcessRecord};
+
+use world::{Slot, World, merge};
+
+pub use host::MemoryHost;
 
 /// A fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,60 +59,13 @@ pub struct Call {
     pub name: String,
 }
 
-#[derive(Debug, Default)]
-struct World {
-    processes: BTreeMap<u32, Held>,
-    /// At most so many processes have a name: nearly always none when an app starts.
-    named: HashMap<String, usize>,
-    /// Which process last had a pid.
-    by_pid: HashMap<u32, u32>,
-    next_id: u32,
-    next_pid: u32,
-    clock: u64,
-    calls: Vec<Call>,
-    faults: Vec<(Method, usize, Fault)>,
-    /// What every call that changes processes of these names meets.
-    afflicted: BTreeMap<String, Fault>,
-    /// How long an answer that never comes is waited for.
-    deadline: Duration,
-    behaviours: BTreeMap<String, Behaviour>,
-    watched: BTreeSet<u32>,
-    dead: bool,
-}
-
-/// A process, and what the last look made of it if nothing has changed since.
-#[derive(Debug)]
-struct Held {
-    record: ProcessRecord,
-    observed: Option<Arc<ObservedProcess>>,
-}
-
-impl Held {
-    fn new(record: ProcessRecord) -> Self {
-        Self {
-            record,
-            observed: None,
-        }
-    }
-
-    fn change(&mut self) -> &mut ProcessRecord {
-        self.observed = None;
-        &mut self.record
-    }
-
-    fn observe(&mut self) -> Arc<ObservedProcess> {
-        let record = &self.record;
-        let observed = self
-            .observed
-            .get_or_insert_with(|| Arc::new(observe(record.clone())));
-        Arc::clone(observed)
-    }
-}
-
 /// A connection to a PM2 in memory. Clones and [`another`](ProcessAdapter::another) share the same PM2.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryAdapter {
     world: Arc<Mutex<World>>,
+    keeps_lists: bool,
+    /// When the last list was read, if it is kept: while it is recent, the world is as it was then.
+    kept: Option<Asked>,
 }
 
 impl MemoryAdapter {
@@ -132,6 +90,12 @@ impl MemoryAdapter {
         self.world().calls.clear();
     }
 
+    /// How often PM2 was asked for its list so far.
+    #[must_use]
+    pub fn lists(&self) -> usize {
+        self.world().lists
+    }
+
     /// Injects a fault into the call of this method that comes after `skip` others of it.
     pub fn inject(&self, method: Method, skip: usize, fault: Fault) {
         self.world().faults.push((method, skip, fault));
@@ -139,8 +103,8 @@ impl MemoryAdapter {
 
     /// Injects a fault into every call from now on that starts, changes or ends processes of this name. Other apps are
     /// not concerned.
-    pub fn afflict(&self, name: &str, fault: Fault) {
-        self.world().afflicted.insert(name.to_owned(), fault);
+    pub fn inject_for(&self, name: &str, fault: Fault) {
+        self.world().injected_for.insert(name.to_owned(), fault);
     }
 
     /// How long a call hangs of which the answer never comes; calls of other connections go on meanwhile. Nothing at first,
@@ -153,7 +117,7 @@ impl MemoryAdapter {
     pub fn forget_faults(&self) {
         let world = &mut *self.world();
         world.faults.clear();
-        world.afflicted.clear();
+        world.injected_for.clear();
     }
 
     /// Says how processes of the script at this path behave from now on.
@@ -161,20 +125,24 @@ impl MemoryAdapter {
         self.world().behaviours.insert(script.to_owned(), behaviour);
     }
 
-    /// Changes a record from outside, as somebody at a terminal would.
-    pub fn meddle(&self, id: PmId, change: impl FnOnce(&mut ProcessRecord)) {
+    /// Changes a record from outside, as a user at a terminal would.
+    pub fn edit_record(&self, id: PmId, change: impl FnOnce(&mut ProcessRecord)) {
         let world = &mut *self.world();
-        if let Some(held) = world.processes.get_mut(&id.0) {
-            change(held.change());
-            // It may have another name now, and another pid. To count one too many is no harm.
-            *world.named.entry(held.record.name.clone()).or_default() += 1;
-            world.by_pid.extend(held.record.pid.map(|pid| (pid, id.0)));
+        world.changes.note();
+        if let Some(slot) = world.processes.get_mut(&id.0) {
+            change(slot.change());
+            // It may have another name and pid now. A count that is too high does no harm.
+            *world.named.entry(slot.record.name.clone()).or_default() += 1;
+            world.by_pid.extend(slot.record.pid.map(|pid| (pid, id.0)));
         }
     }
 
-    /// The daemon comes back without any process, after [`Fault::Die`].
-    pub fn revive(&self) {
-        self.world().dead = false;
+    /// The process of this pid, as the operating system would show it.
+    fn inspect(&self, pid: u32) -> Option<LiveProcess> {
+        let world = self.world();
+        let id = world.by_pid.get(&pid)?;
+        let record = &world.processes.get(id)?.record;
+        (record.pid == Some(pid)).then(|| host::live(record, pid))
     }
 
     fn begin(
@@ -191,10 +159,10 @@ impl MemoryAdapter {
         }
         let name = pm_id
             .and_then(|id| world.processes.get(&id.0))
-            .map_or(name, |held| held.record.name.as_str())
+            .map_or(name, |slot| slot.record.name.as_str())
             .to_owned();
-        let afflicted = world.afflicted.get(&name).copied();
-        let fault = world.take_fault(method).or(afflicted);
+        let injected_for = world.injected_for.get(&name).copied();
+        let fault = world.take_fault(method).or(injected_for);
         match fault {
             Some(Fault::Refuse) => {
                 return Err(AdapterError::Refused {
@@ -204,21 +172,29 @@ impl MemoryAdapter {
             }
             Some(Fault::Timeout) => return Err(time_out(method, world)),
             Some(Fault::Die) => {
+                world.changes.note();
                 *world = World {
                     dead: true,
                     calls: std::mem::take(&mut world.calls),
+                    lists: world.lists,
+                    changes: world.changes.clone(),
                     ..World::default()
                 };
                 return Err(AdapterError::Closed { method });
             }
             _ => {}
         }
-        if !matches!(method, Method::List | Method::Version | Method::Inspect) {
-            world.calls.push(Call {
-                method,
-                pm_id,
-                name,
-            });
+        match method {
+            Method::List => world.lists += 1,
+            Method::Version => {}
+            _ => {
+                world.changes.note();
+                world.calls.push(Call {
+                    method,
+                    pm_id,
+                    name,
+                });
+            }
         }
         Ok(Begun {
             world,
@@ -226,11 +202,17 @@ impl MemoryAdapter {
         })
     }
 
-    fn change(&self, method: Method, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
+    fn change(
+        &self,
+        method: Method,
+        id: PmId,
+        conf: &CurrentConf,
+    ) -> Result<Option<ProcessRecord>, AdapterError> {
         let mut begun = self.begin(method, Some(id), "")?;
         let world = &mut *begun.world;
         let record = world.known(method, id)?;
-        if method == Method::Restart && record.status == Status::WaitingRestart {
+        let is_running = matches!(record.status, Status::Online | Status::Launching);
+        if method == Method::Restart && record.pid.is_some() && !is_running {
             return Err(AdapterError::Refused {
                 method,
                 message: format!(
@@ -253,7 +235,26 @@ impl MemoryAdapter {
         record.pm2_env.insert("unstable_restarts".into(), json!(0));
         let env = record.pm2_env.clone();
         world.execute(id.0, env);
-        begun.end(())
+        let new = world.processes.get(&id.0);
+        let new = new.map(|slot| slot.record.clone());
+        begun.end(new)
+    }
+
+    /// The records of these processes, or all.
+    fn chosen(world: &World, only: Option<&[PmId]>) -> Vec<ProcessRecord> {
+        let record = |slot: &Slot| slot.record.clone();
+        match only {
+            None => world.processes.values().map(record).collect(),
+            Some(ids) => {
+                let slots = ids.iter().filter_map(|id| world.processes.get(&id.0));
+                slots.map(record).collect()
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        let asked = self.keeps_lists.then(|| Asked::now(&self.world().changes));
+        self.kept = asked;
     }
 }
 
@@ -279,153 +280,54 @@ fn time_out(method: Method, world: MutexGuard<'_, World>) -> AdapterError {
     AdapterError::Timeout { method, after }
 }
 
-/// PM2's merge: `null` as text removes, an environment replaces the old one as a whole.
-fn merge(record: &mut Map<String, Value>, conf: &Map<String, Value>) {
-    for (key, value) in conf {
-        let is_null_text = match value {
-            Value::String(text) => text == "null",
-            // A loose comparison: a list of one such text counts too.
-            Value::Array(items) => items.len() == 1 && items[0].as_str() == Some("null"),
-            _ => false,
-        };
-        if is_null_text {
-            record.shift_remove(key);
-        } else {
-            record.insert(key.clone(), value.clone());
-        }
-    }
-}
-
-impl World {
-    fn take_fault(&mut self, method: Method) -> Option<Fault> {
-        let at = self.faults.iter().position(|(of, _, _)| *of == method)?;
-        if self.faults[at].1 > 0 {
-            self.faults[at].1 -= 1;
-            return None;
-        }
-        Some(self.faults.remove(at).2)
-    }
-
-    fn known(&mut self, method: Method, id: PmId) -> Result<&mut ProcessRecord, AdapterError> {
-        self.processes
-            .get_mut(&id.0)
-            .map(Held::change)
-            .ok_or_else(|| AdapterError::Refused {
-                method,
-                message: format!("{id} : id unknown"),
-            })
-    }
-
-    /// PM2's `executeApp`: the environment goes over the attributes, and a process is spawned.
-    fn execute(&mut self, id: u32, mut record: Map<String, Value>) {
-        if let Some(Value::Object(env)) = record.get("env").cloned() {
-            for (key, value) in env {
-                record.insert(key, value);
-            }
-        }
-        self.clock += 1;
-        record.insert("pm_uptime".into(), json!(self.clock));
-        record
-            .entry("created_at")
-            .or_insert_with(|| json!(self.clock));
-        record.insert("pm_id".into(), json!(id));
-        let script = record
-            .get("pm_exec_path")
-            .and_then(Value::as_str)
-            .unwrap_or("");
-        let behaviour = self
-            .behaviours
-            .get(script)
-            .copied()
-            .unwrap_or(Behaviour::Runs);
-        let starts = record.get("autostart") != Some(&Value::Bool(false));
-        let (status, pid) = match behaviour {
-            _ if !starts => (Status::Stopped, None),
-            Behaviour::Crashes => (Status::Errored, None),
-            Behaviour::NoPid => (Status::Online, None),
-            Behaviour::Runs => {
-                self.next_pid += 1;
-                (Status::Online, Some(100_000 + self.next_pid))
-            }
-        };
-        record.insert("status".into(), json!(status.as_str()));
-        let name = record
-            .get("name")
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned();
-        let record = ProcessRecord {
-            pm_id: PmId(id),
-            name,
-            pid,
-            status,
-            pm2_env: record,
-            memory_bytes: 0,
-            cpu_percent: 0.0,
-        };
-        *self.named.entry(record.name.clone()).or_default() += 1;
-        self.by_pid.extend(record.pid.map(|pid| (pid, id)));
-        let old = self.processes.insert(id, Held::new(record));
-        self.forget_name(old);
-    }
-
-    fn forget_name(&mut self, gone: Option<Held>) {
-        let count = gone.and_then(|held| self.named.get_mut(&held.record.name));
-        if let Some(count) = count {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    /// The lowest instance number that no process of this name has.
-    fn free_instance(&self, name: &str, variable: &str) -> u64 {
-        if self.named.get(name).is_none_or(|count| *count == 0) {
-            return 0;
-        }
-        let taken: BTreeSet<u64> = self
-            .processes
-            .values()
-            .map(|held| &held.record)
-            .filter(|record| record.name == name)
-            .filter_map(|record| record.pm2_env.get(variable)?.as_u64())
-            .collect();
-        (0..).find(|n| !taken.contains(n)).unwrap_or(0)
-    }
-
-    fn stop(&mut self, id: u32) {
-        if let Some(record) = self.processes.get_mut(&id).map(Held::change) {
-            record.pid = None;
-            record.status = Status::Stopped;
-            record.pm2_env.insert("status".into(), json!("stopped"));
-        }
-    }
-}
-
 impl ProcessAdapter for MemoryAdapter {
     fn daemon_version(&mut self) -> Result<String, AdapterError> {
         self.begin(Method::Version, None, "")?
             .end("7.0.4".to_owned())
     }
 
-    fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
+    fn visit(
+        &mut self,
+        only: Option<&[PmId]>,
+        visit: &mut dyn FnMut(ProcessRecord),
+    ) -> Result<(), AdapterError> {
         let begun = self.begin(Method::List, None, "")?;
-        let processes = begun.world.processes.values();
-        let list = processes.map(|held| held.record.clone()).collect();
-        begun.end(list)
+        let records = Self::chosen(&begun.world, only);
+        begun.end(records)?.into_iter().for_each(visit);
+        self.keep();
+        Ok(())
     }
 
-    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
-        let begun = self.begin(Method::List, None, "")?;
-        let known = |id: &PmId| begun.world.processes.get(&id.0);
-        let records = ids.iter().filter_map(known);
-        let records = records.map(|held| held.record.clone()).collect();
-        begun.end(records)
+    fn keep_lists(&mut self, keep: bool) {
+        self.keeps_lists = keep;
+        self.kept = None;
+    }
+
+    fn visit_recent(
+        &mut self,
+        only: Option<&[PmId]>,
+        visit: &mut dyn FnMut(ProcessRecord),
+    ) -> bool {
+        let world = self.world();
+        let is_recent = self
+            .kept
+            .is_some_and(|asked| asked.is_recent(&world.changes));
+        if !is_recent || world.dead {
+            return false;
+        }
+        let records = Self::chosen(&world, only);
+        drop(world);
+        records.into_iter().for_each(visit);
+        true
     }
 
     fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
         let mut begun = self.begin(Method::List, None, "")?;
         let processes = begun.world.processes.values_mut();
-        let observed = processes.map(Held::observe).collect();
-        begun.end(observed)
+        let observed = processes.map(Slot::observe).collect();
+        let observed = begun.end(observed)?;
+        self.keep();
+        Ok(observed)
     }
 
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {
@@ -461,7 +363,7 @@ impl ProcessAdapter for MemoryAdapter {
                 if (extension == "pid" || own_logs)
                     && let Some(Value::String(path)) = record.get(key)
                 {
-                    let numbered = with_pm_id(path, extension, id);
+                    let numbered = with_pm_id(path, extension, PmId(id));
                     record.insert(key.into(), json!(numbered));
                 }
             }
@@ -478,20 +380,21 @@ impl ProcessAdapter for MemoryAdapter {
             }
             world.execute(id, record);
             let new = world.processes.get(&id);
-            started.extend(new.map(|held| held.record.clone()));
+            started.extend(new.map(|slot| slot.record.clone()));
         }
         begun.end(started)
     }
 
-    fn restart(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
+    fn restart(
+        &mut self,
+        id: PmId,
+        conf: &CurrentConf,
+    ) -> Result<Option<ProcessRecord>, AdapterError> {
         self.change(Method::Restart, id, conf)
     }
 
-    fn reload(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
-        let method = Method::Reload;
-        conf.check_reload()
-            .map_err(|source| AdapterError::InvalidMessage { method, source })?;
-        self.change(method, id, conf)
+    fn reload(&mut self, id: PmId, conf: &ReloadConf) -> Result<(), AdapterError> {
+        self.change(Method::Reload, id, conf.conf()).map(drop)
     }
 
     fn stop(&mut self, id: PmId) -> Result<(), AdapterError> {
@@ -515,71 +418,14 @@ impl ProcessAdapter for MemoryAdapter {
     fn stop_watch(&mut self, id: PmId) -> Result<(), AdapterError> {
         let mut begun = self.begin(Method::StopWatch, Some(id), "")?;
         begun.world.watched.remove(&id.0);
-        if let Some(held) = begun.world.processes.get_mut(&id.0) {
-            let record = held.change();
+        if let Some(slot) = begun.world.processes.get_mut(&id.0) {
+            let record = slot.change();
             record.pm2_env.insert("watch".into(), json!(false));
         }
         begun.end(())
     }
 
-    fn inspect(&mut self, pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
-        let begun = self.begin(Method::Inspect, None, "")?;
-        let world = &begun.world;
-        let held = world
-            .by_pid
-            .get(&pid)
-            .and_then(|id| world.processes.get(id));
-        let live = held
-            .map(|held| &held.record)
-            .filter(|record| record.pid == Some(pid))
-            .map(|record| live(record, pid));
-        begun.end(live)
-    }
-
     fn another(&self) -> Result<Box<dyn ProcessAdapter>, AdapterError> {
         Ok(Box::new(self.clone()))
-    }
-}
-
-/// The process that PM2 would have spawned from a record.
-///
-/// Source: PM2 7.0.4, `lib/God/ForkMode.js` and `lib/God/ClusterMode.js`.
-fn live(record: &ProcessRecord, pid: u32) -> LiveProcess {
-    let env = &record.pm2_env;
-    let text = |key: &str| {
-        env.get(key)
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned()
-    };
-    let words = |key: &str| -> Vec<String> {
-        let list = env.get(key).and_then(Value::as_array);
-        list.into_iter().flatten().map(env_text).collect()
-    };
-    let interpreter = text("exec_interpreter");
-    let mut command_line = Vec::new();
-    if interpreter != "none" {
-        command_line.push(interpreter);
-        command_line.extend(words("node_args"));
-    }
-    command_line.push(text("pm_exec_path"));
-    command_line.extend(words("args"));
-    let environ = if text("exec_mode") == "cluster_mode" {
-        [("pm2_env".to_owned(), Value::Object(env.clone()).to_string())].into()
-    } else {
-        env.iter()
-            .filter(|(_, value)| !value.is_object() && !value.is_array() && !value.is_null())
-            .map(|(key, value)| (key.clone(), env_text(value)))
-            .collect()
-    };
-    LiveProcess {
-        pid,
-        parent: 1,
-        exe: command_line.first().map(Into::into),
-        command_line,
-        cwd: Some(text("pm_cwd").into()),
-        environ: Some(environ),
-        uid: 0,
-        start_time_ticks: u64::from(pid),
     }
 }

@@ -1,6 +1,6 @@
-//! Messages that PM2 survives. The daemon runs what it is told without checking it: a value of the wrong type
-//! throws in its only thread, and with it go all apps of the machine. So the two messages that carry free data
-//! can only be made by constructors that check every value the daemon relies on.
+//! Messages that PM2 survives. The daemon uses messages unchecked: a value of the wrong type throws in its only
+//! thread, and ends all apps of the machine. So the constructors of the two messages with free data check every
+//! value that the daemon relies on.
 //!
 //! Source: PM2 7.0.4, `lib/God.js`, `lib/God/ForkMode.js`, `lib/God/Methods.js`, `lib/Utility.js`,
 //! `lib/Worker.js`, `lib/Watcher.js`; measured where `lib` leaves it open.
@@ -21,7 +21,7 @@ pub enum InvalidMessage {
     Missing(&'static str),
     /// A value that PM2 cannot handle.
     #[error("`{key}` must be {expected}")]
-    Unfit {
+    WrongType {
         /// Its key.
         key: String,
         /// What it has to be.
@@ -46,6 +46,18 @@ pub struct Prepare(Map<String, Value>);
 #[derive(Clone, PartialEq)]
 pub struct CurrentConf(Map<String, Value>);
 
+/// A conf that PM2 also survives in a reload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReloadConf(CurrentConf);
+
+impl ReloadConf {
+    /// The conf.
+    #[must_use]
+    pub fn conf(&self) -> &CurrentConf {
+        &self.0
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Rule {
     Text,
@@ -55,7 +67,7 @@ enum Rule {
     Number,
     /// Not negative, and finite as all JSON numbers are.
     Count,
-    Texts,
+    Interner,
     TextOrTexts,
     Mode,
     Codes,
@@ -78,7 +90,7 @@ impl Rule {
             Self::Bool => "true or false",
             Self::Number => "a number",
             Self::Count => "a number that is not negative",
-            Self::Texts => "an array of strings",
+            Self::Interner => "an array of strings",
             Self::TextOrTexts => "a string or an array of strings",
             Self::Mode => "`fork_mode` or `cluster_mode`",
             Self::Codes => "an integer or an array of integers",
@@ -107,7 +119,7 @@ impl Rule {
             Self::Bool => value.is_boolean(),
             Self::Number => value.is_number(),
             Self::Count => value.as_f64().is_some_and(|n| n >= 0.0),
-            Self::Texts => texts(value),
+            Self::Interner => texts(value),
             Self::TextOrTexts => value.is_string() || texts(value),
             Self::Mode => matches!(value.as_str(), Some("fork_mode" | "cluster_mode")),
             Self::Codes => {
@@ -146,7 +158,7 @@ const REQUIRED: &[(&str, Rule)] = &[
     ("autorestart", Rule::Bool),
     ("treekill", Rule::Bool),
     ("kill_retry_time", Rule::Count),
-    ("node_args", Rule::Texts),
+    ("node_args", Rule::Interner),
     ("env", Rule::Map),
 ];
 
@@ -217,7 +229,7 @@ impl Prepare {
                     .as_u64()
                     .is_some_and(|n| (1..=MAX_INSTANCES).contains(&n)) => {}
             Some(_) => {
-                return Err(InvalidMessage::Unfit {
+                return Err(InvalidMessage::WrongType {
                     key: "instances".into(),
                     expected: "an integer from 1 to 4096",
                 });
@@ -252,12 +264,27 @@ impl CurrentConf {
             .and_then(Value::as_object)
             .is_some_and(Map::is_empty)
         {
-            return Err(InvalidMessage::Unfit {
+            return Err(InvalidMessage::WrongType {
                 key: "env".into(),
                 expected: "an object that is not empty",
             });
         }
         Ok(Self(map))
+    }
+
+    /// What stops a process for good: PM2 neither starts it again nor restarts it. `pm2_env` is PM2's record of it, which stays
+    /// as it is otherwise.
+    #[must_use]
+    pub fn retired(pm2_env: &Map<String, Value>) -> Self {
+        let mut conf = Map::new();
+        conf.insert("autostart".into(), Value::Bool(false));
+        conf.insert("autorestart".into(), Value::Bool(false));
+        // PM2 would keep the conf as a variable in the environment that it has (PM2 7.0.4, lib/God/ActionMethods.js,
+        // `restartProcessId`); one that it is given, it takes as it is.
+        if let Some(env) = pm2_env.get("env") {
+            conf.insert("env".into(), env.clone());
+        }
+        Self(conf)
     }
 
     /// The conf.
@@ -266,10 +293,13 @@ impl CurrentConf {
         &self.0
     }
 
-    /// Checks that a reload survives it.
-    pub(crate) fn check_reload(&self) -> Result<(), InvalidMessage> {
+    /// The conf for a reload.
+    ///
+    /// # Errors
+    /// [`InvalidMessage::ReloadWithoutAutostart`] when it does not say `autostart: true`.
+    pub fn for_reload(self) -> Result<ReloadConf, InvalidMessage> {
         if self.0.get("autostart") == Some(&Value::Bool(true)) {
-            Ok(())
+            Ok(ReloadConf(self))
         } else {
             Err(InvalidMessage::ReloadWithoutAutostart)
         }
@@ -293,8 +323,8 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
         let value = map.get(*key).ok_or(InvalidMessage::Missing(key))?;
         check_value(key, value, *rule)?;
         // An app may well be named `null`, but a merge would take its name away.
-        if removes && means_null(value) {
-            return Err(InvalidMessage::Unfit {
+        if removes && survival::is_null_text(value) {
+            return Err(InvalidMessage::WrongType {
                 key: (*key).to_owned(),
                 expected: "something else than the text `null`, which removes it",
             });
@@ -310,7 +340,7 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
     for (key, value) in map {
         let is_removal = removes && value == "null";
         if FORBIDDEN.contains(&key.as_str()) || key == TREE_PIDS && !is_removal {
-            return Err(InvalidMessage::Unfit {
+            return Err(InvalidMessage::WrongType {
                 key: key.clone(),
                 expected: "left to PM2",
             });
@@ -325,7 +355,7 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
         .flatten()
     {
         if value.is_null() || value.is_array() || value.is_object() {
-            return Err(InvalidMessage::Unfit {
+            return Err(InvalidMessage::WrongType {
                 key: format!("env.{key}"),
                 expected: "a string, a number, true or false",
             });
@@ -334,7 +364,7 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
         if daemon_model::attribute::is_record_key(key)
             && !matches!(key.as_str(), "unique_id" | "io")
         {
-            return Err(InvalidMessage::Unfit {
+            return Err(InvalidMessage::WrongType {
                 key: format!("env.{key}"),
                 expected: "named otherwise than an attribute",
             });
@@ -343,19 +373,11 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
     Ok(())
 }
 
-/// What PM2 takes for the text `null` when it merges: it compares loosely, and a list of one such text equals it.
-fn means_null(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.len() == 1 && means_null(&items[0]),
-        value => value == "null",
-    }
-}
-
 fn check_value(key: &str, value: &Value, rule: Rule) -> Result<(), InvalidMessage> {
     if rule.fits(value) {
         return Ok(());
     }
-    Err(InvalidMessage::Unfit {
+    Err(InvalidMessage::WrongType {
         key: key.to_owned(),
         expected: rule.expects(),
     })
@@ -393,94 +415,4 @@ fn check_nul(key: &str, value: &Value) -> Result<(), InvalidMessage> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn app() -> Map<String, Value> {
-        let app = json!({
-            "name": "a", "namespace": "default", "pm_exec_path": "/bin/sleep", "pm_cwd": "/",
-            "pm_out_log_path": "/tmp/o.log", "pm_err_log_path": "/tmp/e.log", "pm_pid_path": "/tmp/p.pid",
-            "exec_mode": "fork_mode", "exec_interpreter": "none", "instance_var": "NODE_APP_INSTANCE",
-            "autostart": true, "autorestart": true, "treekill": true, "kill_retry_time": 100,
-            "node_args": [], "instances": 1, "env": { "A": "1" },
-        });
-        app.as_object().unwrap().clone()
-    }
-
-    fn with(key: &str, value: Value) -> Map<String, Value> {
-        let mut map = app();
-        map.insert(key.into(), value);
-        map
-    }
-
-    #[test]
-    fn a_whole_app_passes() {
-        assert!(Prepare::new(app()).is_ok());
-        assert!(CurrentConf::new(with("cron_restart", json!("null"))).is_ok());
-    }
-
-    #[test]
-    fn what_ends_the_daemon_cannot_be_made() {
-        for (key, _) in REQUIRED {
-            let mut map = app();
-            map.remove(*key);
-            assert_eq!(Prepare::new(map), Err(InvalidMessage::Missing(key)));
-        }
-        for (key, value) in [
-            ("instances", json!("max")),
-            ("instances", json!(0)),
-            ("instances", json!(-1)),
-            ("instances", json!(1.5)),
-            ("env", json!("A=1")),
-            ("env", json!({ "A": { "b": 1 } })),
-            ("env", json!({ "pm_cwd": "/evil" })),
-            ("env", json!({ "A": "x\0y" })),
-            ("env", json!({ "toString": "x" })),
-            ("io", json!({ "a": [{ "toString": 1 }] })),
-            ("__proto__", json!([])),
-            ("pm_pid_path", json!(1)),
-            ("pm_cwd", json!("relative")),
-            ("node_args", json!("--x")),
-            ("args", json!([1])),
-            ("cron_restart", json!("nonsense")),
-            ("cron_restart", json!("99 99 99 99 99")),
-            ("cron_restart", json!(0)),
-            ("kill_timeout", json!("soon")),
-            ("max_restarts", json!(-1)),
-            ("uid", json!("root")),
-            ("cron_restart", json!("0 9,12-15 * * *")),
-            ("watch_options", json!("x")),
-            ("watch_options", json!({ "cwd": 5 })),
-            ("watch_options", json!({ "ignored": "" })),
-            ("watch_options", json!({ "awaitWriteFinish": 5 })),
-            ("ignore_watch", json!(["x".repeat(4097)])),
-            ("instance_var", json!("pm_pid_path")),
-            ("increment_var", json!("pm_pid_path")),
-            ("pm_id", json!(0)),
-            ("axm_actions", json!({})),
-            ("name", json!("")),
-        ] {
-            assert!(
-                Prepare::new(with(key, value.clone())).is_err(),
-                "{key}: {value}"
-            );
-        }
-        for (key, value) in [
-            ("env", json!({})),
-            ("name", json!("null")),
-            ("node_args", json!(["null"])),
-            (TREE_PIDS, json!([1])),
-        ] {
-            assert!(CurrentConf::new(with(key, value)).is_err(), "{key}");
-        }
-        assert!(CurrentConf::new(with(TREE_PIDS, json!("null"))).is_ok());
-        assert!(Prepare::new(with(TREE_PIDS, json!("null"))).is_err());
-        let stays = CurrentConf::new(with("autostart", json!(false))).unwrap();
-        assert_eq!(
-            stays.check_reload(),
-            Err(InvalidMessage::ReloadWithoutAutostart)
-        );
-    }
-}
+mod tests;

@@ -1,19 +1,19 @@
-//! From PM2's list to the words of the model. The one place that knows how PM2's flat record mixes attributes
-//! with environment variables.
+//! Converts PM2's list to the model. The one place that knows how PM2's flat record mixes attributes with
+//! environment variables.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use daemon_model::attribute::RecordKey;
-use daemon_model::{Label, ObservedProcess, ProcessStatus, attribute, env_text};
+use daemon_model::{Label, ObservedProcess, PmId, Status, attribute, env_text};
 use rustc_hash::FxHashSet;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::payload::LABEL_KEY;
-use crate::record::{ProcessRecord, Status};
+use crate::record::ProcessRecord;
 
 /// Keys of PM2's bookkeeping that are read.
 const RUNTIME: &[&str] = &[
@@ -43,20 +43,20 @@ const UNREAD: &[&str] = &[
 /// Reads one record.
 #[must_use]
 pub fn observe(record: ProcessRecord) -> ObservedProcess {
-    let mut reading = Reading::default();
+    let mut reading = RecordReader::default();
     for (key, value) in record.pm2_env {
         reading.add(&key, value);
     }
     reading.name = record.name;
     reading.status = Some(record.status);
-    reading.process(record.pm_id.0, record.pid, &mut Texts::default())
+    reading.process(record.pm_id, record.pid, &mut Interner::default())
 }
 
-/// Texts that many processes have alike, such as variables that all of them inherit: each is kept once.
+/// Keeps texts that many processes share, such as inherited variables, once.
 #[derive(Debug, Default)]
-pub(crate) struct Texts(FxHashSet<Arc<str>>);
+pub(crate) struct Interner(FxHashSet<Arc<str>>);
 
-impl Texts {
+impl Interner {
     fn share(&mut self, text: String) -> Arc<str> {
         if let Some(known) = self.0.get(text.as_str()) {
             return Arc::clone(known);
@@ -66,13 +66,13 @@ impl Texts {
         text
     }
 
-    /// Drops those that nobody has any more.
+    /// Drops those that are not in use any more.
     pub(crate) fn sweep(&mut self) {
         self.0.retain(|text| Arc::strong_count(text) > 1);
     }
 }
 
-/// What is made of what stands under a key of a record.
+/// The result for one key of a record.
 enum Kind {
     Variable,
     Attribute(&'static str),
@@ -94,7 +94,7 @@ impl Kind {
 
 /// PM2's record of a process, read key by key.
 #[derive(Default)]
-pub(crate) struct Reading {
+pub(crate) struct RecordReader {
     name: String,
     status: Option<Status>,
     label: Option<Label>,
@@ -107,10 +107,10 @@ pub(crate) struct Reading {
     started_at_ms: Option<u64>,
     exit_code: Option<i64>,
     /// PM2's number of it, where it is one: what a reload leaves behind has a text.
-    pub(crate) pm_id: Option<u32>,
+    pub(crate) pm_id: Option<PmId>,
 }
 
-impl Reading {
+impl RecordReader {
     fn add(&mut self, key: &str, value: Value) {
         if let Some(kind) = Kind::of(key) {
             self.add_as(kind, key, value);
@@ -121,7 +121,7 @@ impl Reading {
         let count = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
         match (kind, key, value) {
             (Kind::Variable, key, value) => self.env.extend(variable(key.to_owned(), value)),
-            (_, "pm_id", value) => self.pm_id = count(&value),
+            (_, "pm_id", value) => self.pm_id = count(&value).map(PmId),
             (_, "status", value) => self.status = value.as_str().map(Status::from_word),
             (_, "restart_time", value) => self.restarts = count(&value).unwrap_or(0),
             (_, "unstable_restarts", value) => {
@@ -145,9 +145,9 @@ impl Reading {
     /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`) and `lib/God/ForkMode.js`.
     pub(crate) fn process(
         self,
-        pm_id: u32,
+        pm_id: PmId,
         pid: Option<u32>,
-        texts: &mut Texts,
+        texts: &mut Interner,
     ) -> ObservedProcess {
         let nested = self.nested.into_iter().flatten();
         let nested = nested
@@ -159,15 +159,7 @@ impl Reading {
             pm_id,
             name: self.name,
             pid,
-            status: match self.status {
-                Some(Status::Online) => ProcessStatus::Online,
-                Some(Status::Launching | Status::OneLaunch) => ProcessStatus::Launching,
-                Some(Status::Stopping) => ProcessStatus::Stopping,
-                Some(Status::Stopped) => ProcessStatus::Stopped,
-                Some(Status::Errored) => ProcessStatus::Errored,
-                Some(Status::WaitingRestart) => ProcessStatus::WaitingRestart,
-                Some(Status::Other(_)) | None => ProcessStatus::Unknown,
-            },
+            status: self.status.unwrap_or(Status::Unknown),
             label: self.label,
             is_module: self.is_module,
             attributes: self.attributes.into_iter().collect(),
@@ -180,21 +172,21 @@ impl Reading {
     }
 }
 
-/// Reads the record as it stands in PM2's list, without making a map of it first.
-impl<'de> Deserialize<'de> for Reading {
+/// Reads the record as it is in PM2's list, without making a map of it first.
+impl<'de> Deserialize<'de> for RecordReader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
         struct Keys;
         impl<'de> Visitor<'de> for Keys {
-            type Value = Reading;
+            type Value = RecordReader;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a process's record")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reading, A::Error> {
-                let mut reading = Reading::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RecordReader, A::Error> {
+                let mut reading = RecordReader::default();
                 while let Some(Key(key)) = map.next_key()? {
                     match Kind::of(&key) {
                         Some(kind) => reading.add_as(kind, &key, map.next_value()?),
@@ -208,7 +200,7 @@ impl<'de> Deserialize<'de> for Reading {
     }
 }
 
-/// A variable of the environment; what is no scalar is none.
+/// A variable of the environment; none unless it is a scalar.
 fn variable(key: String, value: Value) -> Option<(String, String)> {
     match value {
         Value::Object(_) | Value::Array(_) | Value::Null => None,

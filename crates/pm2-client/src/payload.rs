@@ -1,14 +1,16 @@
-//! From an app to what PM2's daemon is told: what PM2's own command line does before it calls `prepare`.
+//! From an app to the payload for PM2's daemon: what PM2's own command line does before it calls `prepare`.
 //!
-//! Source: PM2 7.0.4, `lib/API.js` (`_startJson`) and `lib/Common.js`. Different on purpose: the caller's
-//! environment is not forwarded but a fixed base; `PWD` and `cwd` are the absolute working directory; no
+//! Source: PM2 7.0.4, `lib/API.js` (`_startJson`) and `lib/Common.js`. Intended differences: a fixed base replaces the
+//! caller's environment; `PWD` and `cwd` are the absolute working directory; no
 //! variable is named after the app; blocks `env_NAME` that are not chosen are not sent; a zero or `false` of
 //! the definition is not lost.
 
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{AppSpec, ExecMode, attribute, default_interpreters, env_text, exec_mode_with};
+use daemon_model::{
+    AppSpec, ExecMode, attribute, default_interpreters, env_text, exec_mode_with, is_node_like,
+};
 use serde_json::{Map, Value, json};
 
 use crate::host::{FileKind, Host};
@@ -33,8 +35,8 @@ pub enum ResolveError {
     /// The script's file does not exist.
     #[error("script not found: `{0}` does not exist")]
     ScriptNotFound(String),
-    /// The script is a directory.
-    #[error("the script `{0}` is a directory")]
+    /// The script is a directory that node cannot run.
+    #[error("the script `{0}` is a directory without an `index.js` or `package.json`")]
     ScriptIsDirectory(String),
     /// The working directory does not exist or is none.
     #[error("the working directory `{0}` does not exist")]
@@ -58,7 +60,7 @@ pub enum ResolveError {
     #[error("there is no group `{0}`")]
     UnknownGroup(String),
     /// A directory for log files cannot be made.
-    #[error("cannot make the log directory `{dir}`")]
+    #[error("cannot create the log directory `{dir}`")]
     LogDirectory {
         /// Which one.
         dir: Utf8PathBuf,
@@ -66,24 +68,25 @@ pub enum ResolveError {
         source: std::io::Error,
     },
     /// The message would not be safe to send.
-    #[error("PM2 cannot be given this app")]
+    #[error("this app cannot be passed to PM2")]
     Message(#[from] InvalidMessage),
 }
 
 /// An app with all that the machine adds to it.
 #[derive(Debug, Clone)]
-pub struct Launch {
+pub struct ResolvedApp {
     record: Map<String, Value>,
     env: Map<String, Value>,
     spec: AppSpec,
     pm2_home: Utf8PathBuf,
 }
 
-impl Launch {
-    /// Looks up what `spec` needs on this machine.
+impl ResolvedApp {
+    /// Looks up what `spec` needs on this machine. Changes nothing.
     ///
     /// # Errors
-    /// [`ResolveError`] when it cannot be started here.
+    /// A [`ResolveError`] for the first thing that is missing on this machine: the script, the working directory, the
+    /// interpreter, the user or the group.
     pub fn resolve(
         spec: &AppSpec,
         workspace: &Utf8Path,
@@ -92,19 +95,14 @@ impl Launch {
     ) -> Result<Self, ResolveError> {
         let cwd = spec.cwd();
         if host.file_kind(cwd) != FileKind::Directory {
-            return Err(ResolveError::NoWorkingDirectory(cwd.to_owned()));
+            return Err(ResolveError::NoWorkingDirectory(
+                shown(spec, "cwd", cwd.as_str()).into(),
+            ));
         }
         let script = find_script(spec, host)?;
         let interpreter = find_interpreter(spec, &script, host)?;
         let mode = exec_mode_with(spec, &interpreter);
         let files = spec.files(pm2_home, None);
-        for file in [&files.out, &files.err, &files.pid]
-            .into_iter()
-            .chain(&files.both)
-        {
-            make_parent(file, host)?;
-        }
-
         let mut record = Map::new();
         for (name, value) in spec.attributes() {
             record.insert(name.to_owned(), value.clone());
@@ -142,6 +140,9 @@ impl Launch {
         record.insert(LABEL_KEY.into(), json!(spec.label(workspace)));
 
         let mut env = inherited(spec, host);
+        for (name, value) in spec.kept() {
+            env.insert(name.to_owned(), json!(value));
+        }
         env.insert("PWD".into(), json!(cwd));
         if let Some(home) = account(spec, host, &mut record)? {
             env.insert("HOME".into(), json!(home));
@@ -162,6 +163,18 @@ impl Launch {
             spec: spec.clone(),
             pm2_home: pm2_home.to_owned(),
         })
+    }
+
+    /// Makes the directories of its log files and pid file, where they do not exist.
+    ///
+    /// # Errors
+    /// [`ResolveError::LogDirectory`] when one cannot be made.
+    pub fn make_log_dirs(&self, host: &dyn Host) -> Result<(), ResolveError> {
+        let files = self.spec.files(&self.pm2_home, None);
+        let mut all = [&files.out, &files.err, &files.pid]
+            .into_iter()
+            .chain(&files.both);
+        all.try_for_each(|file| make_parent(file, host))
     }
 
     /// The message that starts `count` processes.
@@ -213,17 +226,21 @@ impl Launch {
     ) -> Result<CurrentConf, ResolveError> {
         let mut conf = self.record.clone();
         let mut env = self.env.clone();
-        let files = self.spec.files(&self.pm2_home, Some(current.pm_id.0));
+        let files = self.spec.files(&self.pm2_home, Some(current.pm_id));
         conf.insert("pm_out_log_path".into(), json!(files.out));
         conf.insert("pm_err_log_path".into(), json!(files.err));
         conf.insert("pm_pid_path".into(), json!(files.pid));
         if let Some(both) = files.both {
             conf.insert("pm_log_path".into(), json!(both));
         }
-        let nested = current
-            .pm2_env
-            .get("env")
-            .and_then(|env| env.get("unique_id"));
+        let recorded = current.pm2_env.get("env");
+        for (name, _) in self.spec.kept() {
+            // Each process keeps its own value.
+            if let Some(value) = recorded.and_then(|env| env.get(name)) {
+                env.insert(name.to_owned(), value.clone());
+            }
+        }
+        let nested = recorded.and_then(|env| env.get("unique_id"));
         if let Some(id) = nested.or_else(|| current.pm2_env.get("unique_id")) {
             env.insert("unique_id".into(), id.clone());
         }
@@ -260,8 +277,8 @@ impl Launch {
                 conf.insert(key.clone(), json!("null"));
             }
         }
-        // What PM2 found below the process when it last ended it. Where it does not look anew (`treekill` off), it would
-        // wait for these, not for the process, and kill whatever has their numbers by then.
+        // What PM2 found below the process when it last ended it. Where it does not search again (`treekill` off), it would
+        // wait for these, not for the process, and kill other processes that have their pids by then.
         //
         // Source: PM2 7.0.4, `lib/God/Methods.js` (`killProcess`, `processIsDead`); measured.
         if current.pm2_env.contains_key(TREE_PIDS) {
@@ -275,6 +292,13 @@ impl Launch {
     #[must_use]
     pub fn spec(&self) -> &AppSpec {
         &self.spec
+    }
+
+    /// What runs its script: a path, a command or `none`.
+    #[must_use]
+    pub fn interpreter(&self) -> &str {
+        let interpreter = self.record.get("exec_interpreter");
+        interpreter.and_then(Value::as_str).unwrap_or("")
     }
 
     /// Whether PM2 will run it in cluster mode.
@@ -294,11 +318,14 @@ fn find_script(spec: &AppSpec, host: &dyn Host) -> Result<Utf8PathBuf, ResolveEr
     let path = spec.cwd().join(script);
     match host.file_kind(&path) {
         FileKind::Text | FileKind::Binary => return Ok(path),
-        FileKind::Directory if script.starts_with('/') => {
-            return Err(ResolveError::ScriptIsDirectory(script.to_owned()));
+        // PM2 gives the directory itself to node, which looks for these in it.
+        FileKind::Directory if is_node_package(spec, &path, host) => return Ok(path),
+        FileKind::Directory => {
+            let path = shown(spec, "script", path.as_str());
+            return Err(ResolveError::ScriptIsDirectory(path));
         }
         FileKind::Missing if script.starts_with('/') => {
-            return Err(ResolveError::ScriptNotFound(script.to_owned()));
+            return Err(ResolveError::ScriptNotFound(shown(spec, "script", script)));
         }
         _ => {}
     }
@@ -310,9 +337,34 @@ fn find_script(spec: &AppSpec, host: &dyn Host) -> Result<Utf8PathBuf, ResolveEr
         found
     };
     found.ok_or_else(|| ResolveError::CommandNotFound {
-        script: script.to_owned(),
-        cwd: spec.cwd().to_owned(),
+        script: shown(spec, "script", script),
+        cwd: shown(spec, "cwd", spec.cwd().as_str()).into(),
     })
+}
+
+/// A part of an app for an error: as it is written, where it has a value from outside of the definition.
+fn shown(spec: &AppSpec, attribute: &str, own: &str) -> String {
+    let written = spec.written(attribute).and_then(Value::as_str);
+    // A relative script is in the working directory, which may have a value from outside.
+    let written = written.or_else(|| {
+        let cwd = spec.written("cwd").and_then(Value::as_str)?;
+        let rest = own.strip_prefix(spec.cwd().as_str())?;
+        Some(if rest.is_empty() {
+            cwd
+        } else {
+            rest.trim_start_matches('/')
+        })
+    });
+    written.unwrap_or(own).to_owned()
+}
+
+/// Whether node, or the interpreter that the app names, can run what is in this directory.
+fn is_node_package(spec: &AppSpec, dir: &Utf8Path, host: &dyn Host) -> bool {
+    let named = spec.text("exec_interpreter");
+    let is_node = named.is_none_or(is_node_like);
+    let starts = ["package.json", "index.js", "index.json", "index.node"];
+    let exists = |name: &&str| host.file_kind(&dir.join(name)) != FileKind::Missing;
+    !is_node || starts.iter().any(exists)
 }
 
 fn find_interpreter(

@@ -1,87 +1,13 @@
-//! What PM2 says of a process, and what the operating system says of it.
+//! A process according to PM2, and according to the operating system.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use camino::Utf8PathBuf;
-use serde::{Deserialize, Serialize};
+use daemon_model::{PmId, Status};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-
-/// PM2's number of a process. Unique while the process list is not empty; PM2 counts from 0 again
-/// once the list has become empty (PM2 7.0.4, lib/God/ActionMethods.js, `deleteProcessId`).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct PmId(pub u32);
-
-impl fmt::Display for PmId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// PM2's word for the state of a process (PM2 7.0.4, constants.js). It is no proof: a process that
-/// could not be spawned is listed as online.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Status {
-    /// `online`
-    Online,
-    /// `stopping`
-    Stopping,
-    /// `stopped`
-    Stopped,
-    /// `launching`
-    Launching,
-    /// `errored`: gave up after too many unstable restarts, or could not be killed.
-    Errored,
-    /// `waiting restart`: dead, to be started again after a delay.
-    WaitingRestart,
-    /// `one-launch-status`
-    OneLaunch,
-    /// A word that this version does not know.
-    Other(String),
-}
-
-impl Status {
-    /// The status of PM2's word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Self {
-        match word {
-            "online" => Self::Online,
-            "stopping" => Self::Stopping,
-            "stopped" => Self::Stopped,
-            "launching" => Self::Launching,
-            "errored" => Self::Errored,
-            "waiting restart" => Self::WaitingRestart,
-            "one-launch-status" => Self::OneLaunch,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// PM2's word.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Online => "online",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Launching => "launching",
-            Self::Errored => "errored",
-            Self::WaitingRestart => "waiting restart",
-            Self::OneLaunch => "one-launch-status",
-            Self::Other(word) => word,
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// One entry of PM2's list. `Debug` shows no values of `pm2_env`: they hold secrets.
 #[derive(Clone, PartialEq)]
@@ -124,15 +50,15 @@ pub struct LiveProcess {
     pub parent: u32,
     /// Its command line; a process can overwrite it, and node does (`process.title`). Lossy UTF-8.
     pub command_line: Vec<String>,
-    /// The file it executes; `None` when we may not look.
+    /// The file it executes; `None` without the permission to read it.
     pub exe: Option<Utf8PathBuf>,
-    /// Its working directory; `None` when we may not look.
+    /// Its working directory; `None` without the permission to read it.
     pub cwd: Option<Utf8PathBuf>,
-    /// The environment it was started with, lossy UTF-8; `None` when we may not look (another user's).
+    /// The environment it was started with, lossy UTF-8; `None` without the permission to read it.
     pub environ: Option<BTreeMap<String, String>>,
     /// Its real user.
     pub uid: u32,
-    /// When it started, in clock ticks since boot: with the pid, an identity.
+    /// When it started: with the pid, an identity. On Linux in clock ticks since boot, on macOS in seconds since 1970.
     pub start_time_ticks: u64,
 }
 
@@ -153,11 +79,8 @@ impl fmt::Debug for LiveProcess {
     }
 }
 
-/// Of the entries of a list of PM2 the records of these processes.
-pub(crate) fn records_of(
-    entries: Vec<&RawValue>,
-    ids: &[PmId],
-) -> serde_json::Result<Vec<ProcessRecord>> {
+/// Whether an entry of PM2's list is about one of these processes.
+pub(crate) fn is_one_of(entry: &RawValue, ids: &[PmId]) -> bool {
     #[derive(Deserialize)]
     struct Entry {
         pm2_env: Env,
@@ -166,18 +89,11 @@ pub(crate) fn records_of(
     struct Env {
         pm_id: u32,
     }
-    let wanted = |entry: &&RawValue| {
-        serde_json::from_str::<Entry>(entry.get())
-            .is_ok_and(|entry| ids.contains(&PmId(entry.pm2_env.pm_id)))
-    };
-    let mut records = Vec::with_capacity(ids.len());
-    for entry in entries.into_iter().filter(wanted) {
-        records.extend(record(serde_json::from_str(entry.get())?));
-    }
-    Ok(records)
+    serde_json::from_str::<Entry>(entry.get())
+        .is_ok_and(|entry| ids.contains(&PmId(entry.pm2_env.pm_id)))
 }
 
-/// One entry of PM2's list, or one of the processes that it answers a start with; none for what is not a process of
+/// One entry of PM2's list, or one of the processes in its answer to a start; none for an entry that is not a process of
 /// it (a leftover of a reload has a text for a number).
 pub(crate) fn record(entry: Value) -> Option<ProcessRecord> {
     let Value::Object(mut entry) = entry else {

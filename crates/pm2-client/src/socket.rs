@@ -1,56 +1,56 @@
 //! The native adapter: PM2's own socket.
 
+mod answers;
+mod timeouts;
+
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::ObservedProcess;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use daemon_model::{ObservedProcess, PmId, Usage};
+use serde_json::{Value, json};
 
+use crate::StopFlag;
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
-use crate::message::{CurrentConf, Prepare};
-use crate::record::{LiveProcess, PmId, ProcessRecord, record, records_of};
-use crate::seen::Seen;
-use crate::wire::{Decoder, Reply, WireError, encode_call};
+use crate::connect::connect;
+use crate::list_cache::ListCache;
+use crate::message::{CurrentConf, Prepare, ReloadConf};
+use crate::recent::{Asked, Changes};
+use crate::record::{ProcessRecord, record};
+use crate::wire::{Decoder, Reply, encode_call};
 
-/// The longest path that fits into a socket address, in bytes (Linux, `unix(7)`, less the closing NUL).
-pub const MAX_SOCKET_PATH: usize = 107;
+use answers::{ReadReply, failed, listed, made_of, version_in, visit_list};
 
-/// How long to wait for answers.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadlines {
-    /// For a question that PM2 answers at once.
-    pub question: Duration,
-    /// For a call that starts or ends processes, besides the time that their own settings allow for it.
-    pub change: Duration,
+pub use timeouts::{Deadlines, transition_timeout};
+pub(crate) use timeouts::{KILL_TIMEOUT, LISTEN_TIMEOUT, timeout_in};
+
+/// How to connect, and how to behave afterwards.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectOptions {
+    /// How long to wait for answers.
+    pub deadlines: Deadlines,
+    /// A question to a PM2 that hangs is given up soon after this is set. A call that changes something is not: it is over
+    /// when PM2 says so, or at its deadline.
+    pub stop: StopFlag,
+    /// Whether the list is asked for at once, so that the first [`observe`](ProcessAdapter::observe) finds it answered, if no
+    /// other call comes before it. For callers that observe before they change anything, on this or another connection, and
+    /// once or twice altogether: nothing is cached for further calls.
+    pub prefetch_list: bool,
 }
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            question: Duration::from_secs(10),
-            change: Duration::from_secs(30),
-        }
-    }
-}
-
-/// PM2's time for a process to end, where its record does not say (PM2 7.0.4, constants.js).
-pub(crate) const KILL_TIMEOUT: Duration = Duration::from_millis(1600);
-/// PM2's time for a worker to listen, where its record does not say (PM2 7.0.4, constants.js).
-const LISTEN_TIMEOUT: Duration = Duration::from_millis(3000);
 
 /// How often, and after which pause each time, a daemon that closes its connection is greeted again.
 const CLOSED_ATTEMPTS: u32 = 50;
 const CLOSED_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often it is looked whether to stop while an answer is waited for.
+/// How often the stop flag is read while an answer is waited for.
 const STOP_STEP: Duration = Duration::from_millis(100);
+
+/// How long PM2 may take to answer a question once the caller was asked to stop: enough for a PM2 that answers at all, so that
+/// the step under way is verified and saved.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// A connection to PM2's `rpc.sock`.
 #[derive(Debug)]
@@ -59,23 +59,28 @@ pub struct SocketAdapter {
     stream: UnixStream,
     decoder: Decoder,
     deadlines: Deadlines,
-    stop: Arc<AtomicBool>,
+    stop: StopFlag,
     calls: u64,
     version: String,
-    /// A call for the list that was sent ahead.
-    asked: Option<Asked>,
-    seen: Seen,
-    /// How long each process may take to end and to start, as the last list said.
-    patience: BTreeMap<PmId, Duration>,
-    /// After a lost answer replies could be taken for those of other calls only by a bug; the stream itself may
-    /// end in the middle of a message.
+    /// A call for the list that was sent before its answer was needed.
+    prefetched: Option<Prefetched>,
+    cache: ListCache,
+    /// Whether the answer of the last list is kept, and that answer.
+    keeps_lists: bool,
+    kept: Option<(Asked, Vec<u8>)>,
+    /// Shared with the connections that were made of this one.
+    changes: Changes,
+    /// How long each process may take to end and to start, from the last list.
+    timeouts: BTreeMap<PmId, Duration>,
+    /// Set after an I/O error: the next call reconnects.
     broken: bool,
 }
 
 /// A call that was sent before its answer is wanted.
 #[derive(Debug)]
-struct Asked {
+struct Prefetched {
     id: String,
+    asked: Asked,
     /// Its answer, as it came, if it came before that of an earlier call: a PM2 without processes has its list ready
     /// sooner than its version.
     answer: Option<Vec<u8>>,
@@ -85,47 +90,29 @@ impl SocketAdapter {
     /// Connects to the daemon of this PM2 home.
     ///
     /// # Errors
-    /// [`AdapterError::NotRunning`] when there is none; otherwise why it cannot be talked to.
-    pub fn connect(pm2_home: &Utf8Path, deadlines: Deadlines) -> Result<Self, AdapterError> {
-        Self::connect_until(pm2_home, deadlines, Arc::default())
-    }
-
-    /// As [`connect`](Self::connect); a question to a PM2 that hangs is given up soon after `stop` is set. A call
-    /// that changes something is not: it is over when PM2 says so, or at its deadline.
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect), and [`AdapterError::Stopped`].
-    pub fn connect_until(
-        pm2_home: &Utf8Path,
-        deadlines: Deadlines,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, AdapterError> {
-        Self::connect_to(&pm2_home.join("rpc.sock"), deadlines, &stop, false)
-    }
-
-    /// As [`connect_until`](Self::connect_until), and asks for the list at once: the first look finds it
-    /// answered, if no other call comes before it. For who looks once or twice; what is found is not kept for further looks.
-    ///
-    /// # Errors
-    /// As [`connect_until`](Self::connect_until).
-    pub fn connect_asking(
-        pm2_home: &Utf8Path,
-        deadlines: Deadlines,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, AdapterError> {
+    /// [`AdapterError::NotRunning`] when there is none, [`AdapterError::OtherUser`] when it is another user's,
+    /// [`AdapterError::UnsupportedVersion`] when its protocol was never tested; otherwise why it cannot be talked to.
+    pub fn connect(pm2_home: &Utf8Path, options: ConnectOptions) -> Result<Self, AdapterError> {
+        let ConnectOptions {
+            deadlines,
+            stop,
+            prefetch_list,
+        } = options;
         let path = pm2_home.join("rpc.sock");
-        let mut adapter = Self::connect_to(&path, deadlines, &stop, true)?;
-        adapter.seen = Seen::once();
+        let mut adapter = Self::connect_to(&path, deadlines, &stop, prefetch_list)?;
+        if prefetch_list {
+            adapter.cache = ListCache::once();
+        }
         Ok(adapter)
     }
 
     fn connect_to(
         path: &Utf8Path,
         deadlines: Deadlines,
-        stop: &Arc<AtomicBool>,
-        asks: bool,
+        stop: &StopFlag,
+        prefetch: bool,
     ) -> Result<Self, AdapterError> {
-        let mut adapter = Self::greet(path, deadlines, stop, asks);
+        let mut adapter = Self::greet(path, deadlines, stop, prefetch);
         // A daemon that is just dying still takes connections, and closes them. A moment later it is gone, or another
         // one has taken its place.
         for _ in 0..CLOSED_ATTEMPTS {
@@ -133,7 +120,7 @@ impl SocketAdapter {
                 break;
             }
             std::thread::sleep(CLOSED_PAUSE);
-            adapter = Self::greet(path, deadlines, stop, asks);
+            adapter = Self::greet(path, deadlines, stop, prefetch);
         }
         let adapter = adapter?;
         match adapter.version.split('.').next() {
@@ -147,16 +134,21 @@ impl SocketAdapter {
     fn greet(
         path: &Utf8Path,
         deadlines: Deadlines,
-        stop: &Arc<AtomicBool>,
-        asks: bool,
+        stop: &StopFlag,
+        prefetch: bool,
     ) -> Result<Self, AdapterError> {
-        let mut adapter = Self::open(path.to_owned(), deadlines, Arc::clone(stop))?;
+        let mut adapter = Self::open(path.to_owned(), deadlines, stop.clone())?;
         let version = Method::Version;
         let (id, mut calls) = adapter.next_call(version, &[json!({})]);
-        if asks {
+        if prefetch {
             let (id, call) = adapter.next_call(Method::List, &[json!({})]);
             calls.extend(call);
-            adapter.asked = Some(Asked { id, answer: None });
+            let asked = Asked::now(&adapter.changes);
+            adapter.prefetched = Some(Prefetched {
+                id,
+                asked,
+                answer: None,
+            });
         }
         let timeout = deadlines.question;
         adapter.send(version, &calls, timeout)?;
@@ -166,26 +158,8 @@ impl SocketAdapter {
         Ok(adapter)
     }
 
-    fn open(
-        path: Utf8PathBuf,
-        deadlines: Deadlines,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, AdapterError> {
-        if path.as_str().len() > MAX_SOCKET_PATH {
-            return Err(AdapterError::PathTooLong {
-                path,
-                limit: MAX_SOCKET_PATH,
-            });
-        }
-        let stream = UnixStream::connect(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                AdapterError::NotRunning { path: path.clone() }
-            }
-            _ => AdapterError::Connect {
-                path: path.clone(),
-                source,
-            },
-        })?;
+    fn open(path: Utf8PathBuf, deadlines: Deadlines, stop: StopFlag) -> Result<Self, AdapterError> {
+        let stream = connect(&path, deadlines.question, &stop)?;
         Ok(Self {
             path,
             stream,
@@ -194,9 +168,12 @@ impl SocketAdapter {
             stop,
             calls: 0,
             version: String::new(),
-            asked: None,
-            seen: Seen::default(),
-            patience: BTreeMap::new(),
+            prefetched: None,
+            cache: ListCache::default(),
+            keeps_lists: false,
+            kept: None,
+            changes: Changes::default(),
+            timeouts: BTreeMap::new(),
             broken: false,
         })
     }
@@ -224,6 +201,7 @@ impl SocketAdapter {
         timeout: Duration,
         read: &mut ReadReply<'_, T>,
     ) -> Result<T, AdapterError> {
+        self.kept = None;
         if self.broken {
             // Another PM2 may have taken the place of the one that failed.
             let fresh = Self::connect_to(&self.path, self.deadlines, &self.stop, false)?;
@@ -233,23 +211,51 @@ impl SocketAdapter {
             self.version = fresh.version;
             self.broken = false;
         }
-        let asked = self.asked.take().filter(|_| method == Method::List);
-        let answer = match asked {
-            Some(Asked {
-                answer: Some(answer),
-                ..
-            }) => made_of(method, Reply::kept(&answer), read),
-            Some(Asked { id, .. }) => self.receive(method, &id, timeout, read),
-            None => {
-                let (id, call) = self.next_call(method, args);
-                self.send(method, &call, timeout)
-                    .and_then(|()| self.receive(method, &id, timeout, read))
-            }
-        };
+        let is_change = !matches!(method, Method::List | Method::Version);
+        if is_change {
+            self.changes.note();
+        }
+        let answer = self.answer_to(method, args, timeout, read);
+        if is_change {
+            self.changes.note();
+        }
         if matches!(&answer, Err(error) if !matches!(error, AdapterError::Refused { .. })) {
             self.broken = true;
         }
         answer
+    }
+
+    fn answer_to<T>(
+        &mut self,
+        method: Method,
+        args: &[Value],
+        timeout: Duration,
+        read: &mut ReadReply<'_, T>,
+    ) -> Result<T, AdapterError> {
+        let prefetched = self.prefetched.take().filter(|_| method == Method::List);
+        let (asked, id, answer) = match prefetched {
+            Some(Prefetched { asked, id, answer }) => (asked, id, answer),
+            None => {
+                let asked = Asked::now(&self.changes);
+                let (id, call) = self.next_call(method, args);
+                self.send(method, &call, timeout)?;
+                (asked, id, None)
+            }
+        };
+        let keeps = self.keeps_lists && method == Method::List;
+        let mut kept = None;
+        let read: &mut ReadReply<'_, T> = &mut |reply: Reply<'_>| {
+            if keeps {
+                kept = Some((asked, reply.body().to_owned()));
+            }
+            read(reply)
+        };
+        let made = match answer {
+            Some(answer) => made_of(method, Reply::kept(&answer), read),
+            None => self.receive(method, &id, timeout, read),
+        };
+        self.kept = kept.filter(|_| made.is_ok());
+        made
     }
 
     /// A call's own number, and its bytes.
@@ -281,6 +287,7 @@ impl SocketAdapter {
         read: &mut ReadReply<'_, T>,
     ) -> Result<T, AdapterError> {
         let deadline = Instant::now() + timeout;
+        let mut stopped = None;
         let io = |source| failed(method, timeout, source);
         let mut chunk = vec![0; 64 * 1024];
         loop {
@@ -292,10 +299,10 @@ impl SocketAdapter {
                     return made;
                 }
                 // An answer to a call that was given up on is of no use any more.
-                if let Some(asked) = &mut self.asked
-                    && reply.id == asked.id.as_bytes()
+                if let Some(prefetched) = &mut self.prefetched
+                    && reply.id == prefetched.id.as_bytes()
                 {
-                    asked.answer = Some(reply.body().to_owned());
+                    prefetched.answer = Some(reply.body().to_owned());
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -306,8 +313,11 @@ impl SocketAdapter {
                 });
             }
             let is_question = matches!(method, Method::Version | Method::List);
-            if is_question && self.stop.load(Ordering::Relaxed) {
-                return Err(AdapterError::Stopped { method });
+            if is_question && self.stop.is_set() {
+                let since = *stopped.get_or_insert_with(Instant::now);
+                if since.elapsed() > STOP_GRACE {
+                    return Err(AdapterError::Stopped { method });
+                }
             }
             let step = left.min(STOP_STEP);
             self.stream.set_read_timeout(Some(step)).map_err(io)?;
@@ -326,87 +336,21 @@ impl SocketAdapter {
     }
 
     /// How long a change of this process may take.
-    fn patience(&self, id: PmId) -> Duration {
-        self.deadlines.change + self.patience.get(&id).copied().unwrap_or(KILL_TIMEOUT * 2)
+    fn timeout_of(&self, id: PmId) -> Duration {
+        self.deadlines.change + self.timeouts.get(&id).copied().unwrap_or(KILL_TIMEOUT * 2)
     }
 
-    fn change(&mut self, method: Method, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
+    fn change(
+        &mut self,
+        method: Method,
+        id: PmId,
+        conf: &CurrentConf,
+    ) -> Result<Value, AdapterError> {
         // The new settings already count while the old process ends.
-        let wait = self.patience(id) + patience_in(conf.as_map());
+        let wait = self.timeout_of(id) + timeout_in(conf.as_map());
         let opts = json!({ "id": id.0, "env": { "current_conf": conf.as_map() } });
-        self.call(method, &[opts], wait).map(drop)
+        self.call(method, &[opts], wait)
     }
-}
-
-/// Makes something of a reply: what was asked for, or PM2's refusal.
-type ReadReply<'r, T> = dyn FnMut(Reply<'_>) -> serde_json::Result<Result<T, String>> + 'r;
-
-/// What `read` makes of PM2's answer.
-fn made_of<T>(
-    method: Method,
-    reply: Reply<'_>,
-    read: &mut ReadReply<'_, T>,
-) -> Result<T, AdapterError> {
-    match read(reply) {
-        Ok(Ok(made)) => Ok(made),
-        Ok(Err(message)) => Err(AdapterError::Refused { method, message }),
-        Err(error) => Err(AdapterError::Protocol {
-            method,
-            source: WireError::Json(error),
-        }),
-    }
-}
-
-/// Reads a list of PM2 as these entries and makes something of them.
-fn listed<'a, E: Deserialize<'a>, T>(
-    reply: Reply<'a>,
-    make: impl FnOnce(Vec<E>) -> serde_json::Result<T>,
-) -> serde_json::Result<Result<T, String>> {
-    match reply.read()? {
-        Ok(entries) => make(entries).map(Ok),
-        Err(message) => Ok(Err(message)),
-    }
-}
-
-fn failed(method: Method, timeout: Duration, source: std::io::Error) -> AdapterError {
-    match source.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => AdapterError::Timeout {
-            method,
-            after: timeout,
-        },
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
-            AdapterError::Closed { method }
-        }
-        _ => AdapterError::Io { method, source },
-    }
-}
-
-fn version_in(answer: &Value) -> Result<String, AdapterError> {
-    answer
-        .as_str()
-        .map(ToOwned::to_owned)
-        .ok_or(AdapterError::Answer {
-            method: Method::Version,
-            missing: "version",
-        })
-}
-
-/// The time that a process's own settings (`kill_timeout`, `listen_timeout`; PM2's defaults where there are none) allow
-/// for its end and its start.
-#[must_use]
-pub fn patience_of(process: &ObservedProcess) -> Duration {
-    patience(|key| process.attributes.get(key)?.as_u64())
-}
-
-/// The same for settings that PM2 is told or has.
-fn patience_in(settings: &Map<String, Value>) -> Duration {
-    patience(|key| settings.get(key)?.as_u64())
-}
-
-fn patience(milliseconds: impl Fn(&str) -> Option<u64>) -> Duration {
-    let time = |key, default: Duration| milliseconds(key).map_or(default, Duration::from_millis);
-    // PM2 waits once for the process to end by itself, and once more after it killed it.
-    (time("kill_timeout", KILL_TIMEOUT) * 2).saturating_add(time("listen_timeout", LISTEN_TIMEOUT))
 }
 
 impl ProcessAdapter for SocketAdapter {
@@ -414,55 +358,65 @@ impl ProcessAdapter for SocketAdapter {
         self.ask_version()
     }
 
-    fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
-        let mut records = Vec::new();
-        self.each(&mut |record| records.push(record))?;
-        records.sort_by_key(|record| record.pm_id);
-        Ok(records)
-    }
-
-    fn each(&mut self, visit: &mut dyn FnMut(ProcessRecord)) -> Result<(), AdapterError> {
-        let mut patience = BTreeMap::new();
+    fn visit(
+        &mut self,
+        only: Option<&[PmId]>,
+        visit: &mut dyn FnMut(ProcessRecord),
+    ) -> Result<(), AdapterError> {
+        let mut timeouts = BTreeMap::new();
+        let read = &mut |reply: Reply<'_>| visit_list(reply, only, &mut timeouts, visit);
         let timeout = self.deadlines.question;
-        let read = &mut |reply: Reply<'_>| {
-            listed(reply, |entries: Vec<&RawValue>| {
-                for entry in entries {
-                    if let Some(record) = record(serde_json::from_str(entry.get())?) {
-                        patience.insert(record.pm_id, patience_in(&record.pm2_env));
-                        visit(record);
-                    }
-                }
-                Ok(())
-            })
-        };
         self.call_and(Method::List, &[json!({})], timeout, read)?;
-        self.patience = patience;
+        match only {
+            None => self.timeouts = timeouts,
+            Some(_) => self.timeouts.append(&mut timeouts),
+        }
         Ok(())
     }
 
-    fn records(&mut self, ids: &[PmId]) -> Result<Vec<ProcessRecord>, AdapterError> {
-        // PM2 cannot be asked for less than all, but the rest need not be read.
-        let timeout = self.deadlines.question;
-        let read = &mut |reply: Reply<'_>| listed(reply, |entries| records_of(entries, ids));
-        self.call_and(Method::List, &[json!({})], timeout, read)
+    fn keep_lists(&mut self, keep: bool) {
+        self.keeps_lists = keep;
+        self.kept = None;
+    }
+
+    fn visit_recent(
+        &mut self,
+        only: Option<&[PmId]>,
+        visit: &mut dyn FnMut(ProcessRecord),
+    ) -> bool {
+        let Some((asked, body)) = &self.kept else {
+            return false;
+        };
+        let mut timeouts = BTreeMap::new();
+        let is_recent = asked.is_recent(&self.changes)
+            && matches!(
+                visit_list(Reply::kept(body), only, &mut timeouts, visit),
+                Ok(Ok(()))
+            );
+        self.timeouts.append(&mut timeouts);
+        is_recent
     }
 
     fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
-        let mut seen = std::mem::take(&mut self.seen);
+        let mut cache = std::mem::take(&mut self.cache);
         let timeout = self.deadlines.question;
-        let read = &mut |reply: Reply<'_>| listed(reply, |entries| seen.read(entries));
+        let read = &mut |reply: Reply<'_>| listed(reply, |entries| cache.read(entries));
         let processes = self.call_and(Method::List, &[json!({})], timeout, read)?;
-        self.seen = seen;
-        self.patience = processes
+        self.cache = cache;
+        self.timeouts = processes
             .iter()
-            .map(|process| (PmId(process.pm_id), patience_of(process)))
+            .map(|process| (process.pm_id, transition_timeout(process)))
             .collect();
         Ok(processes)
     }
 
+    fn usage(&self) -> &[(PmId, Usage)] {
+        self.cache.usage()
+    }
+
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError> {
         let method = Method::Prepare;
-        let each = patience_in(payload.as_map());
+        let each = timeout_in(payload.as_map());
         let instances = u32::try_from(payload.instances()).unwrap_or(u32::MAX);
         let wait = self.deadlines.change + each.saturating_mul(instances);
         let answer = self.call(method, &[Value::Object(payload.as_map().clone())], wait)?;
@@ -479,24 +433,29 @@ impl ProcessAdapter for SocketAdapter {
         Ok(started)
     }
 
-    fn restart(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
-        self.change(Method::Restart, id, conf)
+    fn restart(
+        &mut self,
+        id: PmId,
+        conf: &CurrentConf,
+    ) -> Result<Option<ProcessRecord>, AdapterError> {
+        let answer = self.change(Method::Restart, id, conf)?;
+        let is_fork = |record: &ProcessRecord| {
+            record.pm2_env.get("exec_mode").and_then(Value::as_str) == Some("fork_mode")
+        };
+        Ok(record(answer).filter(|record| record.pm_id == id && is_fork(record)))
     }
 
-    fn reload(&mut self, id: PmId, conf: &CurrentConf) -> Result<(), AdapterError> {
-        let method = Method::Reload;
-        conf.check_reload()
-            .map_err(|source| AdapterError::InvalidMessage { method, source })?;
-        self.change(method, id, conf)
+    fn reload(&mut self, id: PmId, conf: &ReloadConf) -> Result<(), AdapterError> {
+        self.change(Method::Reload, id, conf.conf()).map(drop)
     }
 
     fn stop(&mut self, id: PmId) -> Result<(), AdapterError> {
-        let wait = self.patience(id);
+        let wait = self.timeout_of(id);
         self.call(Method::Stop, &[json!(id.0)], wait).map(drop)
     }
 
     fn delete(&mut self, id: PmId) -> Result<(), AdapterError> {
-        let wait = self.patience(id);
+        let wait = self.timeout_of(id);
         self.call(Method::Delete, &[json!(id.0)], wait).map(drop)
     }
 
@@ -506,13 +465,10 @@ impl ProcessAdapter for SocketAdapter {
             .map(drop)
     }
 
-    fn inspect(&mut self, pid: u32) -> Result<Option<LiveProcess>, AdapterError> {
-        crate::proc::inspect(pid)
-    }
-
     fn another(&self) -> Result<Box<dyn ProcessAdapter>, AdapterError> {
-        let mut other = Self::open(self.path.clone(), self.deadlines, Arc::clone(&self.stop))?;
+        let mut other = Self::open(self.path.clone(), self.deadlines, self.stop.clone())?;
         other.version.clone_from(&self.version);
+        other.changes = self.changes.clone();
         Ok(Box::new(other))
     }
 }

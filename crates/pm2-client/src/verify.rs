@@ -1,18 +1,20 @@
-//! Whether a step took effect: on PM2's record, and on the process that lives.
+//! Checks whether a step took effect: in PM2's record, and in the live process.
 //!
-//! PM2 calls a process `online` before it has been seen to run, and its own command line reports success
-//! where nothing changed; so what a step was for is looked at afterwards.
+//! PM2 calls a process `online` before it runs, and its own command line reports success when nothing changed.
+//! So each step is verified.
 
 use std::collections::BTreeMap;
 
-use daemon_model::{AppSpec, Change, Field, Label, Surroundings, diff, env_text};
+use daemon_model::{AppSpec, Change, EnvPolicy, Field, Label, PmId, Status, diff, env_text};
 use serde_json::Value;
 
-use crate::adapter::{AdapterError, ProcessAdapter};
+use crate::adapter::ProcessAdapter;
+use crate::apply::StepError;
+use crate::host::Host;
 use crate::observe::{label_of, observe};
-use crate::record::{LiveProcess, PmId, ProcessRecord, Status};
+use crate::record::{LiveProcess, ProcessRecord};
 
-/// What was found instead of what the step was for.
+/// How a process differs from what the step was to make of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -28,7 +30,7 @@ pub enum VerifyError {
     )]
     NoProcess(PmId),
     /// The process of before still runs.
-    #[error("process {pm_id} is still the one of before (pid {pid})")]
+    #[error("process {pm_id} was not replaced (pid {pid})")]
     SameProcess {
         /// PM2's number.
         pm_id: PmId,
@@ -76,69 +78,100 @@ fn list(fields: &[Field]) -> String {
 
 /// What a process was before a step.
 #[derive(Debug, Clone)]
-pub(crate) struct Before {
+pub(crate) struct Previous {
     record: ProcessRecord,
     changes: Vec<Change>,
 }
 
-impl Before {
-    pub(crate) fn new(record: ProcessRecord, spec: &AppSpec, around: &Surroundings) -> Self {
-        let changes = diff(spec, &observe(record.clone()), around);
+impl Previous {
+    pub(crate) fn new(record: ProcessRecord, spec: &AppSpec, env_policy: &EnvPolicy) -> Self {
+        let changes = diff(spec, &observe(record.clone()), env_policy);
         Self { record, changes }
     }
 }
 
-/// Looks whether process `id` now is what `spec` defines.
-pub(crate) fn verify_process(
-    id: PmId,
-    spec: &AppSpec,
-    label: &Label,
-    before: Option<&Before>,
-    list: &[ProcessRecord],
-    around: &Surroundings,
-    adapter: &mut dyn ProcessAdapter,
-) -> Result<(), VerifyError> {
-    let record = list
-        .iter()
-        .find(|record| record.pm_id == id)
-        .ok_or(VerifyError::NotListed(id))?;
-    if label_of(&record.pm2_env).as_ref() != Some(label) {
-        return Err(VerifyError::Label(id));
+/// Checks whether processes are what an app defines.
+pub(crate) struct Verification<'a> {
+    pub(crate) spec: &'a AppSpec,
+    pub(crate) label: Label,
+    pub(crate) env_policy: &'a EnvPolicy,
+    pub(crate) host: &'a dyn Host,
+}
+
+impl Verification<'_> {
+    /// Checks processes by the records that PM2 has just given of them, and that nothing of what they were before is left in them.
+    pub(crate) fn check(
+        &self,
+        records: &[ProcessRecord],
+        before: &BTreeMap<PmId, Previous>,
+    ) -> Result<(), StepError> {
+        for record in records {
+            self.process(record.pm_id, before.get(&record.pm_id), records)?;
+        }
+        Ok(())
     }
-    let differences = diff(spec, &observe(record.clone()), around);
-    if !differences.is_empty() {
-        return Err(VerifyError::Record {
-            pm_id: id,
-            fields: differences.into_iter().map(|change| change.field).collect(),
-        });
+
+    /// Checks processes by what PM2 lists now, and that nothing of what they were before is left in them.
+    pub(crate) fn run(
+        &self,
+        ids: &[PmId],
+        before: &BTreeMap<PmId, Previous>,
+        adapter: &mut dyn ProcessAdapter,
+    ) -> Result<(), StepError> {
+        let list = adapter.records(ids)?;
+        for id in ids {
+            self.process(*id, before.get(id), &list)?;
+        }
+        Ok(())
     }
-    let Some(pid) = record.pid else {
-        // Ended, waiting for its restart or not to be started are no fault of the step.
-        return match record.status {
-            Status::Online => Err(VerifyError::NoProcess(id)),
-            _ => Ok(()),
+
+    fn process(
+        &self,
+        id: PmId,
+        before: Option<&Previous>,
+        list: &[ProcessRecord],
+    ) -> Result<(), VerifyError> {
+        let record = list
+            .iter()
+            .find(|record| record.pm_id == id)
+            .ok_or(VerifyError::NotListed(id))?;
+        if label_of(&record.pm2_env).as_ref() != Some(&self.label) {
+            return Err(VerifyError::Label(id));
+        }
+        let differences = diff(self.spec, &observe(record.clone()), self.env_policy);
+        if !differences.is_empty() {
+            return Err(VerifyError::Record {
+                pm_id: id,
+                fields: differences.into_iter().map(|change| change.field).collect(),
+            });
+        }
+        let Some(pid) = record.pid else {
+            // A process that ended, waits for its restart or is not to be started is not a fault of the step.
+            return match record.status {
+                Status::Online => Err(VerifyError::NoProcess(id)),
+                _ => Ok(()),
+            };
         };
-    };
-    if let Some(before) = before
-        && before.record.pid == Some(pid)
-    {
-        return Err(VerifyError::SameProcess { pm_id: id, pid });
-    }
-    match adapter.inspect(pid) {
-        Ok(Some(live)) => verify_live(id, record, &live, before),
-        // It has ended since the list was read, or this system shows no processes.
-        Ok(None) | Err(AdapterError::InspectUnsupported | AdapterError::Inspect { .. }) => Ok(()),
-        Err(_) => Ok(()),
+        if let Some(before) = before
+            && before.record.pid == Some(pid)
+        {
+            return Err(VerifyError::SameProcess { pm_id: id, pid });
+        }
+        match self.host.inspect(pid) {
+            Ok(Some(live)) => verify_live(id, record, &live, before),
+            // It has ended since the list was read, or this system does not show it.
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 }
 
-/// Looks for what the live process still has of the old definition. A program may change its own directory
+/// Checks whether the live process still has something of the old definition. A program may change its own directory
 /// or command line, so only the old value counts as evidence, not any other.
 fn verify_live(
     id: PmId,
     record: &ProcessRecord,
     live: &LiveProcess,
-    before: Option<&Before>,
+    before: Option<&Previous>,
 ) -> Result<(), VerifyError> {
     let Some(before) = before else {
         return Ok(());

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const MAX_ARGUMENT: usize = 256 * 1024 * 1024;
 const VERSION: u8 = 1;
 
-/// Bytes that are no message.
+/// Bytes that are not a message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
@@ -22,7 +22,7 @@ pub enum WireError {
     #[error("an argument of {0} bytes is longer than any that PM2 sends")]
     TooLong(usize),
     /// A message without a reply and its id.
-    #[error("a message of {0} arguments is no reply")]
+    #[error("a message of {0} arguments is not a reply")]
     Arguments(usize),
     /// An argument of another kind than expected.
     #[error("an argument does not begin with `{0}`")]
@@ -131,9 +131,8 @@ fn announced(bytes: &[u8]) -> usize {
     length.map_or(0, |length| u32::from_be_bytes(length) as usize)
 }
 
-/// Room for a long text that is soon given back: the allocator of Linux asks the system for so large a piece, of which only
-/// what is used takes memory, and gives all of it back. After pieces of a few megabytes it keeps that much for the next
-/// one, in a process that lives for months and needs it for a moment each second.
+/// A buffer of more than 32 MiB: malloc maps and returns so large a piece as a whole, and only the used part takes memory.
+/// Smaller pieces would stay allocated in a process that runs for months and needs them for a moment each second.
 ///
 /// Source: glibc, mallopt(3), `M_MMAP_THRESHOLD`: the threshold grows with what is freed, up to 32 MiB.
 fn roomy() -> Vec<u8> {
@@ -164,7 +163,7 @@ impl Decoder {
     /// The next whole reply, if there is one.
     ///
     /// # Errors
-    /// [`WireError`] when the bytes are no reply. The connection is of no use then.
+    /// [`WireError`] when the bytes are not a reply. The connection is unusable then.
     pub(crate) fn next_reply(&mut self) -> Result<Option<Reply<'_>>, WireError> {
         let Some((args, used)) = split(&self.buffer[self.read..])? else {
             return Ok(None);
@@ -187,7 +186,7 @@ impl Decoder {
     /// Takes the next whole message; whether its first argument begins so.
     ///
     /// # Errors
-    /// [`WireError`] when the bytes are no message.
+    /// [`WireError`] when the bytes are not a message.
     pub(crate) fn next_is_about(&mut self, topic: &[u8]) -> Result<Option<bool>, WireError> {
         let Some((args, used)) = split(&self.buffer[self.read..])? else {
             return Ok(None);

@@ -8,14 +8,13 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use camino::Utf8PathBuf;
-use common::{Machine, World};
-use daemon_model::{AppSpec, env_text};
+use common::{World, host, memory_host};
+use daemon_model::{AppSpec, ProcessState, env_text};
 use pm2_client::{
-    AdapterError, CurrentConf, Deadlines, Launch, LiveProcess, MemoryAdapter, PmId, Prepare,
-    ProcessAdapter, ProcessRecord, SocketAdapter, Status,
+    AdapterError, Behaviour, ConnectOptions, CurrentConf, LiveProcess, MemoryAdapter, PmId,
+    Prepare, ProcessAdapter, ProcessRecord, ResolveError, ResolvedApp, SocketAdapter, Status,
+    observe,
 };
 use pm2_testbed::{Testbed, wait_for};
 use serde_json::{Map, Value, json};
@@ -34,8 +33,10 @@ impl Bench {
         let world = World {
             root: bed.dir().to_owned(),
             pm2_home: bed.home().to_owned(),
-            machine: Machine { env: bed.env() },
-            adapter: Box::new(SocketAdapter::connect(bed.home(), Deadlines::default()).unwrap()),
+            host: host(bed.env()),
+            adapter: Box::new(
+                SocketAdapter::connect(bed.home(), ConnectOptions::default()).unwrap(),
+            ),
         };
         Self {
             world,
@@ -45,16 +46,15 @@ impl Bench {
     }
 
     fn memory() -> Self {
+        let memory = MemoryAdapter::new();
+        memory.behave("/bin/false", Behaviour::Crashes);
         let dir = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
-        let path = std::env::var("PATH").unwrap();
         let world = World {
             pm2_home: root.join("h"),
             root,
-            machine: Machine {
-                env: [("PATH".to_owned(), path)].into(),
-            },
-            adapter: Box::new(MemoryAdapter::new()),
+            host: memory_host(&memory),
+            adapter: Box::new(memory),
         };
         Self {
             world,
@@ -63,10 +63,10 @@ impl Bench {
         }
     }
 
-    fn launch(&self, app: &Value) -> Launch {
+    fn launch(&self, app: &Value) -> ResolvedApp {
         let spec: AppSpec = self.world.spec("d", app);
         let world = &self.world;
-        Launch::resolve(&spec, &world.root, &world.pm2_home, &world.machine).unwrap()
+        ResolvedApp::resolve(&spec, &world.root, &world.pm2_home, world.host.as_ref()).unwrap()
     }
 
     fn start(&mut self, app: &Value, count: u32) -> Vec<PmId> {
@@ -90,13 +90,13 @@ impl Bench {
 
     fn live(&mut self, record: &ProcessRecord) -> LiveProcess {
         let pid = record.pid.unwrap();
-        self.world.adapter.inspect(pid).unwrap().unwrap()
+        self.world.host.inspect(pid).unwrap().unwrap()
     }
 
     fn restart(&mut self, id: PmId, app: &Value) -> Result<(), AdapterError> {
         let current = self.get(id);
         let conf = self.launch(app).current_conf(&current).unwrap();
-        self.world.adapter.restart(id, &conf)
+        self.world.adapter.restart(id, &conf).map(drop)
     }
 }
 
@@ -114,6 +114,8 @@ on_both! {
     numbers_begin_anew_when_the_list_is_empty
     a_restart_merges_removes_and_keeps_the_label
     an_environment_is_replaced_as_a_whole
+    the_answer_to_a_restart_holds_the_new_process
+    a_list_is_read_again_only_when_something_may_have_changed
     stopping_twice_is_fine_and_keeps_the_record
     unknown_numbers_are_refused
     log_files_are_numbered_unless_merged
@@ -123,6 +125,9 @@ on_both! {
     another_connection_sees_the_same
     the_live_process_is_what_was_asked_for
     a_cluster_worker_carries_its_record
+    a_directory_is_run_as_pm2_runs_it
+    what_pm2_sets_itself_is_left_out
+    what_pm2_gave_up_has_no_pid_and_can_be_restarted
     hostile_apps_leave_pm2_alive
 }
 
@@ -207,6 +212,50 @@ fn an_environment_is_replaced_as_a_whole(bench: &mut Bench) {
     assert!(!live.environ.unwrap().contains_key("A"));
 }
 
+fn the_answer_to_a_restart_holds_the_new_process(bench: &mut Bench) {
+    let id = bench.start(&with(json!({ "env": { "A": "1" } })), 1)[0];
+    let before = bench.get(id);
+    let changed = with(json!({ "env": { "A": "2" } }));
+    let conf = bench.launch(&changed).current_conf(&before).unwrap();
+    let answer = bench.world.adapter.restart(id, &conf).unwrap().unwrap();
+    let listed = bench.get(id);
+    assert_ne!(answer.pid, before.pid);
+    assert_eq!(answer.pid, listed.pid);
+    assert_eq!(answer.status, Status::Online);
+    assert_eq!(observe(answer), observe(listed));
+}
+
+fn a_list_is_read_again_only_when_something_may_have_changed(bench: &mut Bench) {
+    let id = bench.start(&sleeper(), 1)[0];
+    let other = bench.start(&with(json!({ "name": "other" })), 1)[0];
+    let adapter = &mut bench.world.adapter;
+    let recent = |adapter: &mut Box<dyn ProcessAdapter>, only: Option<&[PmId]>| {
+        let mut ids = Vec::new();
+        let is_recent = adapter.visit_recent(only, &mut |record| ids.push(record.pm_id));
+        assert!(is_recent || ids.is_empty());
+        is_recent.then_some(ids)
+    };
+    adapter.list().unwrap();
+    assert_eq!(recent(adapter, None), None, "lists are not kept by default");
+    adapter.keep_lists(true);
+    assert_eq!(recent(adapter, None), None);
+    adapter.observe().unwrap();
+    assert_eq!(recent(adapter, None), Some(vec![id, other]));
+    assert_eq!(recent(adapter, Some(&[other])), Some(vec![other]));
+    // The list that one process was looked up in is a whole one.
+    adapter.records(&[id]).unwrap();
+    assert_eq!(recent(adapter, None), Some(vec![id, other]));
+    adapter.stop(other).unwrap();
+    assert_eq!(recent(adapter, None), None);
+    adapter.observe().unwrap();
+    adapter.another().unwrap().delete(other).unwrap();
+    assert_eq!(recent(adapter, None), None, "another connection changed it");
+    adapter.observe().unwrap();
+    assert_eq!(recent(adapter, None), Some(vec![id]));
+    adapter.keep_lists(false);
+    assert_eq!(recent(adapter, None), None);
+}
+
 fn stopping_twice_is_fine_and_keeps_the_record(bench: &mut Bench) {
     let id = bench.start(&sleeper(), 1)[0];
     let pid = bench.get(id).pid.unwrap();
@@ -214,9 +263,112 @@ fn stopping_twice_is_fine_and_keeps_the_record(bench: &mut Bench) {
     bench.world.adapter.stop(id).unwrap();
     let stopped = bench.get(id);
     assert_eq!((stopped.status, stopped.pid), (Status::Stopped, None));
-    assert_eq!(bench.world.adapter.inspect(pid).unwrap(), None);
+    assert_eq!(bench.world.host.inspect(pid).unwrap(), None);
     bench.restart(id, &sleeper()).unwrap();
     assert_eq!(bench.get(id).status, Status::Online);
+}
+
+fn a_directory_is_run_as_pm2_runs_it(bench: &mut Bench) {
+    let root = bench.world.root.clone();
+    for dir in ["svc", "svc/below", "pkg.js", "empty"] {
+        std::fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    std::fs::write(root.join("svc/index.js"), "setInterval(() => {}, 1000)").unwrap();
+    std::fs::write(root.join("pkg.js/run.js"), "setInterval(() => {}, 1000)").unwrap();
+    std::fs::write(root.join("pkg.js/package.json"), r#"{ "main": "run.js" }"#).unwrap();
+    let apps = [
+        json!({ "name": "slash", "script": "./svc/" }),
+        json!({ "name": "bare", "script": "svc" }),
+        json!({ "name": "dot", "script": ".", "cwd": "svc" }),
+        json!({ "name": "dots", "script": "..", "cwd": "svc/below" }),
+        json!({ "name": "main", "script": "./pkg.js" }),
+        json!({ "name": "cluster", "script": "./svc", "exec_mode": "cluster" }),
+        json!({ "name": "inferred", "script": "svc", "instances": 2 }),
+    ];
+    bench.world.converge(&[("d", &apps)]);
+    for record in bench.world.list() {
+        let dir = if record.name == "main" {
+            "pkg.js"
+        } else {
+            "svc"
+        };
+        assert_eq!(
+            record.pm2_env["pm_exec_path"],
+            json!(root.join(dir)),
+            "{}",
+            record.name
+        );
+    }
+    let spec = bench
+        .world
+        .spec("d", &json!({ "name": "empty", "script": "./empty" }));
+    let world = &bench.world;
+    let refused = ResolvedApp::resolve(&spec, &world.root, &world.pm2_home, world.host.as_ref());
+    assert!(
+        matches!(refused, Err(ResolveError::ScriptIsDirectory(_))),
+        "{refused:?}"
+    );
+}
+
+fn what_pm2_sets_itself_is_left_out(bench: &mut Bench) {
+    std::fs::write(
+        bench.world.root.join("app.py"),
+        "import time\nwhile True: time.sleep(1)\n",
+    )
+    .unwrap();
+    let mut node =
+        with(json!({ "env": { "PM2_HOME": "/srv/pm2", "NODE_CHANNEL_FD": "9", "A": "1" } }));
+    let mut python = json!({ "name": "python", "script": "app.py", "env": { "PYTHONUNBUFFERED": "0", "A": "1" } });
+    bench
+        .world
+        .converge(&[("d", &[node.clone(), python.clone()])]);
+    let unbuffered = |bench: &mut Bench| {
+        let list = bench.world.list();
+        list.iter()
+            .find(|record| record.name == "python")
+            .unwrap()
+            .pm2_env["PYTHONUNBUFFERED"]
+            .clone()
+    };
+    assert_eq!(unbuffered(bench), "1");
+    // Whatever is written for them, nothing changes.
+    node["env"]["PM2_HOME"] = json!("/elsewhere");
+    python["env"]["PYTHONUNBUFFERED"] = json!("2");
+    assert!(bench.world.converge(&[("d", &[node, python])]).is_empty());
+    assert_eq!(unbuffered(bench), "1");
+}
+
+fn what_pm2_gave_up_has_no_pid_and_can_be_restarted(bench: &mut Bench) {
+    let crash = |more: Value| {
+        let mut app = with(json!({ "script": "/bin/false", "args": [], "max_restarts": 1 }));
+        for (key, value) in more.as_object().unwrap() {
+            app[key] = value.clone();
+        }
+        app["min_uptime"] = json!(9000);
+        app
+    };
+    for (more, word) in [
+        (json!({}), Status::Errored),
+        (json!({ "restart_delay": 20 }), Status::WaitingRestart),
+        (
+            json!({ "exp_backoff_restart_delay": 20 }),
+            Status::WaitingRestart,
+        ),
+    ] {
+        let payload = bench.launch(&crash(more)).prepare(1).unwrap();
+        let id = bench.world.adapter.prepare(&payload).unwrap()[0].pm_id;
+        wait_for(|| bench.get(id).pm2_env["created_at"].is_null());
+        let record = bench.get(id);
+        assert_eq!((record.status, record.pid), (word, None));
+        assert_eq!(record.pm2_env["exit_code"], 1);
+        let state = observe(record).state(0);
+        assert_eq!(state, ProcessState::GaveUp, "{word}");
+        bench.restart(id, &sleeper()).unwrap();
+        let record = bench.get(id);
+        assert_eq!(record.status, Status::Online);
+        assert!(record.pid.is_some() && !record.pm2_env["created_at"].is_null());
+        bench.world.adapter.delete(id).unwrap();
+    }
 }
 
 fn unknown_numbers_are_refused(bench: &mut Bench) {
@@ -225,13 +377,13 @@ fn unknown_numbers_are_refused(bench: &mut Bench) {
         .launch(&sleeper())
         .current_conf(&bench.get(id))
         .unwrap();
-    let nobody = PmId(77);
+    let absent = PmId(77);
     let adapter = &mut bench.world.adapter;
     for refused in [
-        adapter.stop(nobody),
-        adapter.delete(nobody),
-        adapter.restart(nobody, &conf),
-        adapter.reload(nobody, &conf),
+        adapter.stop(absent),
+        adapter.delete(absent),
+        adapter.restart(absent, &conf).map(drop),
+        adapter.reload(absent, &conf.clone().for_reload().unwrap()),
     ] {
         assert!(
             matches!(refused, Err(AdapterError::Refused { .. })),
@@ -332,18 +484,15 @@ fn a_cluster_worker_carries_its_record(bench: &mut Bench) {
     let mut changed = app.clone();
     changed["env"] = json!({ "A": "2" });
     let conf = bench.launch(&changed).current_conf(&record).unwrap();
-    bench.world.adapter.reload(ids[0], &conf).unwrap();
+    let reload = conf.clone().for_reload().unwrap();
+    bench.world.adapter.reload(ids[0], &reload).unwrap();
     let after = bench.get(ids[0]);
     assert_ne!(after.pid, record.pid);
     assert_eq!(after.pm2_env["A"], "2");
     let mut off = conf.as_map().clone();
     off.insert("autostart".into(), json!(false));
     let off = CurrentConf::new(off).unwrap();
-    let refused = bench.world.adapter.reload(ids[0], &off);
-    assert!(
-        matches!(refused, Err(AdapterError::InvalidMessage { .. })),
-        "{refused:?}"
-    );
+    assert!(off.for_reload().is_err());
     assert_eq!(bench.world.list().len(), 2);
 }
 
@@ -463,30 +612,28 @@ fn a_process_has_ended_when_a_restart_is_done_also_after_treekill_was_switched_o
 #[test]
 fn a_pm2_that_does_not_run_is_told_apart_from_one_that_does_not_answer() {
     let bed = Testbed::home_only();
-    let connect = |deadlines| SocketAdapter::connect(bed.home(), deadlines);
-    let missing = connect(Deadlines::default());
+    let connect = |options| SocketAdapter::connect(bed.home(), options);
+    let missing = connect(ConnectOptions::default());
     assert!(
         matches!(missing, Err(AdapterError::NotRunning { .. })),
         "{missing:?}"
     );
     let listener = std::os::unix::net::UnixListener::bind(bed.home().join("rpc.sock")).unwrap();
-    let short = Deadlines {
-        question: std::time::Duration::from_millis(50),
-        ..Deadlines::default()
-    };
+    let mut short = ConnectOptions::default();
+    short.deadlines.question = std::time::Duration::from_millis(50);
     let silent = connect(short);
     assert!(
         matches!(silent, Err(AdapterError::Timeout { .. })),
         "{silent:?}"
     );
     drop(listener);
-    let refused = connect(Deadlines::default());
+    let refused = connect(ConnectOptions::default());
     assert!(
         matches!(refused, Err(AdapterError::NotRunning { .. })),
         "{refused:?}"
     );
     let deep = bed.dir().join("x".repeat(120));
-    let long = SocketAdapter::connect(&deep, Deadlines::default());
+    let long = SocketAdapter::connect(&deep, ConnectOptions::default());
     assert!(
         matches!(long, Err(AdapterError::PathTooLong { .. })),
         "{long:?}"
@@ -497,7 +644,13 @@ fn a_pm2_that_does_not_run_is_told_apart_from_one_that_does_not_answer() {
 fn a_list_that_was_asked_for_ahead_is_given_once() {
     let bench = &mut Bench::real();
     let home = bench.world.pm2_home.clone();
-    let asking = || SocketAdapter::connect_asking(&home, Deadlines::default(), Arc::default());
+    let asking = || {
+        let options = ConnectOptions {
+            prefetch_list: true,
+            ..ConnectOptions::default()
+        };
+        SocketAdapter::connect(&home, options)
+    };
     // Without processes PM2 has its list ready before its version.
     assert_eq!(asking().unwrap().observe().unwrap(), []);
     let id = bench.start(&sleeper(), 1)[0];
@@ -515,10 +668,12 @@ fn a_list_that_was_asked_for_ahead_is_given_once() {
 fn pm2_is_started_once_with_a_clean_environment() {
     let bed = Testbed::home_only();
     let pm2 = pm2_client::Pm2Command::new(pm2_testbed::pm2_bin());
-    let started = pm2_client::ensure_running(&pm2, bed.home(), &bed.env(), None).unwrap();
+    let stop = pm2_client::StopFlag::default();
+    let start = || pm2_client::ensure_running(&pm2, bed.home(), &bed.env(), None, &stop);
+    let started = start().unwrap();
     assert_eq!(started, pm2_client::Started::StartedNow);
     let daemon = bed.daemon_pid().unwrap();
-    let again = pm2_client::ensure_running(&pm2, bed.home(), &bed.env(), None).unwrap();
+    let again = start().unwrap();
     assert_eq!(again, pm2_client::Started::AlreadyRunning);
     assert_eq!(bed.daemon_pid(), Some(daemon));
     let environ = std::fs::read_to_string(format!("/proc/{daemon}/environ")).unwrap();
@@ -528,5 +683,6 @@ fn pm2_is_started_once_with_a_clean_environment() {
     );
     let nothing = pm2_client::Pm2Command::new("/bin/false");
     let other = Testbed::home_only();
-    assert!(pm2_client::ensure_running(&nothing, other.home(), &other.env(), None).is_err());
+    let failed = pm2_client::ensure_running(&nothing, other.home(), &other.env(), None, &stop);
+    assert!(failed.is_err());
 }

@@ -34,7 +34,7 @@ use daemon_model::env_text;
 use serde_json::{Map, Value, json};
 use shell::{CPUS, Shell};
 
-/// Variables that whoever calls PM2 has, and that its apps are not meant to have.
+/// Variables of PM2's caller that its apps should not get.
 const CALLERS_OWN: [(&str, &str); 2] = [("SECRET_TOKEN", "hunter2"), ("SHLVL", "2")];
 
 /// One key that is not the same in both.
@@ -228,7 +228,7 @@ const DIFFERENCES: &[Reason] = &[
         },
     },
     Reason {
-        why: "PM2_HOME is the home of the PM2 that is told, whatever a block `env_NAME` says",
+        why: "PM2_HOME is the home of the PM2 that is addressed, whatever a block `env_NAME` says",
         holds: |d| {
             d.key == "env.PM2_HOME"
                 && d.case.env_name.is_some()

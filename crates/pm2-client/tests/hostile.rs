@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Machine, World};
+use common::{World, host};
 use daemon_model::attribute::{ATTRIBUTES, RUNTIME_KEYS};
-use pm2_client::{CurrentConf, Deadlines, Launch, PmId, SocketAdapter};
+use pm2_client::{ConnectOptions, CurrentConf, PmId, ResolvedApp, SocketAdapter};
 use pm2_testbed::{Testbed, is_alive};
 use serde_json::{Map, Value, json};
 
-/// A server that ends at once when it is told to.
+/// A server that ends at once when asked.
 const SERVER: &str = "
 require('http').createServer().listen(0, '127.0.0.1');
 process.on('SIGINT', () => process.exit(0));
@@ -33,15 +33,13 @@ struct Target {
 impl Target {
     fn new(cluster: bool) -> Self {
         let bed = Testbed::start();
-        let deadlines = Deadlines {
-            change: Duration::from_secs(5),
-            ..Deadlines::default()
-        };
+        let mut options = ConnectOptions::default();
+        options.deadlines.change = Duration::from_secs(5);
         let world = World {
             root: bed.dir().to_owned(),
             pm2_home: bed.home().to_owned(),
-            machine: Machine { env: bed.env() },
-            adapter: Box::new(SocketAdapter::connect(bed.home(), deadlines).unwrap()),
+            host: host(bed.env()),
+            adapter: Box::new(SocketAdapter::connect(bed.home(), options).unwrap()),
         };
         std::fs::write(bed.dir().join("server.js"), SERVER).unwrap();
         let app = if cluster {
@@ -60,17 +58,17 @@ impl Target {
         target
     }
 
-    fn launch(&self) -> Launch {
+    fn launch(&self) -> ResolvedApp {
         let mut app = self.app.clone();
         app["kill_retry_time"] = json!(10);
         app["listen_timeout"] = json!(200);
         app["env"] = json!({ "A": "1" });
         let spec = self.world.spec("d", &app);
-        Launch::resolve(
+        ResolvedApp::resolve(
             &spec,
             &self.world.root,
             &self.world.pm2_home,
-            &self.world.machine,
+            self.world.host.as_ref(),
         )
         .unwrap()
     }
@@ -105,9 +103,12 @@ impl Target {
         };
         // PM2 may refuse or fail; it may not go away.
         let _ = if reload {
+            let Ok(conf) = conf.for_reload() else {
+                return false;
+            };
             self.world.adapter.reload(self.id, &conf)
         } else {
-            self.world.adapter.restart(self.id, &conf)
+            self.world.adapter.restart(self.id, &conf).map(drop)
         };
         true
     }
@@ -293,7 +294,7 @@ fn send(cluster: bool, reload: bool, confs: &[Vec<(String, Value)>]) -> usize {
         }
     }
     assert!(deaths.is_empty(), "PM2 died of:\n{}", deaths.join("\n"));
-    // And still does what it is told.
+    // And it still works.
     assert!(target.try_changes(reload, &[]));
     let list = target.world.list();
     let process = list.iter().find(|one| one.pm_id == target.id).unwrap();

@@ -8,14 +8,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use common::{Machine, World};
+use common::{World, host};
 use daemon_model::attribute::{ATTRIBUTES, RUNTIME_KEYS};
 use daemon_model::env_text;
-use pm2_client::{Deadlines, LiveProcess, ProcessRecord, SocketAdapter, Status};
+use pm2_client::{ConnectOptions, LiveProcess, ProcessRecord, SocketAdapter, Status};
 use pm2_testbed::{Testbed, wait_for};
 use serde_json::{Map, Value, json};
 
-/// A server that tells when it is ready, and ends at once when it is told to.
+/// A server that reports when it is ready, and ends at once when asked.
 const SERVER: &str = "
 const server = require('http').createServer((_, answer) => answer.end('ok'));
 server.listen(0, '127.0.0.1', () => process.send && process.send('ready'));
@@ -227,8 +227,8 @@ fn world(bed: &Testbed) -> World {
     for dir in ["one", "two", "watched", "more"] {
         std::fs::create_dir_all(root.join(dir)).unwrap();
     }
-    let machine = Machine { env: bed.env() };
-    let node = pm2_client::Host::node(&machine);
+    let host = host(bed.env());
+    let node = host.node();
     for dir in ["", "one", "two"] {
         for script in ["server.js", "other.js"] {
             std::fs::write(root.join(dir).join(script), SERVER).unwrap();
@@ -240,8 +240,8 @@ fn world(bed: &Testbed) -> World {
     World {
         root,
         pm2_home: bed.home().to_owned(),
-        machine,
-        adapter: Box::new(SocketAdapter::connect(bed.home(), Deadlines::default()).unwrap()),
+        host,
+        adapter: Box::new(SocketAdapter::connect(bed.home(), ConnectOptions::default()).unwrap()),
     }
 }
 
@@ -297,9 +297,7 @@ fn essences(world: &mut World) -> Vec<Value> {
         last = list
             .iter()
             .map(|record| {
-                let live = record
-                    .pid
-                    .and_then(|pid| world.adapter.inspect(pid).unwrap());
+                let live = record.pid.and_then(|pid| world.host.inspect(pid).unwrap());
                 let ready = live.as_ref().is_some_and(|live| {
                     live.command_line[0].starts_with("node /")
                         && live.cwd.as_ref().map(|cwd| cwd.as_str())

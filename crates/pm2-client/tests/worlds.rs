@@ -6,9 +6,9 @@
 mod common;
 
 use camino::Utf8PathBuf;
-use common::{Machine, World};
+use common::{World, memory_host};
 use daemon_model::{Observed, Outcome};
-use pm2_client::{Fault, Launch, MemoryAdapter, Method, ProcessRecord, label_of};
+use pm2_client::{Fault, MemoryAdapter, Method, ProcessRecord, ResolvedApp, label_of};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ fn meddle(world: &mut World, memory: &MemoryAdapter, what: &Meddling) {
     };
     let adapter = world.adapter.as_mut();
     let set = |key: &str, value: Value| {
-        memory.meddle(record.pm_id, |record| {
+        memory.edit_record(record.pm_id, |record| {
             record.pm2_env.insert(key.into(), value);
         });
     };
@@ -143,14 +143,14 @@ proptest! {
         let mut world = World {
             pm2_home: root.join("h"),
             root: root.clone(),
-            machine: Machine { env: [("PATH".into(), std::env::var("PATH").unwrap())].into() },
+            host: memory_host(&memory),
             adapter: Box::new(memory.clone()),
         };
         // Strangers: one without a label, one of another workspace.
         for (name, label) in [("stranger", None), ("other", Some("/another/workspace"))] {
             let spec = world.spec("x", &json!({ "name": name, "script": "/bin/sleep" }));
             let owner = label.map_or_else(|| root.clone(), Utf8PathBuf::from);
-            let launch = Launch::resolve(&spec, &owner, &world.pm2_home, &world.machine).unwrap();
+            let launch = ResolvedApp::resolve(&spec, &owner, &world.pm2_home, world.host.as_ref()).unwrap();
             let mut payload = launch.prepare(1).unwrap().as_map().clone();
             if label.is_none() {
                 payload.remove("pm2_sync");
@@ -193,11 +193,9 @@ proptest! {
         }
         // The guard may hold back a removal of much of this small world; confirmed, it is done.
         for _ in 0..2 {
-            let plan = world.plan(&slices(&second));
-            let policy = daemon_model::Policy {
-                confirmed: plan.held.as_ref().map(|held| held.code.clone()),
-                ..world.policy()
-            };
+            let planned = world.plan(&slices(&second));
+            let mut policy = world.policy();
+            policy.confirmed = planned.plan.held.map(|held| held.code);
             world.pass_with(&slices(&second), &policy);
         }
         let left = world.plan(&slices(&second));
@@ -226,9 +224,7 @@ fn the_order_of_a_maps_keys_is_no_change() {
     let mut world = World {
         pm2_home: root.join("h"),
         root,
-        machine: Machine {
-            env: [("PATH".into(), std::env::var("PATH").unwrap())].into(),
-        },
+        host: memory_host(&memory),
         adapter: Box::new(memory.clone()),
     };
     let app = json!({
@@ -237,7 +233,7 @@ fn the_order_of_a_maps_keys_is_no_change() {
     let daemons = [("d", std::slice::from_ref(&app))];
     world.converge(&daemons);
     let id = world.list()[0].pm_id;
-    memory.meddle(id, |record| {
+    memory.edit_record(id, |record| {
         // As PM2 5 and 6 give it back.
         let turned = json!({ "b": { "d": 3, "c": 2 }, "a": 1 });
         record.pm2_env.insert("watch_options".into(), turned);

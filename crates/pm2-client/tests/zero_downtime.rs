@@ -9,13 +9,13 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{Machine, World};
-use pm2_client::{Deadlines, SocketAdapter};
-use pm2_testbed::{Testbed, wait_for};
+use common::{World, host};
+use pm2_client::{ConnectOptions, SocketAdapter};
+use pm2_testbed::{Testbed, free_port, wait_for};
 use serde_json::{Value, json};
 
 const REQUESTS: u64 = 20_000;
@@ -28,7 +28,7 @@ struct Tally {
     stop: AtomicBool,
 }
 
-/// Sends requests over kept connections until it is told to stop.
+/// Sends requests over kept connections until it is stopped.
 fn client(port: u16, tally: &Tally) {
     let mut connection: Option<BufReader<TcpStream>> = None;
     while !tally.stop.load(Ordering::Relaxed) {
@@ -86,6 +86,17 @@ fn request(port: u16, connection: &mut Option<BufReader<TcpStream>>) -> std::io:
 
 #[test]
 fn no_request_is_lost_while_a_draining_app_changes() {
+    change_under_load(&json!({ "exec_mode": "cluster" }));
+}
+
+/// PM2 chooses cluster mode for a node app with `instances`, whatever their number.
+#[test]
+fn no_request_is_lost_where_cluster_mode_follows_from_instances() {
+    change_under_load(&json!({}));
+}
+
+/// Changes an app again and again under load; `mode` is what its definition says of the exec mode.
+fn change_under_load(mode: &Value) {
     let bed = Testbed::start();
     let root = bed.dir().join("w");
     std::fs::create_dir_all(root.join("watched")).unwrap();
@@ -94,23 +105,20 @@ fn no_request_is_lost_while_a_draining_app_changes() {
         "/../../fixtures/zero-downtime/server.js"
     );
     std::fs::copy(script, root.join("server.js")).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let mut world = World {
         root,
         pm2_home: bed.home().to_owned(),
-        machine: Machine { env: bed.env() },
-        adapter: Box::new(SocketAdapter::connect(bed.home(), Deadlines::default()).unwrap()),
+        host: host(bed.env()),
+        adapter: Box::new(SocketAdapter::connect(bed.home(), ConnectOptions::default()).unwrap()),
     };
     let app = |colour: &str, args: &[&str], instances: u32, more: Value| {
         let mut app = json!({
-            "name": "web", "script": "./server.js", "exec_mode": "cluster", "instances": instances, "args": args,
+            "name": "web", "script": "./server.js", "instances": instances, "args": args,
             "kill_timeout": 8000, "env": { "COLOUR": colour, "LISTEN_PORT": port },
         });
-        for (key, value) in more.as_object().unwrap() {
+        let more = more.as_object().unwrap().iter();
+        for (key, value) in more.chain(mode.as_object().unwrap()) {
             app[key] = value.clone();
         }
         app
@@ -152,10 +160,12 @@ fn no_request_is_lost_while_a_draining_app_changes() {
         }
     });
     let (answered, failed) = (tally.answered.into_inner(), tally.failed.into_inner());
-    println!("{answered} requests answered, {failed} failed, during {actions:?}");
+    eprintln!("{answered} requests answered, {failed} failed, during {actions:?}");
     assert_eq!(failed, 0, "of {answered}");
     assert!(
-        actions.contains(&"reload") && actions.contains(&"replace"),
+        actions.contains(&"reload")
+            && actions.contains(&"replace")
+            && !actions.contains(&"restart"),
         "{actions:?}"
     );
     assert_eq!(request(port, &mut None).unwrap(), "white --last\n");

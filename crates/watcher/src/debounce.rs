@@ -7,18 +7,24 @@ use camino::Utf8PathBuf;
 
 use crate::source::Scope;
 
-/// More paths than this are not worth telling apart: looking at everything is cheaper, and memory stays bounded.
+/// With more paths than this, scanning everything is cheaper, and memory stays bounded.
 const MAX_PATHS: usize = 4096;
 
 /// Hints on their way to one batch.
 ///
 /// A batch is due when nothing new came for `quiet`, since an editor's save is several events of which the last
 /// one matters; and at the latest `max_wait` after its first hint, since a file may be written to without end.
+///
+/// Files whose writing has ended need no quiet: [`Debounce::push_written`] says when they may be reported at once. They are
+/// part of the next batch all the same, so that an early report never stands in for the one that comes when it is quiet.
 #[derive(Debug)]
 pub struct Debounce {
     quiet: Duration,
     max_wait: Duration,
+    burst: Duration,
     pending: Option<Pending>,
+    /// Until when a further hint belongs to the burst of which something has been reported.
+    burst_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -32,16 +38,43 @@ struct Pending {
 impl Debounce {
     /// A debounce with nothing in it.
     #[must_use]
-    pub fn new(quiet: Duration, max_wait: Duration) -> Self {
+    pub fn new(quiet: Duration, max_wait: Duration, burst: Duration) -> Self {
         Self {
             quiet,
             max_wait,
+            burst,
             pending: None,
+            burst_until: None,
         }
+    }
+
+    /// Takes in files whose writing had ended at `now`. Gives whether they may be reported at once: nothing else is pending, and
+    /// nothing was reported within the last `burst`, nor has been gathered without such a pause since. Of a checkout of many files
+    /// so only the first is reported at once.
+    #[must_use]
+    pub fn push_written(&mut self, paths: &[Utf8PathBuf], now: Instant) -> bool {
+        // An editor may have removed the file before it wrote it anew.
+        let is_alone = self.pending.as_ref().is_none_or(|pending| {
+            let known = pending.paths.as_ref();
+            known.is_some_and(|known| known.iter().all(|path| paths.contains(path)))
+        });
+        let is_first = is_alone && !self.is_in_burst(now);
+        self.push(Scope::Dirty(paths.to_vec()), now);
+        if is_first {
+            self.burst_until = Some(now + self.burst);
+        }
+        is_first
+    }
+
+    fn is_in_burst(&self, now: Instant) -> bool {
+        self.burst_until.is_some_and(|until| now < until)
     }
 
     /// Takes in a hint that came at `now`.
     pub fn push(&mut self, scope: Scope, now: Instant) {
+        if self.is_in_burst(now) {
+            self.burst_until = Some(now + self.burst);
+        }
         let pending = self.pending.get_or_insert_with(|| Pending {
             first: now,
             last: now,
@@ -73,6 +106,7 @@ impl Debounce {
         if self.due_at()? > now {
             return None;
         }
+        self.burst_until = Some(now + self.burst);
         Some(match self.pending.take()?.paths {
             None => Scope::Everything,
             Some(paths) => Scope::Dirty(paths.into_iter().collect()),
@@ -86,6 +120,7 @@ mod tests {
 
     const QUIET: Duration = Duration::from_millis(30);
     const MAX_WAIT: Duration = Duration::from_millis(250);
+    const BURST: Duration = Duration::from_millis(300);
 
     fn dirty(paths: &[&str]) -> Scope {
         Scope::Dirty(paths.iter().map(Utf8PathBuf::from).collect())
@@ -95,10 +130,107 @@ mod tests {
         start + Duration::from_millis(millis)
     }
 
+    fn written(debounce: &mut Debounce, path: &str, now: Instant) -> bool {
+        debounce.push_written(&[Utf8PathBuf::from(path)], now)
+    }
+
+    /// Lets hints arrive, each the end of a write of this file at this millisecond: when which files are reported, and whether
+    /// at once.
+    fn reports(hints: &[(u64, &str)], until: u64) -> Vec<(u64, bool, String)> {
+        let start = Instant::now();
+        let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
+        let mut reports = Vec::new();
+        for millis in 0..=until {
+            let now = at(start, millis);
+            for (_, path) in hints.iter().filter(|(at, _)| *at == millis) {
+                if written(&mut debounce, path, now) {
+                    reports.push((millis, true, (*path).to_owned()));
+                }
+            }
+            if let Some(Scope::Dirty(paths)) = debounce.take(now) {
+                let paths: Vec<_> = paths.into_iter().map(String::from).collect();
+                reports.push((millis, false, paths.join(" ")));
+            }
+        }
+        reports
+    }
+
+    #[track_caller]
+    fn assert_reports(hints: &[(u64, &str)], expected: &[(u64, bool, &str)]) {
+        let until = hints.last().map_or(0, |(at, _)| at + 1000);
+        let found = reports(hints, until);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(at, is_early, paths)| (*at, *is_early, paths.as_str()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_file_that_was_written_is_reported_at_once_and_when_it_is_quiet() {
+        assert_reports(&[(0, "/a")], &[(0, true, "/a"), (30, false, "/a")]);
+        // And so is the next edit, once there has been a pause.
+        assert_reports(
+            &[(0, "/a"), (330, "/a"), (1000, "/b")],
+            &[
+                (0, true, "/a"),
+                (30, false, "/a"),
+                (330, true, "/a"),
+                (360, false, "/a"),
+                (1000, true, "/b"),
+                (1030, false, "/b"),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_follows_the_first_write_of_a_burst_is_one_batch() {
+        assert_reports(
+            &[(0, "/a"), (5, "/a"), (20, "/a"), (100, "/a"), (120, "/b")],
+            &[(0, true, "/a"), (50, false, "/a"), (150, false, "/a /b")],
+        );
+    }
+
+    #[test]
+    fn only_the_first_file_of_a_checkout_is_reported_at_once() {
+        let paths: Vec<String> = (0..500).map(|n| format!("/{n:03}")).collect();
+        let hints: Vec<(u64, &str)> = (0..)
+            .map(|n| n / 2)
+            .zip(paths.iter().map(String::as_str))
+            .collect();
+        let found = reports(&hints, 1000);
+        let early: Vec<_> = found.iter().filter(|(_, is_early, _)| *is_early).collect();
+        assert_eq!(early, [&(0, true, "/000".to_owned())]);
+        let batches = found.iter().filter(|(_, is_early, _)| !is_early);
+        let batches: Vec<_> = batches
+            .map(|(at, _, paths)| (*at, paths.split(' ').count()))
+            .collect();
+        assert_eq!(batches, [(250, 500)]);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_for_a_moment_is_reported_once_it_is_written() {
+        let start = Instant::now();
+        let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
+        debounce.push(dirty(&["/a"]), start);
+        assert!(written(&mut debounce, "/a", at(start, 1)));
+        assert_eq!(debounce.due_at(), Some(at(start, 31)));
+    }
+
+    #[test]
+    fn a_file_that_was_written_waits_with_others() {
+        let start = Instant::now();
+        for other in [dirty(&["/b"]), dirty(&["/a", "/b"]), Scope::Everything] {
+            let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
+            debounce.push(other, start);
+            assert!(!written(&mut debounce, "/a", at(start, 1)));
+        }
+    }
+
     #[test]
     fn a_batch_is_due_when_it_is_quiet() {
         let start = Instant::now();
-        let mut debounce = Debounce::new(QUIET, MAX_WAIT);
+        let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
         assert_eq!(debounce.due_at(), None);
         debounce.push(dirty(&["/b", "/a"]), start);
         debounce.push(dirty(&["/a"]), at(start, 20));
@@ -111,7 +243,7 @@ mod tests {
     #[test]
     fn a_batch_that_never_falls_quiet_is_due_all_the_same() {
         let start = Instant::now();
-        let mut debounce = Debounce::new(QUIET, MAX_WAIT);
+        let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
         let mut batches = Vec::new();
         for millis in (0..=600).step_by(5) {
             debounce.push(dirty(&["/a"]), at(start, millis));
@@ -123,7 +255,7 @@ mod tests {
     #[test]
     fn everything_swallows_paths_and_so_do_too_many_of_them() {
         let start = Instant::now();
-        let mut debounce = Debounce::new(QUIET, MAX_WAIT);
+        let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
         debounce.push(Scope::Everything, start);
         debounce.push(dirty(&["/a"]), start);
         assert_eq!(debounce.take(at(start, 30)), Some(Scope::Everything));
@@ -136,7 +268,7 @@ mod tests {
     #[test]
     fn a_clock_that_does_not_move_is_no_trouble() {
         let start = Instant::now();
-        let mut debounce = Debounce::new(Duration::ZERO, Duration::ZERO);
+        let mut debounce = Debounce::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
         debounce.push(dirty(&["/a"]), start);
         assert_eq!(debounce.take(start), Some(dirty(&["/a"])));
     }

@@ -1,4 +1,4 @@
-//! Which file systems keep changes made elsewhere to themselves.
+//! Which file systems do not report changes made elsewhere.
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A path as a key. What lies at and below a directory is one contiguous range, as with `PathBuf`, which takes both
+/// A path as a key. What is at and below a directory is one contiguous range, as with `PathBuf`, which takes both
 /// paths apart for each comparison, though: in a large tree that was most of the work of a scan.
 ///
 /// The path has no `.`, no doubled and no trailing separator; see [`clean`].
@@ -27,7 +27,7 @@ impl Key {
     }
 }
 
-/// Whatever has the bytes of a path: a map of [`Key`]s can be asked with a borrowed path.
+/// Anything with the bytes of a path, so that maps of [`Key`]s accept borrowed paths.
 pub(crate) trait Bytes {
     fn bytes(&self) -> &[u8];
 }

@@ -1,33 +1,34 @@
 //! Finds and watches the definitions of a workspace.
 //!
-//! Two halves that meet only in the caller. One *scans*: [`scan()`] once, or a [`Scanner`] again and again, and
-//! gives a [`Tree`] of sources. The other *watches*: a [`Watcher`] is a thread that says when and where to scan
-//! again. An event never says what changed. Whoever acts compares whole trees, so a hint that is lost, doubled
-//! or late costs time and never truth.
+//! Two halves that only the caller combines. One *scans*: [`scan()`] once, or a [`Scanner`] repeatedly, and
+//! returns a [`Tree`] of sources. The other *watches*: a [`Watcher`] is a thread that reports when and where to scan
+//! again. An event never says what changed. The caller compares whole trees, so a lost, duplicate or late hint
+//! costs time, never correctness.
 //!
 //! ```text
-//! notify ─ event ─> table ─ paths ─> keeper ─ debounce ─> Batch ─> caller ─> Scanner ─> Tree
-//!                     │                 │
-//!                     │                 └ timers: root, resync, heartbeat, poll, retry
-//!                     └ watches what appeared, before anyone looks at it
+//! notify ─ event ─> table ─ paths ─> watch_state ─ debounce ─> Batch ─> caller ─> Scanner ─> Tree
+//!                     │                    │
+//!                     │                    └ timers: root, resync, heartbeat, poll, retry
+//!                     └ watches new directories before they are scanned
 //! ```
 //!
 //! | module | is |
 //! | --- | --- |
 //! | `scan`, `walk`, `read`, `listing`, `tree` | the scan: real directories, then links; what is read is whole |
-//! | `debounce`, `keeper` | what to do next, with the time as an argument; no thread, no clock |
-//! | `source` | the port for hints; another one than notify's can be passed to [`Watcher::start_with`] |
-//! | `table`, `resolve` | which directories are watched, and what a change in one of them concerns |
+//! | `file` | one file that a definition refers to |
+//! | `debounce`, `watch_state` | what to do next, with the time as an argument; no thread, no clock |
+//! | `source` | the interface for hints; [`Watcher::start_with`] takes another source than notify |
+//! | `change`, `table`, `resolve` | which directories are watched, and what a change in one of them concerns |
 //! | `notify_source` | the only file that knows notify |
 //! | `watch` | the thread |
 //!
 //! Invariants:
-//! - Not seen is not absent: [`Tree::is_absent`] is false below a directory that could not be looked into, and a
-//!   root that cannot be looked into is a [`ScanError`], never an empty tree.
-//! - A directory is watched before it is listed, and listed before a batch tells of it.
-//! - A source that lost anything is replaced as a whole, and everything is looked at again.
-//! - The callback of a source neither blocks nor panics nor logs; all that waits anywhere is bounded.
-//! - Nothing here acts on absence: how long something has to be gone before that counts is the caller's to say.
+//! - Not seen is not absent: [`Tree::is_absent`] is false below an unreadable directory, and an unreadable root
+//!   is a [`ScanError`], never an empty tree.
+//! - A directory is watched before it is listed, and listed before a batch reports it.
+//! - A source that lost anything is replaced as a whole, and everything is scanned again.
+//! - The callback of a source neither blocks nor panics nor logs. Every queue is bounded.
+//! - Nothing here acts on absence: the caller decides how long a definition has to be gone before that counts.
 //!
 //! ```
 //! use std::sync::mpsc::channel;
@@ -53,11 +54,11 @@
 //!     layout,
 //!     Settings::default(),
 //!     Box::new(move |batch| {
-//!         // The other end may be gone already when the last batch comes.
+//!         // The receiver may be gone when the last batch arrives.
 //!         let _ = sender.send(batch);
 //!     }),
 //! )?;
-//! // The first batch says that the watch has begun: what changed until then is found by looking.
+//! // The first batch says that the watch has begun. A scan finds what changed before.
 //! batches.recv_timeout(Duration::from_secs(10))?;
 //! scanner.stat_only()?;
 //!
@@ -73,9 +74,10 @@
 //! # }
 //! ```
 
+mod change;
 mod debounce;
+mod file;
 mod file_system;
-mod keeper;
 mod key;
 mod listing;
 mod notify_source;
@@ -88,13 +90,15 @@ mod table;
 mod tree;
 mod walk;
 mod watch;
+mod watch_state;
 
 pub use debounce::Debounce;
+pub use file::{FoundFile, SeenFile};
 pub use file_system::remote_file_system;
-pub use keeper::{Batch, Cause, Mode};
 pub use notify_source::NotifyOpener;
 pub use scan::{Scan, ScanError, Scanner, scan};
 pub use settings::Settings;
 pub use source::{DeadReason, Hint, HintSource, LostReason, OpenError, OpenSource, Scope, Waker};
 pub use tree::{Problem, ProblemKind, Source, Tree};
 pub use watch::{WatchError, Watcher};
+pub use watch_state::{Batch, Cause, Mode};

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use daemon_model::{DEFINITION_FILE, Layout};
+use daemon_model::{DEFINITION_FILE, Layout, Misnamed};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -25,9 +25,11 @@ pub(crate) struct Listing {
     pub(crate) dirs: Vec<OsString>,
     /// Symbolic links that may lead to a directory to search.
     pub(crate) links: Vec<OsString>,
+    /// Files that look like definitions but have other names.
+    pub(crate) misnamed: Vec<OsString>,
 }
 
-/// Opens `dir` for [`list`]. The stamp is of what is listed, whatever becomes of the path.
+/// Opens `dir` for [`list`]. The stamp belongs to the listed directory, even if the path changes.
 pub(crate) fn open(dir: &Path) -> io::Result<(OwnedFd, Stamp)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(dir, flags, Mode::empty())?;
@@ -35,7 +37,7 @@ pub(crate) fn open(dir: &Path) -> io::Result<(OwnedFd, Stamp)> {
     Ok((fd, stamp))
 }
 
-/// Lists a directory, or fails as a whole: half a listing would make the other half look absent.
+/// Lists a directory, or fails as a whole: half a listing would make the other half seem absent.
 pub(crate) fn list(layout: &Layout, fd: OwnedFd) -> io::Result<Listing> {
     let mut listing = Listing::default();
     let mut dir = Dir::new(fd)?;
@@ -65,10 +67,19 @@ pub(crate) fn list(layout: &Layout, fd: OwnedFd) -> io::Result<Listing> {
         } else if kind.is_symlink() && !is_definition && !skips(layout, name) {
             listing.links.push(name.to_owned());
         }
+        if !kind.is_dir() && is_misnamed(name) {
+            listing.misnamed.push(name.to_owned());
+        }
     }
+    listing.misnamed.sort_unstable();
     listing.dirs.sort_unstable();
     listing.links.sort_unstable();
     Ok(listing)
+}
+
+/// Whether a file of this name looks like a definition.
+pub(crate) fn is_misnamed(name: &OsStr) -> bool {
+    name.to_str().and_then(Misnamed::of).is_some()
 }
 
 /// Whether a directory of this name is not searched.

@@ -1,15 +1,14 @@
 //! Hints from the kernel by way of notify: the only file that knows that crate.
 //!
 //! Watches are set by [`Table`], one per directory and none recursive: notify's own recursion cannot leave out
-//! `node_modules`, and tells of a new directory before it watches it. An instance that lost anything is replaced
-//! as a whole, for watching a path again that it believes to be watched does nothing.
+//! `node_modules`, and reports a new directory before it watches it. An instance that lost anything is replaced
+//! as a whole, because watching a path again that it considers watched does nothing.
 
 use std::any::Any;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,13 +22,17 @@ use notify::{
     Config, ErrorKind, Event, EventKindMask, PathOp, RecommendedWatcher, RecursiveMode,
     WatchPathConfig, Watcher as _,
 };
-use rustix::fs::{MemfdFlags, Mode, memfd_create};
+use rustix::fs::Mode;
 
+use crate::change::Change;
 use crate::source::{DeadReason, Hint, HintSource, LostReason, OpenError, OpenSource, Waker};
-use crate::table::{Change, Registrar, Table};
+use crate::table::{Table, WatchBackend};
 
 /// How many events may wait for the thread; a checkout of hundreds of files is about half of it.
 const QUEUE: usize = 4096;
+
+/// Whether the system tells when the writing of a file has ended. inotify does.
+const TELLS_END: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// After this many different paths an instance is replaced, so that its memory stays bounded.
 const MAX_PATHS: usize = 1 << 20;
@@ -57,7 +60,7 @@ impl OpenSource for NotifyOpener {
         let handler = move |event: notify::Result<Event>| {
             callback.guard(|callback| callback.take(event));
         };
-        // Neither opening nor reading a file is told of, so our own scans wake nobody; nor is writing, only
+        // Opening and reading a file cause no event, so our own scans cause none; nor does writing, only
         // the closing of what was written, so a daemon that logs into its directory costs nothing.
         let mask = EventKindMask::CREATE
             | EventKindMask::REMOVE
@@ -89,6 +92,8 @@ impl OpenSource for NotifyOpener {
             events,
             lost,
             canary,
+            deleted: BTreeSet::new(),
+            hints: Vec::new(),
         }))
     }
 }
@@ -101,7 +106,7 @@ fn backend_error(failure: Failure) -> OpenError {
 }
 
 /// Runs on notify's thread: it must be quick, or the kernel's queue overflows; and must not panic, or that
-/// thread ends and nobody is told.
+/// thread ends silently.
 struct Callback {
     sender: SyncSender<(PathBuf, Change)>,
     lost: Arc<AtomicU8>,
@@ -129,12 +134,10 @@ impl Callback {
             return self.lose(LostReason::Overflow);
         }
         let change = match event.kind {
-            EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
-                Change::Here
-            }
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                Change::Gone
-            }
+            EventKind::Create(_) => Change::Here,
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Change::Moved,
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Change::Gone,
+            EventKind::Remove(_) => Change::Deleted,
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Change::Written,
             // Both halves of it came on their own.
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
@@ -181,13 +184,34 @@ struct NotifySource {
     events: Receiver<(PathBuf, Change)>,
     lost: Arc<AtomicU8>,
     canary: Option<Canary>,
+    /// Files that were deleted and not made again. git makes them anew like this, and others with them, and may go back to what
+    /// they were; so they are not reported before it is quiet. Editors move a file away, if they do not write to it.
+    deleted: BTreeSet<Utf8PathBuf>,
+    /// What went wrong besides.
+    hints: Vec<Hint>,
 }
 
 impl HintSource for NotifySource {
+    fn watch_files(&mut self, files: &BTreeSet<Utf8PathBuf>) {
+        let watched = self.table.set_files(files, &mut self.backend);
+        self.hints.extend(watched.err().map(Failure::into_hint));
+    }
+
+    fn check_files(&mut self) -> Vec<Hint> {
+        let mut dirty = BTreeSet::new();
+        let checked = self.table.check_files(&mut dirty, &mut self.backend);
+        let mut hints: Vec<Hint> = checked.err().map(Failure::into_hint).into_iter().collect();
+        if !dirty.is_empty() {
+            hints.push(Hint::Dirty(dirty.into_iter().collect()));
+        }
+        hints
+    }
+
     fn drain(&mut self) -> Vec<Hint> {
-        let mut hints = Vec::new();
+        let mut hints = std::mem::take(&mut self.hints);
         let mut dirty: BTreeSet<Utf8PathBuf> = BTreeSet::new();
-        // No more than what can have waited: whoever writes without end must not keep us here.
+        let mut written: BTreeSet<Utf8PathBuf> = BTreeSet::new();
+        // At most a full queue: a program that writes without end must not keep this loop running.
         let mut last = None;
         for _ in 0..QUEUE {
             let Ok((path, change)) = self.events.try_recv() else {
@@ -199,11 +223,11 @@ impl HintSource for NotifySource {
                 canary.seen = true;
                 continue;
             }
-            if change == Change::Gone && path == self.backend.root {
+            if matches!(change, Change::Gone | Change::Deleted) && path == self.backend.root {
                 hints.push(Hint::Dead(DeadReason::RootGone));
                 break;
             }
-            // Opening, writing and closing a file tells the same several times.
+            // Opening, writing and closing a file report the same path several times.
             let event = Some((path, change));
             if event == last && change == Change::Written {
                 continue;
@@ -212,28 +236,46 @@ impl HintSource for NotifySource {
             let Some((path, change)) = &last else {
                 continue;
             };
+            let mut changed = BTreeSet::new();
             let taken = self
                 .table
-                .change(path, *change, &mut dirty, &mut self.backend);
-            match taken {
-                Ok(()) => {}
-                Err(Failure::Limit(_)) => {
-                    hints.push(Hint::Lost(LostReason::WatchLimit));
-                    break;
+                .change(path, *change, &mut changed, &mut self.backend);
+            let has_ended = TELLS_END && change.ends_writing() && is_file(path);
+            for read in changed {
+                let is_read = self.table.is_read(&read);
+                if *change == Change::Deleted && is_read {
+                    self.deleted.insert(read.clone());
                 }
-                Err(Failure::Gone(_)) => {
-                    hints.push(Hint::Dead(DeadReason::BackendGone));
-                    break;
+                if has_ended && is_read && !self.deleted.remove(&read) {
+                    written.insert(read.clone());
+                } else if *change != Change::Meta {
+                    written.remove(&read);
                 }
+                dirty.insert(read);
+            }
+            if let Err(failure) = taken {
+                hints.push(failure.into_hint());
+                break;
             }
         }
         if let Some(reason) = reason(self.lost.swap(0, Ordering::AcqRel)) {
             hints.push(Hint::Lost(reason));
         }
         if !dirty.is_empty() {
-            hints.push(Hint::Dirty(dirty.into_iter().collect()));
+            let are_written = written == dirty;
+            let dirty = dirty.into_iter().collect();
+            hints.push(match are_written {
+                true => Hint::Written(dirty),
+                false => Hint::Dirty(dirty),
+            });
         }
         hints
+    }
+
+    /// Other systems have no files without a name.
+    #[cfg(not(target_os = "linux"))]
+    fn new(_: &mut Backend) -> Option<Self> {
+        None
     }
 
     fn beat(&mut self) -> bool {
@@ -245,16 +287,28 @@ impl HintSource for NotifySource {
     }
 }
 
+/// Whether a file lies at this path, neither a directory nor a link.
+fn is_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
 /// Why a watch cannot be set that should have been.
 #[derive(Debug)]
 enum Failure {
     /// There are no more.
     Limit(io::Error),
-    /// Nobody answers.
+    /// No answer.
     Gone(io::Error),
 }
 
 impl Failure {
+    fn into_hint(self) -> Hint {
+        match self {
+            Self::Limit(_) => Hint::Lost(LostReason::WatchLimit),
+            Self::Gone(_) => Hint::Dead(DeadReason::BackendGone),
+        }
+    }
+
     fn of(error: notify::Error) -> Self {
         match error.kind {
             ErrorKind::MaxFilesWatch => Self::Limit(io::ErrorKind::StorageFull.into()),
@@ -262,6 +316,15 @@ impl Failure {
             ErrorKind::Io(error) => Self::Gone(error),
             _ => Self::Gone(io::Error::other(error)),
         }
+    }
+}
+
+/// Whether what was to be watched does not exist.
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => error.kind() == io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
@@ -290,12 +353,13 @@ impl Backend {
     }
 }
 
-impl Registrar for Backend {
+impl WatchBackend for Backend {
     type Error = Failure;
 
-    fn watch(&mut self, dirs: Vec<PathBuf>) -> Result<(), Failure> {
+    fn watch(&mut self, dirs: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+        let mut vanished = Vec::new();
         let Some(watcher) = self.watcher.as_mut().filter(|_| !dirs.is_empty()) else {
-            return Ok(());
+            return Ok(vanished);
         };
         if self.ever.len() > MAX_PATHS {
             return Err(Failure::Limit(io::ErrorKind::QuotaExceeded.into()));
@@ -326,10 +390,15 @@ impl Registrar for Backend {
             if limit {
                 return Err(Failure::of(error.source));
             }
-            // That one vanished or may not be watched, which the scan will tell.
+            // That one vanished or must not be watched, which the scan will report.
+            if let Some(PathOp::Watch(dir, _)) = error.origin
+                && is_gone(&error.source)
+            {
+                vanished.push(dir);
+            }
             ops = error.remaining;
         }
-        Ok(())
+        Ok(vanished)
     }
 
     fn unwatch(&mut self, dir: &Path) {
@@ -360,7 +429,12 @@ struct Canary {
 }
 
 impl Canary {
+    #[cfg(target_os = "linux")]
     fn new(backend: &mut Backend) -> Option<Self> {
+        use std::os::fd::AsRawFd;
+
+        use rustix::fs::{MemfdFlags, memfd_create};
+
         let file = File::from(memfd_create("canary", MemfdFlags::CLOEXEC).ok()?);
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let watcher = backend.watcher.as_mut()?;
@@ -371,6 +445,12 @@ impl Canary {
             flip: false,
             seen: true,
         })
+    }
+
+    /// Other systems have no files without a name.
+    #[cfg(not(target_os = "linux"))]
+    fn new(_: &mut Backend) -> Option<Self> {
+        None
     }
 
     fn beat(&mut self) -> bool {
@@ -387,137 +467,4 @@ impl Canary {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    fn open() -> (tempfile::TempDir, Box<dyn HintSource>, Receiver<()>) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().canonicalize().unwrap();
-        let layout = Layout::with_dirs(
-            Utf8PathBuf::from_path_buf(path).unwrap(),
-            "daemons",
-            "out",
-            [""; 0],
-        );
-        std::fs::create_dir(layout.daemons_dir()).unwrap();
-        let (sender, wakes) = sync_channel(1);
-        let source = NotifyOpener.open(&layout, Waker(sender)).unwrap();
-        (dir, source, wakes)
-    }
-
-    #[test]
-    fn a_beat_comes_back_without_a_hint() {
-        let (_dir, mut source, wakes) = open();
-        for _ in 0..3 {
-            assert!(source.beat());
-            assert!(!source.beat_seen());
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while !source.beat_seen() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                wakes.recv_timeout(left).unwrap();
-                assert_eq!(source.drain(), []);
-            }
-        }
-    }
-
-    #[test]
-    fn more_events_than_may_wait_are_told_as_lost() {
-        let (dir, mut source, wakes) = open();
-        for n in 0..QUEUE {
-            std::fs::write(dir.path().join(format!("daemons/{n}")), "").unwrap();
-        }
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            // Nothing is taken before the last write, so they must pile up.
-            let hints = source.drain();
-            let lost = |hint: &Hint| {
-                matches!(
-                    hint,
-                    Hint::Lost(LostReason::ChannelFull | LostReason::Overflow)
-                )
-            };
-            if hints.iter().any(lost) {
-                return;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            wakes.recv_timeout(left).unwrap();
-        }
-    }
-
-    /// What a callback makes of something; whether it woke anybody.
-    fn told(event: notify::Result<Event>) -> (Option<LostReason>, bool) {
-        told_after(|callback| callback.take(event))
-    }
-
-    fn told_after(work: impl FnOnce(&mut Callback)) -> (Option<LostReason>, bool) {
-        let (sender, events) = sync_channel(1);
-        let (wake, wakes) = sync_channel(1);
-        let lost = Arc::new(AtomicU8::new(0));
-        let mut callback = Callback {
-            sender,
-            lost: Arc::clone(&lost),
-            waker: Waker(wake),
-        };
-        callback.guard(work);
-        drop(events);
-        (
-            reason(lost.load(Ordering::Acquire)),
-            wakes.try_recv().is_ok(),
-        )
-    }
-
-    #[test]
-    fn an_overflow_names_no_path_and_is_told_as_lost() {
-        let rescan = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        assert!(rescan.paths.is_empty());
-        assert_eq!(told(Ok(rescan)), (Some(LostReason::Overflow), true));
-    }
-
-    #[test]
-    fn errors_are_told_as_lost() {
-        let limit = notify::Error::new(ErrorKind::MaxFilesWatch);
-        assert_eq!(told(Err(limit)), (Some(LostReason::WatchLimit), true));
-        let other = notify::Error::generic("something");
-        assert_eq!(told(Err(other)), (Some(LostReason::Backend), true));
-    }
-
-    #[test]
-    fn a_panic_in_the_callback_is_told_as_lost_and_ends_no_thread() {
-        let told = told_after(|_| panic!("on purpose"));
-        assert_eq!(told, (Some(LostReason::Panicked), true));
-    }
-
-    #[test]
-    fn a_daemon_that_logs_wakes_nobody() {
-        let (dir, mut source, wakes) = open();
-        let path = dir.path().join("daemons/log");
-        let mut log = File::create(&path).unwrap();
-        let seen = |source: &mut Box<dyn HintSource>| {
-            assert!(source.beat());
-            let deadline = Instant::now() + Duration::from_secs(10);
-            let mut count = 0;
-            while !source.beat_seen() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                wakes.recv_timeout(left).unwrap();
-                count += 1;
-                assert_eq!(source.drain(), []);
-            }
-            count
-        };
-        seen(&mut source);
-        for n in 0..10_000 {
-            std::io::Write::write_all(&mut log, format!("line {n}\n").as_bytes()).unwrap();
-        }
-        assert!(seen(&mut source) <= 2, "writing woke it");
-    }
-
-    #[test]
-    fn reasons_survive_as_numbers() {
-        for known in REASONS {
-            assert_eq!(reason(code(known)), Some(known));
-        }
-        assert_eq!(reason(0), None);
-    }
-}
+mod tests;

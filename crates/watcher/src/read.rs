@@ -1,34 +1,35 @@
 //! Reads one definition so that a half-written or exotic file is never taken for a whole one.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Mode, OFlags, Stat};
+use files::Links;
+use rustix::fs::Stat;
 
 use crate::tree::Source;
 
 /// Definitions are written by hand; what is larger is something else by the same name.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// How often a file is read anew when it was written to meanwhile.
+/// How often a file is read again when it was written to meanwhile.
 const ATTEMPTS: u32 = 5;
 /// Two writes within one tick of the file system's clock leave the same times behind.
 const RACY: Duration = Duration::from_millis(10);
 /// File systems without fractions of a second count in steps of up to two.
 const RACY_COARSE: Duration = Duration::from_secs(2);
 
-/// What identifies a directory or file whatever its name is.
+/// Identifies a directory or file independently of its name.
 pub(crate) type Ident = (u64, u64);
 
 pub(crate) fn ident(metadata: &Metadata) -> Ident {
     (metadata.dev(), metadata.ino())
 }
 
-/// What changes when a file's bytes or a directory's entries do, as far as `stat` can tell.
+/// What changes when a file's bytes or a directory's entries do, as far as `stat` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) ident: Ident,
@@ -78,6 +79,43 @@ pub(crate) struct Definition {
     read_at: SystemTime,
 }
 
+/// What a file held at one moment.
+pub(crate) struct Whole {
+    pub(crate) stamp: Stamp,
+    pub(crate) metadata: Metadata,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads a file of at most `limit` bytes as a whole: not while it is written to. `regular`: it was just seen to be a regular
+/// file. `None` when there is nothing at its path.
+pub(crate) fn read_whole(path: &Path, regular: bool, limit: u64) -> io::Result<Option<Whole>> {
+    let mut pause = Duration::from_millis(1);
+    for attempt in 1..=ATTEMPTS {
+        match attempt_read(path, regular, limit) {
+            Ok(Some(whole)) => return Ok(Some(whole)),
+            Ok(None) if attempt < ATTEMPTS => {
+                thread::sleep(pause);
+                pause *= 2;
+            }
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Gone, or a dangling link. If a plain file is here, it has just appeared: try again.
+                match fs::symlink_metadata(path) {
+                    Ok(metadata) if metadata.is_symlink() => return Err(error),
+                    Ok(_) => {}
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(other) => return Err(other),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "it changed during each attempt to read it",
+    ))
+}
+
 /// Reads the definition at `path`; `None` when there is none. With `known`, what was read before is taken
 /// when the file cannot have changed since. `regular`: it was just seen to be a regular file.
 pub(crate) fn read(path: &Path, known: Option<&Definition>, regular: bool) -> Option<Definition> {
@@ -88,38 +126,17 @@ pub(crate) fn read(path: &Path, known: Option<&Definition>, regular: bool) -> Op
     {
         return Some(known.clone());
     }
-    let mut pause = Duration::from_millis(1);
-    for attempt in 1..=ATTEMPTS {
-        let read_at = SystemTime::now();
-        match attempt_read(path, regular) {
-            Ok(Some((stamp, bytes))) => {
-                return Some(Definition {
-                    source: Source::Present(bytes.into()),
-                    stamp: Some(stamp),
-                    read_at,
-                });
-            }
-            Ok(None) if attempt < ATTEMPTS => {
-                thread::sleep(pause);
-                pause *= 2;
-            }
-            Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Gone, or a link that leads nowhere. A plain file here appeared just now: look again.
-                match fs::symlink_metadata(path) {
-                    Ok(metadata) if metadata.is_symlink() => return Some(unreadable(error)),
-                    Ok(_) => {}
-                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => return None,
-                    Err(other) => return Some(unreadable(other)),
-                }
-            }
-            Err(error) => return Some(unreadable(error)),
-        }
+    // Before it is read, so that what is written meanwhile counts as later.
+    let read_at = SystemTime::now();
+    match read_whole(path, regular, MAX_BYTES) {
+        Ok(None) => None,
+        Ok(Some(whole)) => Some(Definition {
+            source: Source::Present(whole.bytes.into()),
+            stamp: Some(whole.stamp),
+            read_at,
+        }),
+        Err(error) => Some(unreadable(error)),
     }
-    Some(unreadable(io::Error::new(
-        io::ErrorKind::ResourceBusy,
-        "it was written to each time it was read",
-    )))
 }
 
 /// A definition that is there but cannot be read.
@@ -132,18 +149,15 @@ pub(crate) fn unreadable(error: io::Error) -> Definition {
 }
 
 /// One attempt; `None` when the file changed meanwhile.
-fn attempt_read(path: &Path, regular: bool) -> io::Result<Option<(Stamp, Vec<u8>)>> {
-    // Unless the type is known it is looked at before the file is opened, because opening a device can have effects; and
-    // in any case afterwards, because it may have been replaced. Non-blocking, for a FIFO would wait for its writer.
-    if !regular {
-        check_type(&fs::metadata(path)?)?;
-    }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let before = file.metadata()?;
-    check_type(&before)?;
-    let stamp = Stamp::of(&before);
-    let mut bytes = vec![0; usize::try_from(stamp.size).unwrap_or(0)];
+fn attempt_read(path: &Path, regular: bool, limit: u64) -> io::Result<Option<Whole>> {
+    let mut file = match regular {
+        true => files::open_seen(path, Links::Follow)?,
+        false => files::open(path, Links::Follow)?,
+    };
+    let metadata = file.metadata()?;
+    let stamp = Stamp::of(&metadata);
+    files::check_size(metadata.size(), limit)?;
+    let mut bytes = vec![0; usize::try_from(metadata.size()).unwrap_or(0)];
     match file.read_exact(&mut bytes) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -151,30 +165,9 @@ fn attempt_read(path: &Path, regular: bool) -> io::Result<Option<(Stamp, Vec<u8>
     }
     // The same size, too: there is nothing behind what was read.
     let unchanged = Stamp::of(&file.metadata()?) == stamp;
-    Ok(unchanged.then_some((stamp, bytes)))
-}
-
-fn check_type(metadata: &Metadata) -> io::Result<()> {
-    let kind = metadata.file_type();
-    let what = if kind.is_file() {
-        if metadata.len() > MAX_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "it is larger than 64 MiB, which no definition is",
-            ));
-        }
-        return Ok(());
-    } else if kind.is_dir() {
-        return Err(io::Error::new(
-            io::ErrorKind::IsADirectory,
-            "it is a directory, not a file",
-        ));
-    } else if kind.is_fifo() {
-        "it is a FIFO, not a file"
-    } else if kind.is_socket() {
-        "it is a socket, not a file"
-    } else {
-        "it is a device, not a file"
-    };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+    Ok(unchanged.then_some(Whole {
+        stamp,
+        metadata,
+        bytes,
+    }))
 }

@@ -9,12 +9,12 @@ use std::path::{Component, Path, PathBuf};
 const MAX_LINKS: usize = 40;
 
 /// An entry of a directory on which a link depends.
-pub(crate) type Hinge = (PathBuf, OsString);
+pub(crate) type LinkHop = (PathBuf, OsString);
 
 /// Every symbolic link on the way from `path` (absolute) to what it leads to, and the last entry itself, or the
 /// first that is missing: what has to be watched to learn that the link leads elsewhere, or to something new.
-pub(crate) fn hinges(path: &Path) -> Vec<Hinge> {
-    let mut hinges = Vec::new();
+pub(crate) fn hops(path: &Path) -> Vec<LinkHop> {
+    let mut hops = Vec::new();
     let mut links = 0;
     let mut at = PathBuf::from("/");
     let mut rest: VecDeque<OsString> = names(path);
@@ -26,7 +26,7 @@ pub(crate) fn hinges(path: &Path) -> Vec<Hinge> {
         let next = at.join(&name);
         match fs::read_link(&next) {
             Ok(target) => {
-                hinges.push((at.clone(), name));
+                hops.push((at.clone(), name));
                 links += 1;
                 if links > MAX_LINKS {
                     break;
@@ -39,13 +39,13 @@ pub(crate) fn hinges(path: &Path) -> Vec<Hinge> {
                 }
             }
             Err(_) if rest.is_empty() || fs::symlink_metadata(&next).is_err() => {
-                hinges.push((at, name));
+                hops.push((at, name));
                 break;
             }
             Err(_) => at = next,
         }
     }
-    hinges
+    hops
 }
 
 fn names(path: &Path) -> VecDeque<OsString> {
@@ -65,16 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_link_on_the_way_is_a_hinge() {
+    fn every_link_on_the_way_is_a_hop() {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().canonicalize().unwrap();
         fs::create_dir_all(at.join("v1/sub")).unwrap();
         symlink("v1", at.join("data")).unwrap();
         fs::create_dir(at.join("tree")).unwrap();
         symlink("../data/sub", at.join("tree/link")).unwrap();
-        let hinge = |dir: &str, name: &str| (at.join(dir), OsString::from(name));
-        let expected = [hinge("tree", "link"), hinge("", "data"), hinge("v1", "sub")];
-        let found = hinges(&at.join("tree/link"));
+        let hop = |dir: &str, name: &str| (at.join(dir), OsString::from(name));
+        let expected = [hop("tree", "link"), hop("", "data"), hop("v1", "sub")];
+        let found = hops(&at.join("tree/link"));
         assert_eq!(
             found
                 .iter()
@@ -86,9 +86,9 @@ mod tests {
                 .collect::<Vec<_>>()
         );
         symlink("../gone/x", at.join("tree/dangling")).unwrap();
-        let found = hinges(&at.join("tree/dangling"));
+        let found = hops(&at.join("tree/dangling"));
         assert_eq!(found.last().unwrap().1, "gone");
         symlink("loop", at.join("tree/loop")).unwrap();
-        assert!(hinges(&at.join("tree/loop")).len() > MAX_LINKS);
+        assert!(hops(&at.join("tree/loop")).len() > MAX_LINKS);
     }
 }

@@ -16,12 +16,12 @@ use crate::key::{Bytes, Key, clean};
 use crate::listing;
 use crate::read::{self, Ident, ident};
 use crate::tree::{ProblemKind, Source, Tree};
-use crate::walk::{self, Dirs, Place, Walk};
+use crate::walk::{self, Dir, Dirs, Place, Walk};
 
-/// How often a walk is made anew when the root was replaced under it.
+/// How often a walk is repeated when the root was replaced under it.
 const ATTEMPTS: u32 = 3;
 
-/// Why nothing can be said about any definition: the root itself cannot be looked into.
+/// Why nothing is known about any definition: the root itself cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
@@ -33,7 +33,7 @@ pub enum ScanError {
         /// What the system said.
         source: io::Error,
     },
-    /// Something else lies at its path.
+    /// Something else is at its path.
     #[error("the tree of definitions `{path}` is not a directory")]
     NotADirectory {
         /// The root.
@@ -50,7 +50,7 @@ pub enum ScanError {
         source: io::Error,
     },
     /// Another directory took its place during each of several walks.
-    #[error("the tree of definitions `{path}` was replaced each time it was read")]
+    #[error("the tree of definitions `{path}` was replaced during each attempt to read it")]
     Unstable {
         /// The root.
         path: Utf8PathBuf,
@@ -90,7 +90,7 @@ fn differences(old: &Dirs, new: &Dirs, trusted: bool) -> Touched {
 /// Reads all definitions once.
 ///
 /// # Errors
-/// [`ScanError`] when the root cannot be looked into; everything else is part of the [`Tree`].
+/// [`ScanError`] when the root cannot be read; everything else is part of the [`Tree`].
 pub fn scan(layout: &Layout) -> Result<Tree, ScanError> {
     let mut scanner = Scanner::new(layout.clone());
     scanner.once = true;
@@ -107,12 +107,14 @@ pub struct Scanner {
     /// Which directory the root was; None when `dirs` may not be trusted.
     identity: Option<Ident>,
     dirs: Dirs,
-    /// Whether the root lies on a file system of this machine, whose directories' times tell of their entries.
+    /// Whether the root is on a file system of this machine, whose directories' times change with their entries.
     local: bool,
     /// Those of `dirs` that are a problem: few, where `dirs` may be many.
     faulty: BTreeSet<PathBuf>,
+    /// Those of `dirs` that hold misnamed files.
+    with_misnamed: BTreeSet<PathBuf>,
     tree: Arc<Tree>,
-    /// Whether it is for one look only.
+    /// Whether it is used once only.
     once: bool,
 }
 
@@ -127,6 +129,7 @@ impl Scanner {
             dirs: Dirs::new(),
             local: false,
             faulty: BTreeSet::new(),
+            with_misnamed: BTreeSet::new(),
             tree: Arc::default(),
             once: false,
         }
@@ -141,7 +144,7 @@ impl Scanner {
     /// Walks everything and reads every definition.
     ///
     /// # Errors
-    /// [`ScanError`] when the root cannot be looked into.
+    /// [`ScanError`] when the root cannot be read.
     pub fn full(&mut self) -> Result<Scan, ScanError> {
         self.walk(false)
     }
@@ -150,16 +153,16 @@ impl Scanner {
     /// times differ, or that were last read within an instant of being written.
     ///
     /// # Errors
-    /// [`ScanError`] when the root cannot be looked into.
+    /// [`ScanError`] when the root cannot be read.
     pub fn stat_only(&mut self) -> Result<Scan, ScanError> {
         self.walk(true)
     }
 
-    /// Looks again only at these paths: definitions, directories with all that lies below them, links. A path
+    /// Scans only these paths again: definitions, directories with all that is below them, links. A path
     /// that is not below the root means everything.
     ///
     /// # Errors
-    /// [`ScanError`] when the root cannot be looked into.
+    /// [`ScanError`] when the root cannot be read.
     pub fn dirty(&mut self, scopes: &[Utf8PathBuf]) -> Result<Scan, ScanError> {
         let everything = |path: &Utf8PathBuf| {
             path.as_std_path() == self.root || !path.as_std_path().starts_with(&self.root)
@@ -168,7 +171,7 @@ impl Scanner {
         if self.identity != Some(identity) || scopes.iter().any(everything) {
             return self.stat_only();
         }
-        // Taken until the end, so that whatever fails between leads to a whole walk.
+        // Taken until the end, so that any failure in between leads to a full walk.
         self.identity = None;
         let mut touched = Touched::new();
         let mut relink = false;
@@ -247,7 +250,7 @@ impl Scanner {
         {
             return false;
         }
-        // A path through something that is no directory any more is for `subtree` to sort out.
+        // `subtree` handles a path through something that is not a directory any more.
         let plain = match fs::symlink_metadata(scope) {
             Ok(metadata) => !metadata.is_dir(),
             Err(error) => {
@@ -262,6 +265,13 @@ impl Scanner {
             return false;
         };
         dir.definition = read::read(scope, None, false);
+        if dir.definition.is_none()
+            && let Ok(listing) =
+                listing::open(parent).and_then(|(fd, _)| listing::list(&self.layout, fd))
+        {
+            // It may have been renamed.
+            dir.listing.misnamed = listing.misnamed;
+        }
         touched.insert(Key::new(parent.to_owned()));
         true
     }
@@ -286,7 +296,7 @@ impl Scanner {
         let mut walk = Walk {
             layout: &self.layout,
             known: Some(&old),
-            // An event has told of a change here: look closely.
+            // An event reported a change here: compare closely.
             timely: None,
             shared: self.once,
             dirs: &mut dirs,
@@ -300,6 +310,15 @@ impl Scanner {
                     dir.definition = read::read(entry, None, false);
                     touched.insert(Key::new(parent.to_owned()));
                 }
+                if listing::is_misnamed(name) {
+                    let is_file = kind.as_ref().is_ok_and(|kind| !kind.is_dir());
+                    dir.listing.misnamed.retain(|known| known != name);
+                    dir.listing
+                        .misnamed
+                        .extend(is_file.then(|| name.to_owned()));
+                    dir.listing.misnamed.sort_unstable();
+                    touched.insert(Key::new(parent.to_owned()));
+                }
                 dir.listing.links.retain(|link| link != name);
                 if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && !skipped && !is_definition {
                     dir.listing.links.push(name.to_owned());
@@ -308,7 +327,7 @@ impl Scanner {
                 let through_link = dir.linked;
                 let is_real = match kind {
                     Ok(kind) => kind.is_dir(),
-                    // Not to be told: the walk records why.
+                    // No finding here: the walk records why.
                     Err(error) => !walk::is_gone(&error),
                 };
                 if is_real && !skipped && !through_link {
@@ -337,7 +356,7 @@ impl Scanner {
             .collect()
     }
 
-    /// Follows all links anew: which of them is followed depends on what else there is.
+    /// Follows all links again: which of them is followed depends on what else there is.
     fn relink(&mut self, touched: &mut Touched) {
         if !self
             .dirs
@@ -360,6 +379,25 @@ impl Scanner {
         touched.extend(linked.map(|(key, _)| key.clone()));
     }
 
+    /// The real directories that are on another device than the root, but for those below another one of them.
+    fn mounts(&self) -> BTreeSet<Utf8PathBuf> {
+        let root = self.dirs.get(&self.root.as_path() as &dyn Bytes);
+        let root = root.and_then(Dir::ident);
+        let mut mounts: BTreeSet<Utf8PathBuf> = BTreeSet::new();
+        for (key, dir) in &self.dirs {
+            let elsewhere = dir.ident().map(|ident| ident.0) != root.map(|ident| ident.0);
+            if !dir.linked
+                && dir.fault.is_none()
+                && elsewhere
+                && let Some(relative) = walk::relative(&self.layout, key.path())
+                && !relative.ancestors().any(|above| mounts.contains(above))
+            {
+                mounts.insert(relative);
+            }
+        }
+        mounts
+    }
+
     /// Brings the tree up to date with the directories, of which only `touched` may differ.
     fn publish(&mut self, touched: &Touched) -> Scan {
         let mut updates: BTreeMap<DaemonId, Option<Source>> = BTreeMap::new();
@@ -371,6 +409,11 @@ impl Scanner {
                 self.faulty.insert(key.path().to_owned());
             } else {
                 self.faulty.remove(key.path());
+            }
+            if dir.is_some_and(|dir| !dir.listing.misnamed.is_empty()) {
+                self.with_misnamed.insert(key.path().to_owned());
+            } else {
+                self.with_misnamed.remove(key.path());
             }
             let Place::Id(id) = place else {
                 continue;
@@ -386,9 +429,17 @@ impl Scanner {
                 updates.insert(id, new);
             }
         }
+        let mounts = self.mounts();
         let tree = Arc::make_mut(&mut self.tree);
+        tree.mounts = mounts;
         tree.problems.clear();
         tree.blind.clear();
+        let misnamed = self.with_misnamed.iter().flat_map(|path| {
+            let dir = self.dirs.get(&path.as_path() as &dyn Bytes);
+            let names = dir.into_iter().flat_map(|dir| &dir.listing.misnamed);
+            names.map(|name| path.join(name))
+        });
+        tree.misnamed = misnamed.collect();
         for path in &self.faulty {
             let found = self
                 .dirs

@@ -9,9 +9,12 @@ pub struct Settings {
     pub quiet: Duration,
     /// And at the latest this long after its first hint.
     pub max_wait: Duration,
+    /// Hints that follow each other within this time are one burst: the files that were written first are reported at once,
+    /// whatever follows when it is quiet.
+    pub burst: Duration,
     /// How often it is checked that the root is still the same directory.
     pub root_check: Duration,
-    /// How often everything is looked at without a hint, without reading what cannot have changed.
+    /// How often everything is scanned without a hint, without reading files that cannot have changed.
     pub resync: Duration,
     /// How often everything is read again.
     pub full_resync: Duration,
@@ -19,7 +22,7 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long such an event may take.
     pub heartbeat_limit: Duration,
-    /// How often files are looked at where they cannot be watched.
+    /// How often files are scanned where they cannot be watched.
     pub poll: Duration,
     /// The shortest time between two attempts to watch; it doubles as long as they fail.
     pub retry: Duration,
@@ -34,6 +37,7 @@ impl Default for Settings {
         Self {
             quiet: Duration::from_millis(30),
             max_wait: Duration::from_millis(250),
+            burst: Duration::from_millis(300),
             root_check: Duration::from_secs(1),
             resync: Duration::from_secs(60),
             full_resync: Duration::from_secs(600),

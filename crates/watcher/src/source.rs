@@ -1,27 +1,30 @@
-//! Where hints come from: the port between the thread that watches and whatever watches files for it.
+//! Where hints come from: the interface between the watcher's thread and its backend.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc::SyncSender;
 
 use camino::Utf8PathBuf;
 use daemon_model::Layout;
 
-/// Which part of the tree to look at again.
+/// Which part of the tree to scan again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// All of it.
     Everything,
-    /// These paths, with what lies below them: definitions, directories, links. They need not exist.
+    /// These paths, with what is below them: definitions, directories, links. They need not exist.
     Dirty(Vec<Utf8PathBuf>),
 }
 
-/// What a source has to tell. A hint never says what changed, only where to look.
+/// A report of a source. A hint never says what changed, only where to scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
-    /// Look at these paths again.
+    /// Scan these paths again.
     Dirty(Vec<Utf8PathBuf>),
-    /// Hints went missing, and watches with them: look at everything, and open a new source.
+    /// The same, of files whose writing has just ended: there is no need to wait before they are read.
+    Written(Vec<Utf8PathBuf>),
+    /// Hints went missing, and watches with them: scan everything, and open a new source.
     Lost(LostReason),
     /// Nothing more will come from this source.
     Dead(DeadReason),
@@ -63,7 +66,7 @@ pub enum OpenError {
     #[error("the system's limit of file watches is reached")]
     Limit(#[source] io::Error),
     /// Changes made elsewhere would not be seen on this file system.
-    #[error("`{path}` is on {file_system}, where changes made elsewhere are not announced")]
+    #[error("`{path}` is on {file_system}, which does not report changes made elsewhere")]
     RemoteFileSystem {
         /// The root.
         path: Utf8PathBuf,
@@ -85,9 +88,17 @@ pub enum OpenError {
 
 /// A running source. All of it is called from one thread, but for what it does to fill itself.
 pub trait HintSource: Send {
-    /// What came since the last call. Takes in directories that appeared before it tells of them, so that
-    /// whoever looks afterwards misses nothing. Does not wait for more.
+    /// The hints since the last call. New directories are watched before they are reported, so a scan
+    /// afterwards misses nothing. Does not wait for more.
     fn drain(&mut self) -> Vec<Hint>;
+
+    /// Also reports changes of these files, wherever they are; replaces the previous set. Neither a file nor the directories
+    /// above it need to exist yet.
+    fn watch_files(&mut self, files: &BTreeSet<Utf8PathBuf>);
+
+    /// Checks whether the directories of these files are still the watched ones, and reports those that are not: moving a
+    /// directory, or mounting over it, causes no event.
+    fn check_files(&mut self) -> Vec<Hint>;
 
     /// Makes a change that the source itself must notice. False when it has no means to.
     fn beat(&mut self) -> bool;
@@ -99,7 +110,7 @@ pub trait HintSource: Send {
 /// Opens sources: a new one each time the old one cannot be trusted any more.
 pub trait OpenSource: Send {
     /// Opens a source for the tree of definitions, with everything in it watched already. It calls the
-    /// waker when it has something to tell.
+    /// waker when it has a hint.
     ///
     /// # Errors
     /// [`OpenError`] when files cannot be watched now; it is tried again later.
@@ -113,7 +124,7 @@ pub struct Waker(pub(crate) SyncSender<()>);
 impl Waker {
     /// Wakes it.
     pub fn wake(&self) {
-        // Full: it is about to wake. Disconnected: there is nobody to wake.
+        // Full: it is about to wake. Disconnected: the thread has ended.
         let _ = self.0.try_send(());
     }
 }

@@ -1,8 +1,10 @@
 //! Which directories are watched, and what a change in one of them concerns.
 //!
-//! Pure bookkeeping over a [`Registrar`], so that the backend stays small. Each directory is watched once,
+//! Pure bookkeeping over a [`WatchBackend`], so that the backend stays small. Each directory is watched once,
 //! by (device, inode): a backend reports one of the paths of an inode, not all. It is listed after it is
 //! watched, never before, so that nothing is missed in between.
+
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -13,53 +15,50 @@ use std::path::{Path, PathBuf};
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DEFINITION_FILE, Layout};
 
+use crate::change::Change;
 use crate::listing;
 use crate::read::{Ident, ident};
-use crate::resolve::{self, Hinge};
+use crate::resolve::{self, LinkHop};
 use crate::walk;
 
-/// How often links are looked at again because one of them moved what another depends on. Whoever moves them
-/// all the time causes events as well.
+/// How often links are resolved again because one of them moved what another depends on. If they keep moving, events
+/// report it anyway.
 const RELINKS: u32 = 4;
 
-/// What sets and removes the watch of one directory, without what lies below it.
-pub(crate) trait Registrar {
+/// What sets and removes the watch of one directory, without what is below it.
+pub(crate) trait WatchBackend {
     type Error;
-    /// Watches what lies at these paths now, whatever lay there before; one that vanished or may not be watched
-    /// is passed over.
-    fn watch(&mut self, dirs: Vec<PathBuf>) -> Result<(), Self::Error>;
+    /// Watches the directories that are at these paths now. Skips those that may not be watched, and those that vanished, which
+    /// are the result.
+    fn watch(&mut self, dirs: Vec<PathBuf>) -> Result<Vec<PathBuf>, Self::Error>;
     fn unwatch(&mut self, dir: &Path);
-}
-
-/// What happened to a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// It appeared there.
-    Here,
-    /// It went away from there.
-    Gone,
-    /// It was written to, and closed.
-    Written,
-    /// Its metadata changed.
-    Meta,
 }
 
 #[derive(Debug)]
 struct Entry {
     ident: Ident,
-    /// The path in the tree of definitions at which the directory is looked at, if at all.
+    /// The path in the tree of definitions at which the directory is scanned, if at all.
     alias: Option<PathBuf>,
     /// Names in it on which links of the tree depend.
-    hinges: BTreeMap<OsString, BTreeSet<PathBuf>>,
+    hops: BTreeMap<OsString, BTreeSet<PathBuf>>,
+    /// Names in it on which further files depend.
+    files: BTreeMap<OsString, BTreeSet<PathBuf>>,
+}
+
+impl Entry {
+    /// Whether it is watched for nothing.
+    fn is_unneeded(&self) -> bool {
+        self.alias.is_none() && self.hops.is_empty() && self.files.is_empty()
+    }
 }
 
 /// A symbolic link of the tree.
 #[derive(Debug, Default)]
 struct Link {
     /// How it was resolved last; empty before that.
-    way: Vec<Hinge>,
-    /// The hinges as they are noted in the entries.
-    noted: Vec<Hinge>,
+    hops: Vec<LinkHop>,
+    /// The hops as the entries record them.
+    recorded: Vec<LinkHop>,
 }
 
 #[derive(Debug)]
@@ -74,10 +73,14 @@ pub(crate) struct Table {
     links: BTreeMap<PathBuf, Link>,
     /// Those of them that were found just now.
     found: Vec<PathBuf>,
-    /// Paths of the tree that were looked at through an entry that was dropped, or links that depended on it.
+    /// Paths of the tree that were scanned through an entry that was dropped, or links that depended on it.
     stale: BTreeSet<PathBuf>,
     /// Whether one of them may lead elsewhere now, or be another way to a directory.
     moved: bool,
+    /// Files that are watched besides the tree, each with the names on which it depends, as they are noted in the entries.
+    files: BTreeMap<PathBuf, Vec<LinkHop>>,
+    /// Those of them that may be elsewhere now.
+    stale_files: BTreeSet<PathBuf>,
     above: HashSet<Ident>,
 }
 
@@ -93,14 +96,16 @@ impl Table {
             found: Vec::new(),
             stale: BTreeSet::new(),
             moved: false,
+            files: BTreeMap::new(),
+            stale_files: BTreeSet::new(),
         }
     }
 
     /// Watches the whole tree.
-    pub(crate) fn fill<R: Registrar>(&mut self, registrar: &mut R) -> Result<(), R::Error> {
+    pub(crate) fn fill<R: WatchBackend>(&mut self, backend: &mut R) -> Result<(), R::Error> {
         let root = self.layout.daemons_dir().as_std_path().to_owned();
-        self.add(vec![(root.clone(), root)], registrar)?;
-        self.relink(&mut BTreeSet::new(), registrar)
+        self.add(vec![(root.clone(), root)], backend)?;
+        self.relink(&mut BTreeSet::new(), backend)
     }
 
     /// Whether the root is watched.
@@ -109,13 +114,18 @@ impl Table {
             .contains_key(self.layout.daemons_dir().as_std_path())
     }
 
+    /// Whether what lies at this path is read: a definition, or a file that is watched besides the tree.
+    pub(crate) fn is_read(&self, path: &Utf8Path) -> bool {
+        path.file_name() == Some(DEFINITION_FILE) || self.files.contains_key(path.as_std_path())
+    }
+
     /// Takes in a change of a watched path: adds to `dirty` what it concerns, and watches what appeared.
-    pub(crate) fn change<R: Registrar>(
+    pub(crate) fn change<R: WatchBackend>(
         &mut self,
         path: &Path,
         change: Change,
         dirty: &mut BTreeSet<Utf8PathBuf>,
-        registrar: &mut R,
+        backend: &mut R,
     ) -> Result<(), R::Error> {
         let own = self
             .entries
@@ -125,43 +135,49 @@ impl Table {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(());
         };
-        let (place, links) = self
-            .entries
-            .get(parent)
-            .map_or_else(Default::default, |entry| {
-                let place = entry.alias.as_ref().map(|alias| alias.join(name));
-                (place, entry.hinges.get(name).cloned().unwrap_or_default())
-            });
-        for link in &links {
-            mark(dirty, link);
+        let (place, links, files) =
+            self.entries
+                .get(parent)
+                .map_or_else(Default::default, |entry| {
+                    let place = entry.alias.as_ref().map(|alias| alias.join(name));
+                    let links = entry.hops.get(name).cloned().unwrap_or_default();
+                    let files = entry.files.get(name).cloned().unwrap_or_default();
+                    (place, links, files)
+                });
+        for path in links.iter().chain(&files) {
+            mark(dirty, path);
         }
-        if matches!(change, Change::Here | Change::Gone) {
+        if change.is_of_name() {
+            self.stale_files.extend(files);
+            // What is watched itself went away, or something else took its place, maybe with its number: it is not watched.
+            self.drop_entry(path);
             for link in links {
-                self.forget(&link, registrar);
+                self.forget(&link, backend);
                 self.found_link(link);
             }
         }
         for place in own.into_iter().chain(place).collect::<BTreeSet<_>>() {
-            self.place(&place, path, change, dirty, registrar)?;
+            self.place(&place, path, change, dirty, backend)?;
         }
         if self.moved || !self.found.is_empty() || !self.stale.is_empty() {
-            self.relink(dirty, registrar)?;
+            self.relink(dirty, backend)?;
         }
-        Ok(())
+        self.find_files(dirty, backend)
     }
 
     /// Takes in a change at a path of the tree, `real` on disk.
-    fn place<R: Registrar>(
+    fn place<R: WatchBackend>(
         &mut self,
         place: &Path,
         real: &Path,
         change: Change,
         dirty: &mut BTreeSet<Utf8PathBuf>,
-        registrar: &mut R,
+        backend: &mut R,
     ) -> Result<(), R::Error> {
         let name = place.file_name().unwrap_or_default();
         let is_definition = name == DEFINITION_FILE;
-        if is_definition {
+        let is_misnamed = listing::is_misnamed(name) && change.is_of_name();
+        if is_definition || is_misnamed {
             mark(dirty, place);
         }
         let is_root = place == self.layout.daemons_dir();
@@ -177,32 +193,32 @@ impl Table {
             kind.as_ref().is_ok_and(fs::FileType::is_dir) || (is_root && walk::is_dir(real));
         let is_link = kind.is_ok_and(|kind| kind.is_symlink()) && !is_root;
         if !(known || is_dir || is_link) {
-            // A file that is no definition, or one that came and went.
+            // A file that is not a definition, or one that came and went.
             return Ok(());
         }
         mark(dirty, place);
         if watched && is_dir && change == Change::Meta {
             return Ok(());
         }
-        self.forget(place, registrar);
+        self.forget(place, backend);
         if is_dir {
-            self.add(vec![(place.to_owned(), real.to_owned())], registrar)?;
+            self.add(vec![(place.to_owned(), real.to_owned())], backend)?;
         } else if is_link {
             self.found_link(place.to_owned());
         }
         Ok(())
     }
 
-    /// Watches directories (path in the tree, path on disk) and what lies below them.
-    fn add<R: Registrar>(
+    /// Watches directories (path in the tree, path on disk) and what is below them.
+    fn add<R: WatchBackend>(
         &mut self,
         mut level: Vec<(PathBuf, PathBuf)>,
-        registrar: &mut R,
+        backend: &mut R,
     ) -> Result<(), R::Error> {
         while !level.is_empty() {
             let mut fresh = Vec::new();
-            level.retain(|(place, real)| self.enter(place, real, &mut fresh, registrar));
-            registrar.watch(fresh)?;
+            level.retain(|(place, real)| self.enter(place, real, &mut fresh, backend));
+            backend.watch(fresh)?;
             let mut next = Vec::new();
             for (place, real) in level {
                 // What cannot be listed is the scan's to report.
@@ -231,12 +247,12 @@ impl Table {
     }
 
     /// Notes a directory of the tree; false when there is nothing to do below it.
-    fn enter<R: Registrar>(
+    fn enter<R: WatchBackend>(
         &mut self,
         place: &Path,
         real: &Path,
         fresh: &mut Vec<PathBuf>,
-        registrar: &mut R,
+        backend: &mut R,
     ) -> bool {
         let Some(ident) = dir_ident(real) else {
             return false;
@@ -264,9 +280,9 @@ impl Table {
                 return true;
             }
             // A directory of the tree is watched by its own path: what moved into the tree, or within it, is
-            // found there before the event tells that it left.
+            // found there before the event says that it left.
             self.drop_entry(&path);
-            registrar.unwatch(&path);
+            backend.unwatch(&path);
         }
         self.insert(real, ident);
         if let Some(entry) = self.entries.get_mut(real) {
@@ -282,7 +298,8 @@ impl Table {
         let entry = Entry {
             ident,
             alias: None,
-            hinges: BTreeMap::new(),
+            hops: BTreeMap::new(),
+            files: BTreeMap::new(),
         };
         self.entries.insert(path.to_owned(), entry);
         self.by_ident.insert(ident, path.to_owned());
@@ -301,11 +318,12 @@ impl Table {
             self.aliases.remove(alias);
         }
         self.stale.extend(entry.alias);
-        self.stale.extend(entry.hinges.into_values().flatten());
+        self.stale.extend(entry.hops.into_values().flatten());
+        self.stale_files.extend(entry.files.into_values().flatten());
     }
 
-    /// Drops what is noted at and below a path of the tree.
-    fn forget<R: Registrar>(&mut self, place: &Path, registrar: &mut R) {
+    /// Drops the entries at and below a path of the tree.
+    fn forget<R: WatchBackend>(&mut self, place: &Path, backend: &mut R) {
         for alias in below(&self.aliases, place) {
             let Some(path) = self.aliases.remove(&alias) else {
                 continue;
@@ -317,48 +335,48 @@ impl Table {
             let own = path.starts_with(place);
             // A link may lead to it as well, and is the way to it from now on.
             self.moved |= !self.links.is_empty();
-            if own || entry.hinges.is_empty() {
+            if own || entry.is_unneeded() {
                 self.drop_entry(&path);
                 if !own {
                     // The others went with what was deleted or moved: asking for it would cost a pass over
-                    // all watches for each. This one lies elsewhere.
-                    registrar.unwatch(&path);
+                    // all watches for each. This one is elsewhere.
+                    backend.unwatch(&path);
                 }
             }
         }
         for link in below(&self.links, place) {
             self.moved = true;
-            self.unhinge(&link, registrar);
+            self.drop_hops(&link, backend);
             self.links.remove(&link);
         }
     }
 
-    /// Drops what is watched only for the sake of one link's way.
-    fn unhinge<R: Registrar>(&mut self, link: &Path, registrar: &mut R) {
-        let hinges = self.links.get_mut(link).map(std::mem::take);
-        let hinges = hinges.map(|link| link.noted);
-        for (dir, name) in hinges.unwrap_or_default() {
+    /// Drops what is watched only for one link.
+    fn drop_hops<R: WatchBackend>(&mut self, link: &Path, backend: &mut R) {
+        let hops = self.links.get_mut(link).map(std::mem::take);
+        let hops = hops.map(|link| link.recorded);
+        for (dir, name) in hops.unwrap_or_default() {
             let Some(entry) = self.entries.get_mut(&dir) else {
                 continue;
             };
-            if let Some(links) = entry.hinges.get_mut(&name) {
+            if let Some(links) = entry.hops.get_mut(&name) {
                 links.remove(link);
                 if links.is_empty() {
-                    entry.hinges.remove(&name);
+                    entry.hops.remove(&name);
                 }
             }
-            if entry.alias.is_none() && entry.hinges.is_empty() {
+            if entry.is_unneeded() {
                 self.drop_entry(&dir);
-                registrar.unwatch(&dir);
+                backend.unwatch(&dir);
             }
         }
     }
 
-    /// Resolves all links anew, and watches where they lead.
-    fn relink<R: Registrar>(
+    /// Resolves all links again, and watches where they lead.
+    fn relink<R: WatchBackend>(
         &mut self,
         dirty: &mut BTreeSet<Utf8PathBuf>,
-        registrar: &mut R,
+        backend: &mut R,
     ) -> Result<(), R::Error> {
         for _ in 0..RELINKS {
             self.moved = false;
@@ -366,7 +384,7 @@ impl Table {
             let mut work: Vec<PathBuf> = self.links.keys().rev().cloned().collect();
             while let Some(link) = work.pop() {
                 if self.links.contains_key(&link) {
-                    self.link(link, dirty, registrar)?;
+                    self.link(link, dirty, backend)?;
                 }
                 work.append(&mut self.found);
             }
@@ -381,31 +399,31 @@ impl Table {
         Ok(())
     }
 
-    fn link<R: Registrar>(
+    fn link<R: WatchBackend>(
         &mut self,
         link: PathBuf,
         dirty: &mut BTreeSet<Utf8PathBuf>,
-        registrar: &mut R,
+        backend: &mut R,
     ) -> Result<(), R::Error> {
         let is_definition = link.file_name() == Some(OsStr::new(DEFINITION_FILE));
         let leads_to_dir = fs::metadata(&link).map(|metadata| metadata.is_dir());
-        let way = if !is_definition && matches!(leads_to_dir, Ok(false)) {
-            // To a file of no concern; that it is made to lead elsewhere is seen where it lies.
+        let hops = if !is_definition && matches!(leads_to_dir, Ok(false)) {
+            // It leads to an irrelevant file; a change of the link itself is seen in its directory.
             Vec::new()
         } else {
-            resolve::hinges(&link)
+            resolve::hops(&link)
         };
         if self
             .links
             .get(&link)
-            .is_some_and(|known| !known.way.is_empty() && known.way != way)
+            .is_some_and(|known| !known.hops.is_empty() && known.hops != hops)
         {
             mark(dirty, &link);
-            self.forget(&link, registrar);
+            self.forget(&link, backend);
         }
-        let mut noted = Vec::new();
+        let mut recorded = Vec::new();
         let mut fresh = Vec::new();
-        for (dir, name) in &way {
+        for (dir, name) in &hops {
             let Some(ident) = dir_ident(dir) else {
                 continue;
             };
@@ -418,19 +436,19 @@ impl Table {
                 }
             };
             if let Some(entry) = self.entries.get_mut(&path) {
-                let links = entry.hinges.entry(name.clone()).or_default();
+                let links = entry.hops.entry(name.clone()).or_default();
                 links.insert(link.clone());
-                noted.push((path, name.clone()));
+                recorded.push((path, name.clone()));
             }
         }
-        registrar.watch(fresh)?;
-        self.links.insert(link.clone(), Link { way, noted });
+        backend.watch(fresh)?;
+        self.links.insert(link.clone(), Link { hops, recorded });
         if !is_definition
             && matches!(leads_to_dir, Ok(true))
             && let Ok(target) = fs::canonicalize(&link)
             && dir_ident(&target).is_some_and(|ident| !self.above.contains(&ident))
         {
-            self.add(vec![(link, target)], registrar)?;
+            self.add(vec![(link, target)], backend)?;
         }
         Ok(())
     }

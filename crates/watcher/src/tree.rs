@@ -1,6 +1,6 @@
 //! What a scan found: a value, with no handle and no clock in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,12 @@ pub struct Tree {
     pub sources: BTreeMap<DaemonId, Source>,
     /// What is wrong with the tree itself, in the order of the paths.
     pub problems: Vec<Problem>,
-    /// Directories that could not be looked into, by their path below the tree of definitions.
+    /// Files that look like definitions but are not read, in the order of their paths.
+    pub misnamed: Vec<PathBuf>,
+    /// Directories on which another file system is mounted, by their path below the tree of definitions. Those reached
+    /// through symbolic links are not among them.
+    pub mounts: BTreeSet<Utf8PathBuf>,
+    /// Directories that could not be read, by their path below the tree of definitions.
     pub(crate) blind: BTreeMap<Utf8PathBuf, Problem>,
 }
 
@@ -46,28 +51,28 @@ pub enum ProblemKind {
     InvalidId(InvalidId),
     /// A definition below a directory whose name is not UTF-8.
     NotUtf8,
-    /// A directory that cannot be listed: what lies below it is unknown, not absent.
+    /// A directory that cannot be listed: what is below it is unknown, not absent.
     UnlistableDir(Arc<io::Error>),
     /// A symbolic link that leads nowhere: if it led to a directory, what lay there is unknown, not absent.
-    /// Only [`Tree::unknown_because`] tells of it: most such links have nothing to do with daemons.
+    /// Only [`Tree::unknown_because`] reports it: most such links have nothing to do with daemons.
     DanglingLink(Arc<io::Error>),
 }
 
 impl Tree {
-    /// Whether every directory could be looked into, so that what is not in the tree does not exist.
+    /// Whether every directory could be read, so that a definition that is not in the tree does not exist.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.blind.is_empty()
     }
 
-    /// Whether the daemon has, for certain, no definition. False when it has one, and also when it lies
-    /// below a directory that could not be looked into: not seen is not absent.
+    /// Whether the daemon has, for certain, no definition. False when it has one, and also when it is
+    /// below a directory that could not be read: not seen is not absent.
     #[must_use]
     pub fn is_absent(&self, id: &DaemonId) -> bool {
         !self.sources.contains_key(id) && self.unknown_because(id).is_none()
     }
 
-    /// Why it cannot be told whether the daemon has a definition, if so.
+    /// Why it is unknown whether the daemon has a definition, if it is.
     #[must_use]
     pub fn unknown_because(&self, id: &DaemonId) -> Option<&Problem> {
         if self.blind.is_empty() || self.sources.contains_key(id) {
@@ -80,7 +85,7 @@ impl Tree {
 }
 
 impl Source {
-    /// Whether both say the same; errors are compared by what they tell.
+    /// Whether both say the same; errors are compared by their messages.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         match (self, other) {

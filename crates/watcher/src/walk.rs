@@ -22,10 +22,10 @@ use crate::read::{self, Definition, Ident, Stamp, ident};
 use crate::tree::{Problem, ProblemKind};
 
 /// One directory as it was walked. The key of its map is its path as it is reached, links included, so that
-/// what lies below a directory is one contiguous range of the map.
+/// what is below a directory is one contiguous range of the map.
 #[derive(Debug, Clone)]
 pub(crate) struct Dir {
-    /// None when it could not be looked at.
+    /// None if it could not be read.
     pub(crate) stamp: Option<Stamp>,
     /// When it was listed.
     listed_at: SystemTime,
@@ -57,6 +57,7 @@ impl Dir {
         let sources = |dir: &Self| dir.definition.as_ref().map(|found| found.source.clone());
         self.fault.is_none()
             && other.fault.is_none()
+            && self.listing.misnamed == other.listing.misnamed
             && match (sources(self), sources(other)) {
                 (Some(a), Some(b)) => a.same_as(&b),
                 (a, b) => a.is_none() && b.is_none(),
@@ -75,7 +76,7 @@ impl Dir {
     }
 }
 
-/// Where a path stands in the tree of definitions.
+/// Where a path is in the tree of definitions.
 pub(crate) enum Place {
     Id(DaemonId),
     /// Its definition is a problem instead of a daemon.
@@ -96,7 +97,7 @@ pub(crate) fn place(layout: &Layout, dir: &Path) -> Place {
 /// `dir` relative to the tree of definitions, where that is UTF-8.
 pub(crate) fn relative(layout: &Layout, dir: &Path) -> Option<Utf8PathBuf> {
     let root = layout.daemons_dir();
-    // Nearly always the one path begins with the other to the letter, which is told without taking both apart.
+    // Nearly always one path is a textual prefix of the other, which needs no split into components.
     let text = dir.to_str()?;
     let rest = text.strip_prefix(root.as_str());
     match rest.and_then(|rest| rest.strip_prefix('/')) {
@@ -138,10 +139,9 @@ pub(crate) struct Walk<'a> {
     pub(crate) layout: &'a Layout,
     /// What an earlier walk found; what cannot have changed since is not read again.
     pub(crate) known: Option<&'a Dirs>,
-    /// The device on which a directory's times tell of its entries; none: on no device.
+    /// The device whose directory times are reliable, if any.
     pub(crate) timely: Option<u64>,
-    /// Whether a large tree is walked on all processors. Each thread keeps memory of its own, so that is for who looks
-    /// once.
+    /// Whether a large tree is walked on all processors. Each thread needs its own memory, so this is for single scans.
     pub(crate) shared: bool,
     pub(crate) dirs: &'a mut Dirs,
 }
@@ -248,7 +248,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks into one directory if it is `wanted`.
+    /// Reads one directory if it is `wanted`.
     fn visit(
         &mut self,
         path: &Path,
@@ -256,7 +256,7 @@ impl Walk<'_> {
         wanted: &mut dyn FnMut(Ident) -> bool,
     ) -> Option<Listing> {
         let known = self.known.and_then(|known| known.get(&path as &dyn Bytes));
-        let (stamp, listed_at, listing) = match self.look(path, known, wanted) {
+        let (stamp, listed_at, listing) = match self.read_dir(path, known, wanted) {
             Ok(found) => found?,
             // It went away, or became something else, between the listing of its parent and now.
             Err(error) if is_gone(&error) && !is_dir(path) => return None,
@@ -287,7 +287,7 @@ impl Walk<'_> {
 
     /// What a directory holds, and since when that is known. An entry that comes or goes leaves a trace in the times of
     /// its directory: while they are as they were, it need not be listed again.
-    fn look(
+    fn read_dir(
         &self,
         path: &Path,
         known: Option<&Dir>,

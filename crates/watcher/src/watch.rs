@@ -1,5 +1,6 @@
 //! The thread that watches.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -7,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::Layout;
 
-use crate::keeper::{Batch, Keeper, Mode};
+use crate::file_system::remote_file_system;
 use crate::notify_source::NotifyOpener;
 use crate::read::ident;
 use crate::settings::Settings;
 use crate::source::{OpenSource, Waker};
+use crate::watch_state::{Batch, Mode, WatchState};
 
 /// Why a watch cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +29,7 @@ pub enum WatchError {
 
 /// Watches the tree of definitions in a thread of its own, until it is dropped.
 ///
-/// It acts on nothing: it says when and where to look again. A tree that is missing is no error, but waited for.
+/// It acts on nothing: it says when and where to scan again. A missing tree is not an error; the watcher waits for it.
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
@@ -38,13 +41,15 @@ pub struct Watcher {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
-    distrust: AtomicBool,
+    resubscribe: AtomicBool,
     mode: Mutex<Mode>,
+    /// Files to be watched from now on.
+    files: Mutex<Option<BTreeSet<Utf8PathBuf>>>,
 }
 
 impl Watcher {
-    /// Starts to watch. `on_batch` runs on the watcher's thread and has to be quick: to send the batch elsewhere
-    /// is what it is for.
+    /// Starts to watch. `on_batch` runs on the watcher's thread and has to be quick, for example send the batch to
+    /// another thread.
     ///
     /// # Errors
     /// [`WatchError`] when the thread cannot be started.
@@ -70,8 +75,9 @@ impl Watcher {
         let waker = Waker(sender);
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
-            distrust: AtomicBool::new(false),
+            resubscribe: AtomicBool::new(false),
             mode: Mutex::new(Mode::Starting),
+            files: Mutex::new(None),
         });
         let for_thread = (Arc::clone(&shared), waker.clone());
         let thread = thread::Builder::new()
@@ -84,8 +90,8 @@ impl Watcher {
                     metadata.is_dir().then(|| ident(&metadata))
                 });
                 let now = Instant::now();
-                let keeper = Keeper::new(layout, settings, opener, probe, waker, now);
-                run(keeper, &wakes, &shared, &mut on_batch);
+                let state = WatchState::new(layout, settings, opener, probe, waker, now);
+                run(state, &wakes, &shared, &mut on_batch);
             })
             .map_err(WatchError::Spawn)?;
         Ok(Self {
@@ -102,9 +108,17 @@ impl Watcher {
         mode.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells that a scan found a change which no hint had announced: the watches are set anew.
-    pub fn distrust(&self) {
-        self.shared.distrust.store(true, Ordering::Release);
+    /// Replaces all watches, because a scan found a change that no hint had announced.
+    pub fn resubscribe(&self) {
+        self.shared.resubscribe.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Watches these files besides the tree, in place of those that were named before: absolute paths, wherever they lead.
+    /// They need not exist yet. A batch names each new one once it is watched.
+    pub fn watch_files(&self, files: BTreeSet<Utf8PathBuf>) {
+        let waiting = self.shared.files.lock();
+        *waiting.unwrap_or_else(PoisonError::into_inner) = Some(files);
         self.waker.wake();
     }
 
@@ -120,36 +134,49 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.waker.wake();
-        // Dropped by its own callback, it ends by itself.
+        // If its own callback drops it, the thread ends by itself.
         let thread = self.thread.take();
         if let Some(thread) = thread.filter(|it| it.thread().id() != thread::current().id()) {
-            // It panicked: whoever asked for `is_running` knows, and a drop is no place to panic again.
+            // The thread may have panicked, which `is_running` shows. A drop must not panic again.
             let _ = thread.join();
         }
     }
 }
 
 fn run(
-    mut keeper: Keeper,
+    mut state: WatchState,
     wakes: &Receiver<()>,
     shared: &Shared,
     on_batch: &mut Box<dyn FnMut(Batch) + Send>,
 ) {
     while !shared.stop.load(Ordering::Acquire) {
         let now = Instant::now();
-        if shared.distrust.swap(false, Ordering::AcqRel) {
-            keeper.distrust(now);
+        if shared.resubscribe.swap(false, Ordering::AcqRel) {
+            state.resubscribe(now);
         }
-        let batches = keeper.step(now);
-        *shared.mode.lock().unwrap_or_else(PoisonError::into_inner) = keeper.mode();
+        let files = shared.files.lock();
+        let files = files.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(files) = files {
+            let remote = files.iter().filter(|file| is_remote(file));
+            let remote = remote.cloned().collect();
+            state.set_files(files, remote, now);
+        }
+        let batches = state.step(now);
+        *shared.mode.lock().unwrap_or_else(PoisonError::into_inner) = state.mode();
         for batch in batches {
             on_batch(batch);
         }
-        let wait = keeper.next_at().saturating_duration_since(Instant::now());
+        let wait = state.next_at().saturating_duration_since(Instant::now());
         match wakes.recv_timeout(wait) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             // Cannot be while this thread holds a waker of its own.
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// Whether a file is, or will be, on a file system that does not announce changes made elsewhere.
+fn is_remote(file: &Utf8Path) -> bool {
+    let existing = file.ancestors().find(|path| path.exists());
+    existing.is_some_and(|path| remote_file_system(path.as_std_path()).is_some())
 }

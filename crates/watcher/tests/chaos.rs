@@ -32,7 +32,7 @@ fn operate(world: &World, random: &mut Random, n: u64) -> [Utf8PathBuf; 2] {
     let other = world.tree(&dir(random));
     let file = path.join(DEFINITION_FILE);
     let text = format!("{n}");
-    let _ = match random.below(14) {
+    let _ = match random.below(15) {
         0..=2 => fs::write(&file, &text),
         3 => fs::write(path.join("tmp"), &text).and_then(|()| fs::rename(path.join("tmp"), &file)),
         4 => {
@@ -57,6 +57,15 @@ fn operate(world: &World, random: &mut Random, n: u64) -> [Utf8PathBuf; 2] {
         12 => {
             let (a, b) = (path.as_std_path(), other.as_std_path());
             renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(Into::into)
+        }
+        13 => {
+            let misnamed = path.join("ecosystem.edn");
+            match random.below(4) {
+                0 => fs::write(&misnamed, &text),
+                1 => fs::remove_file(&misnamed),
+                2 => fs::rename(&file, &misnamed),
+                _ => fs::rename(&misnamed, &file),
+            }
         }
         _ => match random.below(5) {
             0 => symlink(world.outside("m0"), &path),

@@ -130,7 +130,7 @@ fn too_few_watches_at_run_time_mean_polling_until_there_are_more() {
     many(&world, 60, "more");
     engine.settle("what is not watched is found");
     let lost = |batch: &watcher::Batch| batch.cause == Cause::Lost(LostReason::WatchLimit);
-    engine.wait("told", |engine| {
+    engine.wait("a report", |engine| {
         engine.seen.iter().any(lost) || polls_for_want_of_watches(engine)
     });
     recovers(&mut engine, &world, 60, limit);
@@ -158,10 +158,10 @@ fn a_root_that_is_unmounted_and_mounted_again_is_followed() {
     world.define("a", "2");
     engine.expect("mounted", &[("a", "2")]);
     drop(mount);
-    // What lay below is seen, and it is another directory: whoever acts learns that before anything is absent.
+    // What lay below is seen, and it is another directory: the caller learns that before anything is absent.
     engine.expect("unmounted", &[("below", "1")]);
-    let told = |batch: &watcher::Batch| batch.cause >= Cause::RootChanged;
-    assert!(engine.seen.iter().any(told), "{:?}", engine.seen);
+    let is_reported = |batch: &watcher::Batch| batch.cause >= Cause::RootChanged;
+    assert!(engine.seen.iter().any(is_reported), "{:?}", engine.seen);
     world.define("below", "2");
     engine.expect("edited", &[("below", "2")]);
     let _mount = Mount::tmpfs(&root);
@@ -208,10 +208,31 @@ fn a_directory_below_the_root_that_is_mounted_over_is_found_by_the_resync() {
     let mut engine = Engine::start(&world, settings);
     let mount = Mount::bind(&world.outside("other"), &sub);
     engine.expect("mounted over", &[("a", "1"), ("sub/y", "other")]);
-    // Whoever finds what no hint announced says so.
-    engine.watcher.distrust();
+    // A scan that finds an unannounced change reports it.
+    engine.watcher.resubscribe();
     world.define("sub/y", "edited");
     engine.expect("and watched", &[("a", "1"), ("sub/y", "edited")]);
     drop(mount);
     engine.expect("as before", &[("a", "1"), ("sub/x", "1")]);
+}
+
+#[test]
+#[ignore = "needs a mount namespace: `cargo xtask limits`"]
+fn a_scan_tells_where_file_systems_are_mounted() {
+    let world = World::new();
+    world.define("plain", "1");
+    let dir = world.layout.daemons_dir().join("a/mounted");
+    fs::create_dir_all(&dir).unwrap();
+    let mut scanner = watcher::Scanner::new(world.layout.clone());
+    assert!(scanner.full().unwrap().tree.mounts.is_empty());
+    let mount = Mount::tmpfs(dir.as_std_path());
+    world.define("a/mounted/x/y", "1");
+    let mounts = scanner.stat_only().unwrap().tree.mounts.clone();
+    assert_eq!(mounts.into_iter().collect::<Vec<_>>(), ["a/mounted"]);
+    // What changes below it is no mount.
+    world.define("a/mounted/x/z", "1");
+    let scan = scanner.dirty(&[dir.join("x/z")]).unwrap();
+    assert_eq!(scan.tree.mounts.len(), 1);
+    drop(mount);
+    assert!(scanner.stat_only().unwrap().tree.mounts.is_empty());
 }

@@ -29,6 +29,29 @@ fn nested_daemons_count_and_skipped_directories_do_not() {
 }
 
 #[test]
+fn misnamed_definitions_are_found_where_definitions_would_be() {
+    let world = World::new();
+    world.define("a", "1");
+    for file in [
+        "ecosystem.edn",
+        "a/ecosystem.config.js",
+        "a/b/api.pm2.edn",
+        "a/node_modules/ecosystem.edn",
+        ".git/ecosystem.edn",
+    ] {
+        let file = world.tree(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+    }
+    fs::create_dir(world.tree("a/Ecosystem.pm2.edn")).unwrap();
+    let expected = ["a/b/api.pm2.edn", "a/ecosystem.config.js", "ecosystem.edn"];
+    let mut found = world.scan().misnamed;
+    found.sort();
+    let expected = expected.map(|file| world.tree(file).into_std_path_buf());
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn the_root_missing_or_no_directory_is_an_error_of_its_own() {
     let world = World::new();
     let root = world.layout.daemons_dir();
@@ -304,6 +327,17 @@ fn dirty_scans_agree_with_whole_ones() {
     check(&["n", "n/e"], &["n/e/w"]);
     world.define("q", "1");
     check(&[""], &["q"]);
+    let misnamed = world.tree("q/ecosystem.edn");
+    fs::rename(world.tree("q/ecosystem.pm2.edn"), &misnamed).unwrap();
+    check(&["q/ecosystem.pm2.edn"], &["q"]);
+    fs::rename(&misnamed, world.tree("q/ecosystem.pm2.edn")).unwrap();
+    check(&["q/ecosystem.pm2.edn", "q/ecosystem.edn"], &["q"]);
+    fs::write(&misnamed, "").unwrap();
+    check(&["q/ecosystem.edn"], &[]);
+    fs::rename(world.tree("q"), world.tree("r")).unwrap();
+    check(&["q", "r"], &["q", "r"]);
+    fs::rename(world.tree("r"), world.tree("q")).unwrap();
+    check(&["q/ecosystem.pm2.edn", "r"], &["q", "r"]);
     world.define("q/r", "1");
     check(&["../elsewhere"], &["q/r"]);
 }

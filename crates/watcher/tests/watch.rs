@@ -10,6 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
+use camino::Utf8PathBuf;
 use common::{Engine, World, define, model};
 use daemon_model::DEFINITION_FILE;
 use rustix::fs::{CWD, FileType, Mode as FileMode, RenameFlags, mknodat, renameat_with};
@@ -262,6 +263,13 @@ fn things_that_are_no_definitions_arrive_as_what_they_are() {
     fs::remove_dir_all(world.tree("x.json")).unwrap();
     engine.settle("it is gone");
 
+    fs::write(world.tree("a/ecosystem.edn"), "").unwrap();
+    engine.settle("a misnamed file");
+    assert_eq!(engine.scanner.tree().misnamed.len(), 1);
+    fs::rename(world.tree("a/ecosystem.edn"), world.tree("a/notes.edn")).unwrap();
+    engine.settle("it is renamed");
+    assert!(engine.scanner.tree().misnamed.is_empty());
+
     let file = world.tree("a").join(DEFINITION_FILE);
     fs::remove_file(&file).unwrap();
     let mode = FileMode::RUSR | FileMode::WUSR;
@@ -305,103 +313,8 @@ fn what_concerns_no_definition_wakes_nobody() {
     let file = world.tree("a").join(DEFINITION_FILE);
     for batch in &engine.seen {
         assert_eq!(batch.scope, Scope::Dirty(vec![file.clone()]));
-        assert_eq!(batch.cause, Cause::Event);
+        assert!(matches!(batch.cause, Cause::Written | Cause::Event));
     }
-}
-
-#[test]
-fn a_root_that_goes_and_comes_back_is_watched_again() {
-    let world = World::new();
-    world.define("a", "1");
-    let settings = Settings {
-        root_check: Duration::from_millis(50),
-        retry: Duration::from_millis(50),
-        ..Settings::default()
-    };
-    let mut engine = Engine::start(&world, settings);
-    let root = world.layout.daemons_dir().to_owned();
-
-    fs::remove_dir_all(&root).unwrap();
-    engine.wait("told that it is gone", |engine| {
-        engine
-            .seen
-            .iter()
-            .any(|batch| batch.cause == Cause::RootGone)
-    });
-    assert!(matches!(engine.watcher.mode(), Mode::RootMissing));
-    world.define("b", "2");
-    engine.expect("made again", &[("b", "2")]);
-    world.define("b", "3");
-    engine.expect("and watched", &[("b", "3")]);
-
-    for n in 0..20 {
-        fs::remove_dir_all(&root).unwrap();
-        world.define("b", &n.to_string());
-    }
-    engine.expect("made again at once", &[("b", "19")]);
-    engine.wait("watched", |engine| {
-        matches!(engine.watcher.mode(), Mode::Watching)
-    });
-    world.define("b", "20");
-    engine.expect("and watched", &[("b", "20")]);
-
-    define(world.outside("other/b"), "other");
-    fs::rename(&root, world.outside("old")).unwrap();
-    fs::rename(world.outside("other"), &root).unwrap();
-    engine.expect("replaced", &[("b", "other")]);
-    world.define("b", "edited");
-    engine.expect("and watched", &[("b", "edited")]);
-
-    // A directory above it moves, of which no event tells.
-    let above = root.parent().unwrap();
-    fs::rename(above, world.outside("above")).unwrap();
-    define(root.join("c"), "new");
-    engine.expect("under another directory", &[("c", "new")]);
-    world.define("c", "newer");
-    engine.expect("and watched", &[("c", "newer")]);
-}
-
-#[test]
-fn a_root_behind_a_link_that_is_swapped_is_followed() {
-    let world = World::new();
-    let root = world.layout.daemons_dir().to_owned();
-    fs::remove_dir(&root).unwrap();
-    define(world.outside("rel1/a"), "1");
-    define(world.outside("rel2/a"), "2");
-    symlink(world.outside("rel1"), &root).unwrap();
-    let settings = Settings {
-        root_check: Duration::from_millis(50),
-        retry: Duration::from_millis(50),
-        ..Settings::default()
-    };
-    let mut engine = Engine::start(&world, settings);
-    define(world.outside("rel1/a"), "1a");
-    engine.expect("behind the link", &[("a", "1a")]);
-    symlink(world.outside("rel2"), world.outside("tmp")).unwrap();
-    fs::rename(world.outside("tmp"), &root).unwrap();
-    engine.expect("swapped", &[("a", "2")]);
-    define(world.outside("rel2/a"), "2a");
-    engine.expect("and watched", &[("a", "2a")]);
-}
-
-#[test]
-fn a_root_that_is_missing_at_first_is_waited_for() {
-    let world = World::new();
-    fs::remove_dir(world.layout.daemons_dir()).unwrap();
-    let settings = Settings {
-        root_check: Duration::from_millis(50),
-        ..Settings::default()
-    };
-    let mut engine = Engine::start_unsettled(&world, settings);
-    assert!(
-        !engine.turn(Duration::from_millis(200)),
-        "{:?}",
-        engine.seen
-    );
-    world.define("a", "1");
-    engine.expect("it is there", &[("a", "1")]);
-    world.define("a", "2");
-    engine.expect("and watched", &[("a", "2")]);
 }
 
 #[test]
@@ -422,7 +335,7 @@ fn polling_finds_what_watching_would() {
 }
 
 #[test]
-fn heartbeats_come_back_and_distrust_sets_the_watches_anew() {
+fn heartbeats_come_back_and_resubscribing_sets_the_watches_anew() {
     let world = World::new();
     world.define("a", "1");
     let settings = Settings {
@@ -434,8 +347,8 @@ fn heartbeats_come_back_and_distrust_sets_the_watches_anew() {
     let mut engine = Engine::start(&world, settings);
     let quiet = !engine.turn(Duration::from_millis(500));
     assert!(quiet, "nothing changed: {:?}", engine.seen);
-    engine.watcher.distrust();
-    engine.wait("distrusted", |engine| !engine.seen.is_empty());
+    engine.watcher.resubscribe();
+    engine.wait("resubscribed", |engine| !engine.seen.is_empty());
     world.define("a", "2");
     engine.expect("still watched", &[("a", "2")]);
 }
@@ -503,4 +416,80 @@ fn modules_that_are_installed_and_removed_delay_no_edit() {
             "{times:?}"
         );
     });
+}
+
+/// The causes of the batches about one file until it is quiet, which may take a second.
+fn causes(engine: &mut Engine, what: &str, file: &Utf8PathBuf) -> Vec<Cause> {
+    engine.wait(what, |engine| {
+        engine
+            .seen
+            .last()
+            .is_some_and(|batch| batch.cause > Cause::Written)
+    });
+    let seen = std::mem::take(&mut engine.seen);
+    for batch in &seen {
+        assert_eq!(batch.scope, Scope::Dirty(vec![file.clone()]), "{what}");
+    }
+    seen.iter().map(|batch| batch.cause).collect()
+}
+
+#[test]
+fn a_file_is_reported_when_its_writing_ends_and_again_when_it_is_quiet() {
+    let world = World::new();
+    for name in ["a", "linked"] {
+        world.define(name, "0");
+    }
+    let link = world.tree("linked").join(DEFINITION_FILE);
+    fs::write(world.outside("file"), "0").unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink(world.outside("file"), &link).unwrap();
+    let env_file = Utf8PathBuf::from_path_buf(world.outside("a.env")).unwrap();
+    // Long enough for every machine to see all of one save before.
+    let settings = Settings {
+        quiet: Duration::from_secs(1),
+        max_wait: Duration::from_secs(60),
+        burst: Duration::ZERO,
+        ..Settings::default()
+    };
+    let mut engine = Engine::start(&world, settings);
+    engine.watcher.watch_files([env_file.clone()].into());
+    assert_eq!(causes(&mut engine, "watched", &env_file), [Cause::Event]);
+    let file = world.tree("a").join(DEFINITION_FILE);
+    let early = [Cause::Written, Cause::Event];
+
+    fs::write(&file, "1").unwrap();
+    assert_eq!(causes(&mut engine, "in place", &file), early);
+    fs::write(world.tree("a/new"), "2").unwrap();
+    fs::rename(world.tree("a/new"), &file).unwrap();
+    assert_eq!(causes(&mut engine, "renamed over", &file), early);
+    let backup = world.tree("a").join("ecosystem.pm2.edn~");
+    fs::rename(&file, &backup).unwrap();
+    fs::write(&file, "3").unwrap();
+    fs::remove_file(&backup).unwrap();
+    assert_eq!(causes(&mut engine, "as vim does", &file), early);
+    fs::write(world.outside("file"), "1").unwrap();
+    assert_eq!(causes(&mut engine, "through a link", &link), early);
+    fs::write(&env_file, "A=1").unwrap();
+    assert_eq!(causes(&mut engine, "a further file", &env_file), early);
+
+    let late = [Cause::Event];
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "4").unwrap();
+    assert_eq!(causes(&mut engine, "as git does", &file), late);
+    fs::write(&file, "5").unwrap();
+    assert_eq!(causes(&mut engine, "in place after that", &file), early);
+
+    // These cause no event when the write ends.
+    fs::hard_link(&file, world.tree("a/other")).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert_eq!(causes(&mut engine, "removed", &file), late);
+    fs::hard_link(world.tree("a/other"), &file).unwrap();
+    assert_eq!(causes(&mut engine, "a hard link", &file), late);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&file, mode).unwrap();
+    assert_eq!(causes(&mut engine, "its mode", &file), late);
+    // Created outside of the tree: inside, the watch might see it under its first name.
+    symlink(world.outside("file"), world.outside("new")).unwrap();
+    fs::rename(world.outside("new"), &link).unwrap();
+    assert_eq!(causes(&mut engine, "another link", &link), late);
 }

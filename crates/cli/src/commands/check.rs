@@ -1,155 +1,107 @@
 //! `pm2-sync check`
 
-use std::collections::BTreeSet;
-use std::mem::ManuallyDrop;
-
-use camino::Utf8Path;
-use daemon_model::{DaemonId, Diagnostic, Level, Severity};
-use serde_json::json;
+mod annotate;
+mod files;
+mod watch;
 
 use crate::args::{CheckCommand, GlobalArgs};
-use crate::commands::render::{FileReader, is_file_argument};
-use crate::config::Config;
-use crate::definitions::Definitions;
-use crate::environment::Environment;
+use crate::commands::files::split;
+use crate::commands::until_exit;
 use crate::error::CommandError;
-use crate::exit;
-use crate::pass;
-use crate::report::{Printer, github, json as data, words};
-
-struct Counts {
-    files: usize,
-    errors: usize,
-    warnings: usize,
-}
-
-impl Counts {
-    fn add<'a>(&mut self, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
-        self.files += 1;
-        for diagnostic in diagnostics {
-            if diagnostic.is_error() {
-                self.errors += 1;
-            } else {
-                self.warnings += 1;
-            }
-        }
-    }
-}
+use crate::exit::Exit;
+use crate::report::json::{CheckOutput, diagnostics};
+use crate::report::{Printer, Which, words};
+use reconcile::definitions::{Definitions, TreeFinding};
+use reconcile::pass;
+use reconcile::{Config, Environment};
 
 /// Validates definitions without PM2.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError::Config`] without a usable workspace, [`CommandError::Pass`] when the definitions cannot be read or an ID is
+/// unknown.
 pub fn run(
     command: &CheckCommand,
     global: &GlobalArgs,
     environment: Environment,
     printer: &Printer,
-) -> Result<u8, CommandError> {
-    let mut counts = Counts {
-        files: 0,
-        errors: 0,
-        warnings: 0,
-    };
-    let (files, ids): (Vec<&String>, Vec<&String>) = command
-        .targets
-        .iter()
-        .partition(|target| is_file_argument(target));
-    let mut found = Vec::new();
-    let reader = FileReader::new(global, &command.variant, &environment)?;
-    for file in &files {
-        let path = Utf8Path::new(file);
-        let (source, diagnostics) = match reader.check(path) {
-            // It is told like any other finding, and keeps none of the others from being told.
-            Err(CommandError::ReadFile { source, .. }) => {
-                let message = format!("cannot be read: {source}");
-                let found = Diagnostic::new(Severity::Error, Level::Render, message);
-                (Vec::new(), vec![found])
-            }
-            read => read?,
-        };
-        counts.add(&diagnostics);
-        for diagnostic in &diagnostics {
-            if printer.is_json() {
-                found.push(data::diagnostic(diagnostic, file, None));
-            } else if printer.is_github() {
-                let file = in_repository(path, environment.cwd(), &environment);
-                printer.data(&github::annotation(diagnostic, &file));
-            } else {
-                printer.say(&printer.draw(diagnostic, file, &source));
-            }
-        }
+) -> Result<Exit, CommandError> {
+    if command.watch {
+        return watch::run(command, global, environment, printer);
     }
-    if files.is_empty() || !ids.is_empty() {
-        let config = Config::load(global, &command.variant, environment)?;
-        // This process ends when it is done with them, and the system takes all of them back at once.
-        let mut definitions = ManuallyDrop::new(Definitions::load(&config)?);
-        let ids: Vec<String> = ids.into_iter().cloned().collect();
-        let known: BTreeSet<DaemonId> = definitions.daemons.keys().cloned().collect();
-        if let Some(only) = pass::select(&config, &ids, known)? {
-            definitions.daemons.retain(|id, _| only.contains(id));
-            definitions.strays.clear();
-        }
-        for definition in definitions.daemons.values() {
-            counts.add(&definition.diagnostics);
-        }
-        counts.errors += definitions.strays.len();
+    let (named, ids) = split(&command.targets);
+    let mut output = CheckOutput::default();
+    if !named.is_empty() {
+        files::check(&named, command, global, &environment, &mut output, printer)?;
+    }
+    if named.is_empty() || !ids.is_empty() {
+        let config = config(command, global, environment)?;
+        let definitions = until_exit(load(&config, &ids)?);
+        count(definitions, &mut output);
         if printer.is_json() {
-            if let serde_json::Value::Array(more) = data::diagnostics(&definitions) {
-                found.extend(more);
-            }
-        } else if printer.is_github() {
-            annotate(&definitions, &config, printer);
+            output.diagnostics.extend(diagnostics(definitions, printer));
         } else {
-            printer.diagnostics(&definitions, true);
+            print(definitions, &config, printer);
         }
     }
-    let failed = counts.errors > 0 || (command.strict && counts.warnings > 0);
+    let exit = watch::judge(&mut output, command);
     if printer.is_json() {
-        printer.json(&data::document(
-            "check",
-            json!({
-                "ok": !failed,
-                "files": counts.files,
-                "errors": counts.errors,
-                "warnings": counts.warnings,
-                "diagnostics": found,
-            }),
-        ));
+        printer.json(&output, exit);
     } else {
-        printer.note(&format!(
-            "checked {}: {}, {}",
-            words::counted(counts.files, "definition", "definitions"),
-            words::counted(counts.errors, "error", "errors"),
-            words::counted(counts.warnings, "warning", "warnings"),
-        ));
-        if failed && counts.errors == 0 {
-            printer.note("warnings fail because of `--strict`");
-        }
+        summarize(&output, printer);
     }
-    Ok(if failed { exit::FAILED } else { exit::OK })
+    Ok(exit)
 }
 
-/// A file as GitHub knows it: relative to the folder that the repository was checked out to.
-fn in_repository(path: &Utf8Path, base: Option<&Utf8Path>, environment: &Environment) -> String {
-    let repository = environment.var("GITHUB_WORKSPACE").map(Utf8Path::new);
-    let absolute = base.map_or_else(|| path.to_owned(), |base| base.join(path));
-    repository
-        .and_then(|repository| absolute.strip_prefix(repository).ok())
-        .unwrap_or(path)
-        .to_string()
+fn config(
+    command: &CheckCommand,
+    global: &GlobalArgs,
+    environment: Environment,
+) -> Result<Config, CommandError> {
+    let mut config = Config::resolve_without_pm2(&global.overrides(&command.variant), environment)?;
+    config.assume_values = command.no_env_files;
+    Ok(config)
 }
 
-fn annotate(definitions: &Definitions, config: &Config, printer: &Printer) {
-    let name = |path: &Utf8Path| in_repository(path, Some(config.root()), &config.environment);
+/// The definitions of these IDs; all, if there are none.
+fn load(config: &Config, ids: &[String]) -> Result<Definitions, CommandError> {
+    let mut definitions = Definitions::load(config)?;
+    if let Some(only) = pass::select(config, ids, &definitions, &[])? {
+        definitions.retain(&only.daemons());
+    }
+    Ok(definitions)
+}
+
+fn count(definitions: &Definitions, output: &mut CheckOutput) {
     for definition in definitions.daemons.values() {
-        let file = name(&definition.name);
-        for diagnostic in &definition.diagnostics {
-            printer.data(&github::annotation(diagnostic, &file));
-        }
+        output.count(&definition.diagnostics);
     }
-    for stray in &definitions.strays {
-        let file = name(Utf8Path::new(&stray.path));
-        printer.data(&github::about_file(&stray.message, &file));
+    count_paths(&definitions.of_tree, output);
+}
+
+fn count_paths(findings: &[TreeFinding], output: &mut CheckOutput) {
+    let errors = findings.iter().filter(|found| found.is_error()).count();
+    output.errors += errors;
+    output.warnings += findings.len() - errors;
+}
+
+/// Prints findings for people, or for GitHub.
+fn print(definitions: &Definitions, config: &Config, printer: &Printer) {
+    if printer.is_github() {
+        annotate::definitions(definitions, config, printer);
+    } else {
+        printer.diagnostics(definitions, Which::All);
+    }
+}
+
+fn summarize(output: &CheckOutput, printer: &Printer) {
+    printer.note(format!(
+        "checked {}: {}, {}",
+        words::counted(output.files, "definition", "definitions"),
+        words::counted(output.errors, "error", "errors"),
+        words::counted(output.warnings, "warning", "warnings"),
+    ));
+    if !output.ok && output.errors == 0 {
+        printer.note("warnings fail because of `--strict`");
     }
 }

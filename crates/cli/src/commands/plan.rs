@@ -1,120 +1,72 @@
 //! `pm2-sync plan`
 
-use serde_json::json;
-
-use crate::args::{GlobalArgs, PlanCommand, PolicyArgs, When};
-use crate::commands::{pending_status, say_conditions};
-use crate::config::Config;
-use crate::environment::Environment;
+use crate::args::{GlobalArgs, PlanArgs, PolicyArgs, When};
+use crate::commands::until_exit;
 use crate::error::CommandError;
-use crate::pass::{self, PassOptions, Survey};
-use crate::report::words::{self, Detail};
-use crate::report::{Printer, json as data};
-use crate::signals::StopFlag;
+use crate::exit::Exit;
+use crate::report::json::{PlanOutput, StepOutput};
+use crate::report::{Printer, Which, words};
+use crate::verdict::Verdict;
+use reconcile::pass::{self, Disk, DryRun, Removal, Request};
+use reconcile::{Config, Environment, Pm2, StopFlag};
 
 /// Prints every step that a sync would take.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions or PM2's list cannot be
+/// read, or an ID or the confirmation is wrong.
 pub fn run(
-    command: &PlanCommand,
+    command: &PlanArgs,
     global: &GlobalArgs,
     environment: Environment,
     printer: &Printer,
-) -> Result<u8, CommandError> {
-    let printer = &printer.for_work(&command.ids).for_variant(&command.variant);
-    let config = Config::load(global, &command.variant, environment)?;
-    let options = PassOptions {
-        confirm: command.confirm.clone(),
-        ..options(&command.policy, &command.ids)
-    };
-    let mut adapter = pass::connect_asking(&config, &StopFlag::default())?;
-    let survey = pass::survey(&config, &options, pass::borrow(&mut adapter))?;
-    print(&survey, printer, command.policy.show_values);
-    Ok(pending_status(&survey.definitions, &survey.plan))
-}
-
-/// Options of a pass from the arguments that plan and sync share.
-#[must_use]
-pub fn options(policy: &PolicyArgs, ids: &[String]) -> PassOptions {
-    PassOptions {
-        ids: ids.to_vec(),
-        prune: policy.prune == When::Auto,
-        adopt: policy.adopt == When::Auto,
-        ..PassOptions::default()
-    }
-}
-
-fn print(survey: &Survey, printer: &Printer, show_values: bool) {
-    let plan = &survey.plan;
+) -> Result<Exit, CommandError> {
+    let config = Config::resolve(&global.overrides(&command.variant), environment)?;
+    let mut request = request(&command.policy, &command.ids);
+    request.confirm.clone_from(&command.confirm);
+    let mut pm2 = Pm2::new(&config, &StopFlag::default()).with_prefetch();
+    let dry_run = until_exit(pass::plan(&config, &request, &mut Disk, &mut pm2)?);
+    let verdict = Verdict::of_dry_run(dry_run);
     if printer.is_json() {
-        let mut fields = data::plan(plan, show_values, printer);
-        fields["pm2_running"] = json!(survey.pm2_running);
-        fields["diagnostics"] = data::diagnostics(&survey.definitions);
-        printer.json(&data::document("plan", fields));
-        return;
+        printer.json(
+            &PlanOutput::new(dry_run, None, &verdict, printer),
+            verdict.exit(),
+        );
+    } else {
+        print(dry_run, &verdict, printer);
     }
-    printer.diagnostics(&survey.definitions, false);
-    if !survey.pm2_running {
+    Ok(verdict.exit())
+}
+
+/// The request that the arguments of plan, sync and watch make.
+pub fn request(policy: &PolicyArgs, ids: &[String]) -> Request {
+    let mut request = Request::default();
+    request.ids = ids.to_vec();
+    // The search reads every process of the machine, which is worth it only for named daemons.
+    request.search_orphans = !ids.is_empty();
+    request.adopt = policy.adopt == When::Auto;
+    if policy.prune == When::Never {
+        request.removal = Removal::Never;
+    }
+    request
+}
+
+fn print(dry_run: &DryRun, verdict: &Verdict, printer: &Printer) {
+    let (snapshot, planned) = (&dry_run.snapshot, &dry_run.planned);
+    printer.diagnostics(&snapshot.definitions, Which::Errors);
+    printer.warnings(&snapshot.definitions);
+    if !snapshot.pm2_running {
         printer.note("PM2 is not running");
     }
-    let table = words::plan_table(
-        plan,
-        Detail {
-            verbose: printer.verbose,
-            show_values,
-        },
-    );
+    let show_values = printer.shows_values();
+    let steps = planned.plan.steps.iter();
+    let steps: Vec<StepOutput> = steps.map(|one| StepOutput::new(one, show_values)).collect();
+    let is_verbose = printer.verbose || show_values;
+    let table = words::plan::table(&steps, planned, is_verbose, printer.width());
     if !table.is_empty() {
         printer.table(&table);
     }
-    say_conditions(printer, plan);
-    if plan.steps.is_empty() {
-        if plan.has_stopping() {
-            printer.note(&format!(
-                "not in sync: being stopped at this moment: {}",
-                words::stopping(plan)
-            ));
-        } else if plan.held.is_none() {
-            printer.note(&in_sync(plan));
-        }
-    } else {
-        let can_be_done = plan
-            .steps
-            .iter()
-            .any(|step| step.action.word() != "blocked");
-        let advice = if can_be_done {
-            "; run `pm2-sync sync` to do it"
-        } else {
-            ""
-        };
-        printer.note(&format!("{}{advice}", words::plan_counts(plan)));
-    }
-}
-
-/// That there is nothing to do.
-#[must_use]
-pub fn in_sync(plan: &daemon_model::Plan) -> String {
-    let daemons: std::collections::BTreeSet<_> = plan
-        .apps
-        .iter()
-        .filter(|app| app.wanted.is_some())
-        .map(|app| &app.daemon)
-        .collect();
-    let processes: usize = plan.apps.iter().map(daemon_model::AppState::running).sum();
-    let degraded = plan
-        .apps
-        .iter()
-        .filter(|app| app.condition == daemon_model::Condition::Degraded)
-        .count();
-    let but = if degraded > 0 {
-        format!(", {degraded} degraded")
-    } else {
-        String::new()
-    };
-    format!(
-        "in sync: {}, {} running{but}",
-        words::counted(daemons.len(), "daemon", "daemons"),
-        words::counted(processes, "process", "processes")
-    )
+    printer.not_set_here(&planned.plan);
+    printer.problems(verdict.problems());
+    printer.summary(verdict);
 }

@@ -1,11 +1,15 @@
 //! `pm2-sync schema`
 
-use crate::exit;
-use crate::report::Printer;
+use crate::args::SchemaCommand;
+use crate::exit::Exit;
+use crate::report::{Printer, json};
 
-/// Prints the JSON Schema of generated configs.
-#[must_use]
-pub fn run(printer: &Printer) -> u8 {
-    printer.data(&format!("{:#}\n", daemon_model::reference::json_schema()));
-    exit::OK
+/// Prints the JSON Schema of what a command prints, or of the generated configs.
+pub fn run(command: &SchemaCommand, printer: &Printer) -> Exit {
+    let schema = match command.output {
+        Some(name) => json::schema(name),
+        None => daemon_model::reference::json_schema(),
+    };
+    printer.json_text(&format!("{schema:#}\n"));
+    Exit::Ok
 }

@@ -1,145 +1,119 @@
 //! `pm2-sync status`
 
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use serde_json::json;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::args::{GlobalArgs, StatusCommand};
-use crate::commands::{pending_status, say_conditions};
-use crate::config::Config;
-use crate::environment::Environment;
+use crate::commands::{follow, until_exit};
 use crate::error::CommandError;
-use crate::pass::{self, PassOptions, Survey};
-use crate::report::words::{self, Detail};
-use crate::report::{Printer, chain, json as data};
-use crate::signals;
-use crate::signals::StopFlag;
+use crate::exit::Exit;
+use crate::report::json::StatusOutput;
+use crate::report::words::status::{Order, View};
+use crate::report::{Measures, Printer, Table, Which, words};
+use crate::verdict::Verdict;
+use reconcile::pass::{self, DefinitionSource, Disk, DryRun, PassError, Request};
+use reconcile::{Config, Environment, Pm2, StopFlag, chain};
 
 /// Shows every app: wanted, running, in sync or why not.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions or PM2's list cannot be
+/// read, or an ID is unknown.
 pub fn run(
     command: &StatusCommand,
     global: &GlobalArgs,
     environment: Environment,
     printer: &Printer,
-) -> Result<u8, CommandError> {
-    let printer = &printer.for_work(&command.ids).for_variant(&command.variant);
-    let config = Config::load(global, &command.variant, environment)?;
+) -> Result<Exit, CommandError> {
+    let config = Config::resolve(&global.overrides(&command.variant), environment)?;
     if command.follow {
-        return follow(command, &config, printer);
+        return follow::run(command, &config, printer);
     }
-    let survey = look(command, &config)?;
-    print(command, &survey, printer);
-    Ok(pending_status(&survey.definitions, &survey.plan))
-}
-
-/// How often PM2 and the definitions are looked at while following.
-const FOLLOW: Duration = Duration::from_secs(1);
-
-/// Shows it again whenever it changes. What cannot be looked at for a while, such as a tree that is away, is told and looked
-/// at again: only at the beginning is it an error.
-fn follow(command: &StatusCommand, config: &Config, printer: &Printer) -> Result<u8, CommandError> {
-    let (sender, stopped) = std::sync::mpsc::channel();
-    let on_hangup = sender.clone();
-    let stop = move || {
-        // Nobody waits any more: then it has stopped already.
-        let _ = sender.send(());
-    };
-    let hangup = move || {
-        // The same when whoever looked at it has closed the terminal.
-        let _ = on_hangup.send(());
-    };
-    let _signals = signals::on_signal(stop, hangup).map_err(CommandError::Signals)?;
-    let mut survey: Result<Survey, CommandError> = Ok(look(command, config)?);
-    let mut shown = None;
-    loop {
-        let now = match &survey {
-            Ok(survey) => fingerprint(survey, printer),
-            Err(error) => chain(error),
-        };
-        if shown.as_ref() != Some(&now) {
-            printer.clear();
-            match &survey {
-                Ok(survey) => print(command, survey, printer),
-                Err(error) if printer.is_json() => {
-                    printer.json(&data::document("status", json!({ "error": chain(error) })));
-                }
-                Err(error) => printer.error(error, error.hint().as_deref()),
-            }
-            shown = Some(now);
-        }
-        let is_over = stopped.recv_timeout(FOLLOW) != Err(RecvTimeoutError::Timeout);
-        if is_over || printer.is_unheard() {
-            let survey = survey?;
-            return Ok(pending_status(&survey.definitions, &survey.plan));
-        }
-        survey = look(command, config);
-    }
-}
-
-/// What has to change for it to be shown again: not the time that passes.
-fn fingerprint(survey: &Survey, printer: &Printer) -> String {
-    format!(
-        "{} {} {} {} {:?}",
-        survey.pm2_running,
-        data::plan(&survey.plan, false, printer),
-        data::apps(&survey.plan),
-        data::diagnostics(&survey.definitions),
-        survey.watcher.as_ref().and_then(|watcher| watcher.pid)
-    )
-}
-
-fn look(command: &StatusCommand, config: &Config) -> Result<Survey, CommandError> {
-    let options = PassOptions {
-        ids: command.ids.clone(),
-        ..PassOptions::default()
-    };
-    let mut adapter = pass::connect_asking(config, &StopFlag::default())?;
-    Ok(pass::survey(config, &options, pass::borrow(&mut adapter))?)
-}
-
-fn print(command: &StatusCommand, survey: &Survey, printer: &Printer) {
-    let plan = &survey.plan;
+    let dry_run = until_exit(take(&config, &command.ids, &mut Disk)?);
+    let verdict = Verdict::of_dry_run(dry_run);
+    let shown = Shown::new(&config, dry_run);
     if printer.is_json() {
-        let mut fields = data::plan(plan, command.show_values, printer);
-        fields["pm2_running"] = json!(survey.pm2_running);
-        fields["apps"] = data::apps(plan);
-        fields["watcher"] = survey.watcher.as_ref().map_or(
-            serde_json::Value::Null,
-            |watcher| json!({ "name": watcher.name, "pid": watcher.pid, "status": watcher.status }),
-        );
-        fields["diagnostics"] = data::diagnostics(&survey.definitions);
-        printer.json(&data::document("status", fields));
-        return;
-    }
-    if !survey.pm2_running {
-        printer.note("PM2 is not running");
-    }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-    let detail = Detail {
-        verbose: printer.verbose,
-        show_values: command.show_values,
-    };
-    let table = words::status_table(plan, now, detail);
-    if table.is_empty() {
-        printer.note("no definitions and no managed processes");
+        let output = StatusOutput::new(dry_run, Some(&shown.measures), &verdict, printer);
+        printer.json(&output, verdict.exit());
     } else {
-        printer.table(&table);
+        shown.print(&verdict, printer);
     }
-    if let Some(watcher) = &survey.watcher {
-        match watcher.pid {
-            Some(pid) => printer.note(&format!("watched by {} (pid {pid})", watcher.name)),
-            None => printer.warn(&format!(
-                "the watcher {} does not run: `pm2-sync up` starts it",
-                watcher.name
-            )),
+    Ok(verdict.exit())
+}
+
+/// The state of everything now.
+pub fn take(
+    config: &Config,
+    ids: &[String],
+    source: &mut dyn DefinitionSource,
+) -> Result<DryRun, PassError> {
+    let mut request = Request::default();
+    request.ids = ids.to_vec();
+    let mut pm2 = Pm2::new(config, &StopFlag::default()).with_prefetch();
+    pass::plan(config, &request, source, &mut pm2)
+}
+
+/// What is shown: the state of everything, and what was measured.
+pub struct Shown<'a> {
+    config: &'a Config,
+    dry_run: &'a DryRun,
+    /// What was measured.
+    pub measures: Measures,
+}
+
+impl<'a> Shown<'a> {
+    /// Measures.
+    pub fn new(config: &'a Config, dry_run: &'a DryRun) -> Self {
+        Self {
+            config,
+            dry_run,
+            measures: Measures::take(config, &dry_run.snapshot),
         }
     }
-    printer.diagnostics(&survey.definitions, false);
-    say_conditions(printer, plan);
+
+    /// The table of all apps.
+    pub fn table(&self, order: Order, printer: &Printer) -> Table {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+        let view = View {
+            verbose: printer.verbose || printer.shows_values(),
+            show_values: printer.shows_values(),
+            order,
+            now_ms: now,
+            pm2_home: &self.config.pm2_home,
+            failures: &self.dry_run.snapshot.failures,
+            measures: &self.measures,
+        };
+        words::status::table(&self.dry_run.planned, view, printer.width())
+    }
+
+    /// Prints the state of everything, and what is wrong.
+    pub fn print(&self, verdict: &Verdict, printer: &Printer) {
+        let snapshot = &self.dry_run.snapshot;
+        if !snapshot.pm2_running {
+            printer.note("PM2 is not running");
+        }
+        let table = self.table(Order::ByName, printer);
+        if table.is_empty() {
+            printer.note("no definitions and no managed processes");
+        } else {
+            printer.table(&table);
+        }
+        if let Some(watcher) = snapshot.watcher() {
+            match watcher.pid {
+                Some(pid) => printer.note(format!("watched by {} (pid {pid})", watcher.name)),
+                None => printer.warn(format!(
+                    "the watcher {} is not running: `pm2-sync up` starts it",
+                    watcher.name
+                )),
+            }
+        }
+        printer.diagnostics(&snapshot.definitions, Which::Errors);
+        printer.warnings(&snapshot.definitions);
+        printer.problems(verdict.problems());
+        for warning in &snapshot.warnings {
+            printer.warn(chain(warning));
+        }
+    }
 }

@@ -1,108 +1,120 @@
-//! `pm2-sync up` and `pm2-sync down`
+//! `pm2-sync up`
 
-use clap::ValueEnum;
-use serde_json::json;
+use std::time::{Duration, Instant};
 
-use crate::args::{DownCommand, GlobalArgs, RendererChoice, UpCommand, VariantArgs};
-use crate::config::Config;
-use crate::definitions::Definitions;
-use crate::environment::Environment;
+use daemon_model::{AppState, Cause};
+
+use crate::args::{GlobalArgs, UpCommand};
+use crate::commands::status;
 use crate::error::CommandError;
-use crate::exit;
-use crate::pass;
-use crate::report::{Printer, json as data};
-use crate::supervised::{Supervised, Up};
+use crate::exit::Exit;
+use crate::report::json::UpOutput;
+use crate::report::{Printer, words};
+use crate::verdict::Verdict;
+use reconcile::definitions::Definitions;
+use reconcile::pass::{Disk, DryRun};
+use reconcile::watcher_module::{UpOutcome, WatcherModule};
+use reconcile::{Config, Environment, Lock, PassError, Pm2, StopFlag};
 
-/// Makes sure that the watcher runs under PM2, and tells what its first pass found.
+/// How often to see whether the watcher has judged what it started.
+const READY_POLL: Duration = Duration::from_millis(100);
+
+/// How long that may take before it is said what is waited for.
+const NOTE_AFTER: Duration = Duration::from_secs(2);
+
+/// How long after a deadline a watcher that works has judged the app, in milliseconds.
+const JUDGED_WITHIN_MS: u64 = 3000;
+
+/// How long to wait for another pm2-sync.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Makes sure that the watcher runs under PM2, and reports the state of everything after its first pass.
 ///
 /// # Errors
-/// [`CommandError`].
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions cannot be read or the lock
+/// cannot be had; [`CommandError::WatcherModule`] when the watcher could not be started.
 pub fn up(
     command: &UpCommand,
     global: &GlobalArgs,
     environment: Environment,
     printer: &Printer,
-) -> Result<u8, CommandError> {
-    let config = Config::load(global, &command.variant, environment)?;
-    let mut arguments = Vec::new();
-    for (flag, value) in [
-        ("--mode", &command.variant.mode),
-        ("--env", &command.variant.env),
-    ] {
-        if let Some(value) = value {
-            arguments.extend([flag.to_owned(), value.clone()]);
-        }
-    }
-    if let Some(renderer) = command.variant.renderer.to_possible_value()
-        && command.variant.renderer != RendererChoice::default()
-    {
-        arguments.extend(["--renderer".to_owned(), renderer.get_name().to_owned()]);
-    }
+) -> Result<Exit, CommandError> {
+    let config = Config::resolve(&global.overrides(&command.variant), environment)?;
+    let mut arguments = command.variant.to_flags();
     if command.no_heal {
         arguments.push("--no-heal".to_owned());
     }
-    // What would keep the watcher from working is told here, not in its log.
+    // What would keep the watcher from working is reported here, not in its log.
     Definitions::load(&config)?;
-    let watcher = Supervised::new(&config, &arguments)?;
-    let mut adapter = pass::connect_or_start(&config)?;
-    let (done, report) = watcher.up(adapter.as_mut())?;
+    let watcher = WatcherModule::new(&config, &arguments)?;
+    let mut pm2 = Pm2::new(&config, &StopFlag::default());
+    let lock = take_lock(&config, "pm2-sync up", printer)?;
+    let started = watcher.start(&mut pm2.write(lock))?;
+    // Its first pass needs the lock.
+    let first_pass = watcher.wait_for_report(&mut pm2, &started)?;
+    let dry_run = until_ready(&config, printer)?;
+    let verdict = Verdict::of_watched(&dry_run);
+    let name = watcher.name();
     if printer.is_json() {
-        let done = match done {
-            Up::AlreadyRunning => "already-running",
-            Up::Started => "started",
-            Up::Restarted => "restarted",
-        };
-        printer.json(&data::document(
-            "up",
-            json!({ "watcher": watcher.name(), "done": done, "first_pass": report }),
-        ));
-        return Ok(exit::OK);
+        let output = UpOutput::new(name, &started, first_pass, &verdict);
+        printer.json(&output, verdict.exit());
+        return Ok(verdict.exit());
     }
-    match done {
-        Up::AlreadyRunning => printer.note(&format!(
-            "the watcher is running already ({})",
-            watcher.name()
-        )),
-        Up::Started => printer.note(&format!(
-            "the watcher runs under PM2 ({}): {report}",
-            watcher.name()
-        )),
-        Up::Restarted => {
-            printer.note(&format!(
-                "the watcher was restarted ({}): {report}",
-                watcher.name()
-            ));
-        }
-    }
-    Ok(exit::OK)
+    printer.note(match started.outcome {
+        UpOutcome::AlreadyRunning => format!("the watcher is already running ({name})"),
+        UpOutcome::Started => format!("the watcher is running under PM2 ({name}): {first_pass}"),
+        UpOutcome::Restarted if !started.changed_variables.is_empty() => format!(
+            "the watcher was restarted ({name}), because its values of {} differed: {first_pass}",
+            started.changed_variables.join(", ")
+        ),
+        UpOutcome::Restarted => format!("the watcher was restarted ({name}): {first_pass}"),
+    });
+    printer.problems(verdict.problems());
+    Ok(verdict.exit())
 }
 
-/// Ends the watcher; the daemons keep running.
-///
-/// # Errors
-/// [`CommandError`].
-pub fn down(
-    _command: &DownCommand,
-    global: &GlobalArgs,
-    environment: Environment,
-    printer: &Printer,
-) -> Result<u8, CommandError> {
-    let config = Config::load(global, &VariantArgs::default(), environment)?;
-    let watcher = Supervised::new(&config, &[])?;
-    let mut adapter = pass::connect(&config)?;
-    let was_there = watcher.down(pass::borrow(&mut adapter))?;
-    if printer.is_json() {
-        printer.json(&data::document(
-            "down",
-            json!({ "watcher": watcher.name(), "was_running": was_there }),
-        ));
-    } else if was_there {
-        printer.note(&format!(
-            "the watcher is stopped ({}); the daemons keep running",
-            watcher.name()
-        ));
-    } else {
-        printer.note("the watcher was not running");
+/// The state of everything once the watcher has judged what its first pass started, or should have.
+fn until_ready(config: &Config, printer: &Printer) -> Result<DryRun, CommandError> {
+    let began = Instant::now();
+    let mut is_noted = false;
+    loop {
+        let dry_run = status::take(config, &[], &mut Disk)?;
+        let apps = dry_run.planned.apps.iter();
+        let gated: Vec<String> = apps
+            .filter(|app| is_gated(app, dry_run.snapshot.observed.at_ms))
+            .map(|app| format!("`{}`", app.app))
+            .collect();
+        if gated.is_empty() {
+            return Ok(dry_run);
+        }
+        if !is_noted && began.elapsed() >= NOTE_AFTER {
+            is_noted = true;
+            let apps = words::listed(&gated);
+            printer.note(format!("waiting until ready: {apps}"));
+        }
+        std::thread::sleep(READY_POLL);
     }
-    Ok(exit::OK)
+}
+
+/// Whether the watcher has still to judge whether an app has become ready.
+fn is_gated(app: &AppState, now_ms: u64) -> bool {
+    let is_open = |cause: &Cause| matches!(cause, Cause::Gated { deadline_ms, .. } if now_ms < deadline_ms + JUDGED_WITHIN_MS);
+    app.causes.iter().any(is_open)
+}
+
+pub(super) fn take_lock(
+    config: &Config,
+    command: &str,
+    printer: &Printer,
+) -> Result<Lock, PassError> {
+    let mut waiting = |holder: Option<&_>| printer.note(words::waiting(holder));
+    let home = &config.pm2_home;
+    let stop = StopFlag::default();
+    Ok(Lock::take(
+        home,
+        command,
+        LOCK_TIMEOUT,
+        &stop,
+        &mut waiting,
+    )?)
 }

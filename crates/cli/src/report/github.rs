@@ -3,15 +3,23 @@
 //! Source of the form and its escapes: GitHub, "Workflow commands for GitHub Actions", and `actions/toolkit`,
 //! `packages/core/src/command.ts`.
 
-use daemon_model::{Diagnostic, Severity};
+use daemon_model::{Diagnostic, Diagnostics, Severity};
 
-/// One annotation, on a line of its own.
+use reconcile::definitions::TreeFinding;
+
+use super::Printer;
+
+/// Annotations about one file, each on a line of its own.
 #[must_use]
-pub fn annotation(found: &Diagnostic, file: &str) -> String {
-    let word = match found.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
+pub fn annotations(diagnostics: &Diagnostics, file: &str, printer: &Printer) -> String {
+    let rest = diagnostics.remainder();
+    let all = diagnostics.iter().chain(&rest);
+    all.map(|found| annotation(&printer.readable(found), file))
+        .collect()
+}
+
+fn annotation(found: &Diagnostic, file: &str) -> String {
+    let word = word(found.severity);
     let mut properties = vec![format!("file={}", property(file))];
     if let Some(start) = found.location {
         properties.push(format!("line={}", start.line));
@@ -45,14 +53,28 @@ pub fn annotation(found: &Diagnostic, file: &str) -> String {
     format!("::{word} {}::{}\n", properties.join(","), data(&message))
 }
 
-/// An annotation about a file as a whole.
+/// An annotation about a path of the tree.
 #[must_use]
-pub fn about_file(message: &str, file: &str) -> String {
+pub fn about_path(found: &TreeFinding, file: &str) -> String {
+    let message = match found.help {
+        Some(help) => format!("{}\nhelp: {help}", found.message),
+        None => found.message.clone(),
+    };
+    let line = found.line.map(|line| format!(",line={line}"));
     format!(
-        "::error file={},title=pm2-sync::{}\n",
+        "::{} file={}{},title=pm2-sync::{}\n",
+        word(found.severity),
         property(file),
-        data(message)
+        line.unwrap_or_default(),
+        data(&message)
     )
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
 }
 
 fn data(text: &str) -> String {

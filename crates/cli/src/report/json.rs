@@ -1,174 +1,144 @@
-//! Data as JSON: one object with `"version": 1`. Values of environment variables are hidden unless asked for.
+//! What commands print as JSON: version 1, described by a schema each (`pm2-sync schema --output NAME`).
+//!
+//! These types are separate from those of the libraries. A library may rename its types; the conversions here keep
+//! version 1 stable. Values of environment variables are hidden when the types are made, so no printer can forget it.
 
-use daemon_model::{
-    AppState, ApplyReport, Change, Diagnostic, Field, HeldRemoval, ObservedProcess, Outcome, Plan,
-    Reason, Step, StepReport,
+mod app;
+mod check;
+mod decision;
+mod doctor;
+mod error;
+mod history;
+mod import;
+mod logs;
+mod plan;
+mod render;
+mod schema;
+mod step;
+mod supervised;
+mod sync;
+mod watch;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::exit::Exit;
+
+pub use app::AppOutput;
+pub use check::{CheckOutput, DiagnosticOutput, SeverityOutput, diagnostics};
+pub use decision::{DecidedOutput, DecisionOutput, Verb};
+pub use doctor::DoctorOutput;
+pub use error::ErrorOutput;
+pub use history::{
+    AppChangesOutput, DaemonHistoryOutput, EntryOutcomeOutput, EntryOutput, HistoryOutput,
 };
-use pm2_client::StepError;
-use serde_json::{Map, Value, json};
+pub use import::{ImportOutput, InitOutput};
+pub use logs::LogLineOutput;
+pub use plan::{FailureOutput, HeldOutput, PlanOutput, ProblemOutput, StatusOutput};
+pub use render::{RenderCheckOutput, RenderOutput, RenderStdoutOutput};
+pub use schema::{OutputName, schema};
+pub use step::{
+    ActionOutput, ChangeKindOutput, ChangeOutput, OutcomeOutput, ReasonOutput, ResultOutput,
+    StartsOutput, StepOutput,
+};
+pub use supervised::{DownOutput, UpOutput};
+pub use sync::{FailedArtifactOutput, SyncOutput};
+pub use watch::{PassOutput, WatchEvent, WatchOutput};
 
-use super::{Printer, chain};
-use crate::definitions::Definitions;
+/// The version of all of it.
+const VERSION: u8 = 1;
 
-/// The frame of every answer.
-#[must_use]
-pub fn document(command: &str, fields: Value) -> Value {
-    let mut map = Map::new();
-    map.insert("version".into(), json!(1));
-    map.insert("command".into(), json!(command));
-    if let Value::Object(fields) = fields {
-        map.extend(fields);
+/// What a command prints as JSON.
+pub trait Output: Serialize + JsonSchema {
+    /// The command.
+    const COMMAND: &'static str;
+
+    /// The command that prints this one, where several do.
+    fn command(&self) -> &'static str {
+        Self::COMMAND
     }
-    Value::Object(map)
 }
 
-/// One step of a plan.
+/// What every document begins with.
+#[derive(Serialize)]
+struct Document<'a, O> {
+    version: u8,
+    command: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_status: Option<u8>,
+    #[serde(flatten)]
+    output: &'a O,
+}
+
+/// What a command found or did, and how it ends: one JSON object on one line. Nothing in it moves a terminal's cursor.
 #[must_use]
-pub fn step(step: &Step, show_values: bool) -> Value {
-    json!({
-        "daemon": step.daemon,
-        "app": step.app,
-        "action": step.action.word(),
-        "processes": match &step.action {
-            daemon_model::Action::Start { count, .. } => json!(count),
-            daemon_model::Action::End { orphans, .. } => json!(orphans.len()),
-            other => json!(other.targets().len()),
-        },
-        "pm_ids": step.action.targets().iter().map(|target| target.pm_id).collect::<Vec<_>>(),
-        "reasons": step.reasons.iter().map(|reason| redacted(reason, show_values)).collect::<Vec<_>>(),
+pub fn document<O: Output>(output: &O, exit: Exit) -> String {
+    line(&Document {
+        version: VERSION,
+        command: Some(output.command()),
+        exit_status: Some(exit.status()),
+        output,
     })
 }
 
-fn redacted(reason: &Reason, show_values: bool) -> Value {
-    let hide = |changes: &[Change]| -> Vec<Change> {
-        changes
-            .iter()
-            .cloned()
-            .map(|mut change| {
-                if matches!(change.field, Field::Env(_)) && !show_values {
-                    change.from = change.from.map(|_| "***".to_owned());
-                    change.to = change.to.map(|_| "***".to_owned());
-                }
-                change
-            })
-            .collect()
-    };
-    let reason = match reason {
-        Reason::Edited { changes } => Reason::Edited {
-            changes: hide(changes),
-        },
-        Reason::Drifted { changes } => Reason::Drifted {
-            changes: hide(changes),
-        },
-        other => other.clone(),
-    };
-    json!(reason)
-}
-
-/// A plan.
+/// The same for a command that failed; one that could not be understood has no name.
 #[must_use]
-pub fn plan(plan: &Plan, show_values: bool, printer: &Printer) -> Value {
-    json!({
-        "in_sync": plan.is_in_sync(),
-        "steps": plan.steps.iter().map(|one| step(one, show_values)).collect::<Vec<_>>(),
-        "held": held(plan.held.as_ref(), printer),
-        "broken": plan.broken,
+pub fn error_document(command: Option<&str>, output: &ErrorOutput, exit: Exit) -> String {
+    line(&Document {
+        version: VERSION,
+        command,
+        exit_status: Some(exit.status()),
+        output,
     })
 }
 
-/// A held removal with the command that confirms it.
+/// One of many lines of a command.
 #[must_use]
-pub fn held(held: Option<&HeldRemoval>, printer: &Printer) -> Value {
-    held.map_or(Value::Null, |held| {
-        json!({
-            "daemons": held.daemons,
-            "managed": held.managed,
-            "confirm": held.code,
-            "command": printer.command(&format!("sync --confirm {}", held.code)),
-        })
+pub fn event<O: Output>(output: &O) -> String {
+    line(&Document {
+        version: VERSION,
+        command: Some(O::COMMAND),
+        exit_status: None,
+        output,
     })
 }
 
-/// How every app stands.
-#[must_use]
-pub fn apps(plan: &Plan) -> Value {
-    plan.apps.iter().map(app).collect()
+fn line(document: &impl Serialize) -> String {
+    // None of these types holds what JSON cannot say: no map has keys other than text.
+    let text = serde_json::to_string(document).unwrap_or_default();
+    format!("{}\n", without_controls(text))
 }
 
-fn app(app: &AppState) -> Value {
-    json!({
-        "daemon": app.daemon,
-        "app": app.app,
-        "wanted": app.wanted,
-        "running": app.running(),
-        "condition": app.condition,
-        "processes": app.processes.iter().map(|one| process(one)).collect::<Vec<_>>(),
-    })
-}
-
-fn process(process: &ObservedProcess) -> Value {
-    json!({
-        "pm_id": process.pm_id,
-        "pid": process.pid,
-        "status": process.status,
-        "restarts": process.restarts,
-        "started_at_ms": process.started_at_ms,
-        "exit_code": process.exit_code,
-    })
-}
-
-/// What became of each step.
-#[must_use]
-pub fn outcomes(report: &ApplyReport<StepError>, show_values: bool) -> Value {
-    report
-        .steps
-        .iter()
-        .map(|done| outcome(done, show_values))
-        .collect()
-}
-
-/// What became of one step.
-#[must_use]
-pub fn outcome(done: &StepReport<StepError>, show_values: bool) -> Value {
-    let mut value = step(&done.step, show_values);
-    value["milliseconds"] = json!(u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX));
-    value["outcome"] = json!(match done.outcome {
-        Outcome::Done => "done",
-        Outcome::Failed(_) => "failed",
-        _ => "skipped",
-    });
-    if let Outcome::Failed(error) = &done.outcome {
-        value["error"] = json!(chain(error));
+/// JSON leaves the control characters from U+007F on as they are; terminals act on some of them. They are in strings only.
+fn without_controls(text: String) -> String {
+    let is_control = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !text.contains(is_control) {
+        return text;
     }
-    value
-}
-
-/// Findings about all definitions.
-#[must_use]
-pub fn diagnostics(definitions: &Definitions) -> Value {
-    let mut all = Vec::new();
-    for (id, definition) in &definitions.daemons {
-        for found in &definition.diagnostics {
-            all.push(diagnostic(
-                found,
-                definition.name.as_str(),
-                Some(id.as_str()),
-            ));
+    text.chars().fold(String::new(), |mut out, c| {
+        if is_control(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
         }
-    }
-    for stray in &definitions.strays {
-        all.push(json!({ "file": stray.path, "severity": "error", "message": stray.message }));
-    }
-    Value::Array(all)
+        out
+    })
 }
 
-/// One finding.
-#[must_use]
-pub fn diagnostic(found: &Diagnostic, file: &str, daemon: Option<&str>) -> Value {
-    let mut value = json!(found);
-    value["file"] = json!(file);
-    if let Some(daemon) = daemon {
-        value["daemon"] = json!(daemon);
+/// A duration in whole milliseconds.
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_is_printed_as_it_is() {
+        let text = without_controls("{\"a\":\"x\u{9b}31m\u{7f}é\"}".to_owned());
+        assert_eq!(text, "{\"a\":\"x\\u009b31m\\u007fé\"}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["a"], "x\u{9b}31m\u{7f}é");
     }
-    value
 }

@@ -1,33 +1,70 @@
-//! Steps as they begin and end: a spinner for each on a terminal, plain lines elsewhere.
+//! Steps as they begin and end: a spinner for each on a terminal, lines elsewhere.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use daemon_model::{DaemonId, Outcome, Step, StepReport};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pm2_client::{Progress, StepError};
+use reconcile::rollout::WaitingApp;
 
-use super::words::{self, Detail};
-use super::{Printer, Tone, chain};
+use super::Printer;
+use super::json::{ResultOutput, StepOutput};
+use super::words;
 
 /// The display of one pass.
-pub struct StepProgress {
-    printer: Printer,
-    detail: Detail,
-    spinners: Option<MultiProgress>,
+pub struct StepProgress<'p> {
+    printer: &'p Printer,
     running: BTreeMap<(DaemonId, String), ProgressBar>,
+    waiting: BTreeMap<(DaemonId, String), Waiting>,
 }
 
-impl StepProgress {
-    pub(super) fn new(printer: Printer, animated: bool, show_values: bool) -> Self {
+/// An app that is waited for.
+struct Waiting {
+    since: Instant,
+    /// What was shown last.
+    shown: Option<String>,
+    spinner: Option<ProgressBar>,
+}
+
+/// Most apps are ready before this: they need no line.
+const WAIT_BEFORE_NOTE: Duration = Duration::from_secs(2);
+
+impl<'p> StepProgress<'p> {
+    pub(super) fn new(printer: &'p Printer) -> Self {
         Self {
-            detail: Detail {
-                verbose: printer.verbose,
-                show_values,
-            },
-            spinners: animated.then(MultiProgress::new),
-            running: BTreeMap::new(),
             printer,
+            running: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Shows what is waited for: a spinner for each app on a terminal; elsewhere a line for each that takes long, and another one
+    /// when it lacks something else.
+    pub fn wait_for(&mut self, apps: &[WaitingApp]) {
+        let key = |app: &WaitingApp| (app.daemon.clone(), app.app.clone());
+        let now: BTreeSet<_> = apps.iter().map(key).collect();
+        self.waiting.retain(|key, _| now.contains(key));
+        for app in apps {
+            let is_animated = self.printer.is_animated();
+            let known = self.waiting.entry(key(app)).or_insert_with(|| Waiting {
+                since: Instant::now(),
+                shown: None,
+                spinner: is_animated.then(|| spinner(self.printer)),
+            });
+            let message = words::rollout::waiting(app);
+            if known.shown.as_ref() == Some(&message) {
+                continue;
+            }
+            if let Some(spinner) = &known.spinner {
+                spinner.set_message(super::text::escape(&message).into_owned());
+            } else if known.since.elapsed() < WAIT_BEFORE_NOTE || self.printer.is_json() {
+                continue;
+            } else {
+                self.printer.note(&message);
+            }
+            known.shown = Some(message);
         }
     }
 
@@ -41,73 +78,51 @@ impl StepProgress {
     }
 
     fn begin(&mut self, step: &Step) {
-        let Some(spinners) = &self.spinners else {
+        let shared = &self.printer.shared;
+        shared.steps_under_way.fetch_add(1, Ordering::Relaxed);
+        if !self.printer.is_animated() {
             return;
-        };
-        let spinner = spinners.add(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-            spinner.set_style(style);
         }
-        spinner.set_message(format!(
-            "{} {} ({})",
-            words::action(&step.action),
-            step.app,
-            step.daemon
-        ));
-        spinner.enable_steady_tick(Duration::from_millis(80));
+        let spinner = spinner(self.printer);
+        let output = StepOutput::new(step, false);
+        let name = words::name(&output.daemon, &output.app);
+        let message = format!("{} {name}", output.verb());
+        spinner.set_message(super::text::escape(&message).into_owned());
         self.running
             .insert((step.daemon.clone(), step.app.clone()), spinner);
     }
 
     fn end(&mut self, report: &StepReport<StepError>) {
-        let step = &report.step;
-        if let Some(spinner) = self
-            .running
-            .remove(&(step.daemon.clone(), step.app.clone()))
-        {
+        if !matches!(report.outcome, Outcome::Skipped) {
+            let shared = &self.printer.shared;
+            shared.steps_under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+        let key = (report.step.daemon.clone(), report.step.app.clone());
+        if let Some(spinner) = self.running.remove(&key) {
             spinner.finish_and_clear();
         }
-        if self.printer.is_json() {
-            return;
-        }
-        let line = self.line(report);
-        match &self.spinners {
-            Some(spinners) => spinners.suspend(|| self.printer.data(&line)),
-            None => self.printer.data(&line),
+        if !self.printer.is_json() {
+            let result = ResultOutput::new(report, self.printer.shows_values());
+            let line = words::steps::result(&result, self.printer.verbose);
+            self.printer.line(&line);
         }
     }
+}
 
-    fn line(&self, report: &StepReport<StepError>) -> String {
-        let color = self.printer.out_color();
-        let step = &report.step;
-        let action = format!("{:<9}", words::action(&step.action));
-        let (action, end) = match &report.outcome {
-            Outcome::Done => (
-                words::tone(&step.action).paint(&action, color),
-                format!(
-                    "{} ({})",
-                    words::reasons(step, self.detail),
-                    words::took(report.took)
-                ),
-            ),
-            Outcome::Failed(error) => (
-                Tone::Bad.paint(&action, color),
-                format!(
-                    "{} {} ({}; {})",
-                    Tone::Bad.paint("failed:", color),
-                    chain(error),
-                    words::reasons(step, self.detail),
-                    words::took(report.took)
-                ),
-            ),
-            _ => (Tone::Faint.paint(&action, color), "left undone".to_owned()),
-        };
-        let name = if step.daemon.as_str().rsplit('/').next() == Some(step.app.as_str()) {
-            step.daemon.to_string()
-        } else {
-            format!("{} {}", step.daemon, step.app)
-        };
-        let time = self.printer.clock(self.printer.out_width.is_some(), color);
-        format!("{time}{action} {name}: {end}\n")
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
     }
+}
+
+fn spinner(printer: &Printer) -> ProgressBar {
+    let spinners = printer.shared.spinners.get_or_init(MultiProgress::new);
+    let spinner = spinners.add(ProgressBar::new_spinner());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(80));
+    spinner
 }

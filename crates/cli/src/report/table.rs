@@ -1,17 +1,16 @@
 //! Tables of aligned columns whose last one wraps.
 
-use unicode_width::UnicodeWidthStr;
+use super::text::{Line, Tone};
 
-use super::Tone;
-
-/// Rows of aligned columns. The last column takes what room is left and wraps.
+/// Rows of aligned columns. The last column takes the room that is left, and wraps.
 #[derive(Debug, Default)]
 pub struct Table {
     header: Vec<&'static str>,
-    rows: Vec<Vec<(String, Tone)>>,
+    rows: Vec<Vec<Line>>,
 }
 
 const GAP: usize = 2;
+/// The narrowest last column that can be read.
 const LEAST_LAST: usize = 20;
 
 impl Table {
@@ -25,16 +24,15 @@ impl Table {
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: Vec<(String, Tone)>) {
-        self.rows.push(cells);
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Line>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
-    /// Puts the rows in order of their text, first column first.
-    pub fn sort(&mut self) {
-        let text = |row: &Vec<(String, Tone)>| -> Vec<String> {
-            row.iter().map(|(text, _)| text.clone()).collect()
-        };
-        self.rows.sort_by_cached_key(text);
+    /// Adds a line below the last cell of the last row.
+    pub fn continue_row(&mut self, text: Line) {
+        let mut cells = vec![Line::default(); self.header.len() - 1];
+        cells.push(text);
+        self.rows.push(cells);
     }
 
     /// Whether it has no rows.
@@ -43,103 +41,111 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table as text, at most `width` columns wide where that can be done.
+    /// Whether its last column can be read in so many columns; without a terminal always.
+    #[must_use]
+    pub fn fits(&self, width: Option<usize>) -> bool {
+        width.is_none_or(|width| self.before_last(&self.widths()) + LEAST_LAST <= width)
+    }
+
+    /// The table as text, at most `width` columns wide where that can be done. The first line is the header.
     #[must_use]
     pub fn draw(&self, width: Option<usize>, color: bool) -> String {
-        let columns = self.header.len();
-        let widths: Vec<usize> = (0..columns)
-            .map(|n| {
-                let cells = self
-                    .rows
-                    .iter()
-                    .filter_map(|row| row.get(n))
-                    .map(|(text, _)| text.width());
-                cells.chain([self.header[n].width()]).max().unwrap_or(0)
-            })
-            .collect();
-        let before_last: usize = widths[..columns - 1].iter().map(|width| width + GAP).sum();
-        let last = width.map(|width| width.saturating_sub(before_last).max(LEAST_LAST));
-        let mut out = String::new();
-        let header = self
+        let widths = self.widths();
+        let before_last = self.before_last(&widths);
+        let last = width.map(|width| width.saturating_sub(before_last));
+        // Too little room: the last cell goes on a line of its own.
+        let is_stacked = last.is_some_and(|last| last < LEAST_LAST);
+        let header: Vec<Line> = self
             .header
             .iter()
-            .map(|head| ((*head).to_owned(), Tone::Faint))
+            .map(|head| Line::default().with(Tone::Faint, head))
             .collect();
+        let mut out = String::new();
         for row in std::iter::once(&header).chain(&self.rows) {
-            draw_row(&mut out, row, &widths, before_last, last, color);
+            let Some((text, cells)) = row.split_last() else {
+                continue;
+            };
+            let mut line = String::new();
+            for (cell, width) in cells.iter().zip(&widths) {
+                line.push_str(&cell.paint(color));
+                line.push_str(&" ".repeat(width + GAP - cell.width()));
+            }
+            let (indent, room) = match is_stacked {
+                true => (GAP, width.map_or(usize::MAX, |width| width - GAP)),
+                false => (before_last, last.unwrap_or(usize::MAX)),
+            };
+            if is_stacked {
+                if !line.trim().is_empty() {
+                    out.push_str(line.trim_end());
+                    out.push('\n');
+                }
+                line = " ".repeat(indent);
+            }
+            for part in text.wrap(room) {
+                line.push_str(&part.paint(color));
+                if !line.trim().is_empty() {
+                    out.push_str(line.trim_end());
+                    out.push('\n');
+                }
+                line = " ".repeat(indent);
+            }
         }
         out
     }
-}
 
-fn draw_row(
-    out: &mut String,
-    row: &[(String, Tone)],
-    widths: &[usize],
-    before_last: usize,
-    last: Option<usize>,
-    color: bool,
-) {
-    let mut line = String::new();
-    let Some(((text, tone), cells)) = row.split_last() else {
-        return;
-    };
-    for ((cell, tone), width) in cells.iter().zip(widths) {
-        line.push_str(&tone.paint(cell, color));
-        line.push_str(&" ".repeat(width + GAP - cell.width()));
+    fn widths(&self) -> Vec<usize> {
+        let column = |n: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(n));
+            let widest = cells.map(Line::width).max().unwrap_or(0);
+            widest.max(self.header[n].len())
+        };
+        (0..self.header.len()).map(column).collect()
     }
-    for (n, part) in wrap(text, last).into_iter().enumerate() {
-        if n > 0 {
-            line = " ".repeat(before_last);
-        }
-        line.push_str(&tone.paint(&part, color));
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-}
 
-/// Breaks text at spaces so that no line is wider than `width`, where words allow it.
-fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
-    let Some(width) = width else {
-        return vec![text.to_owned()];
-    };
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let full = lines
-            .last()
-            .is_some_and(|line| !line.is_empty() && line.width() + 1 + word.width() > width);
-        if full {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
+    /// How many columns all but the last take.
+    fn before_last(&self, widths: &[usize]) -> usize {
+        widths[..widths.len() - 1]
+            .iter()
+            .map(|width| width + GAP)
+            .sum()
     }
-    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn table() -> Table {
+        let mut table = Table::new(&["A", "NAME", "WHY"]);
+        table.row(["x", "日本", "one two three four five six"].map(Line::from));
+        table.continue_row("more".into());
+        table.row(["xyz", "n\u{1b}", ""].map(Line::from));
+        table
+    }
+
     #[test]
     fn columns_align_and_the_last_one_wraps() {
-        let mut table = Table::new(&["A", "NAME", "WHY"]);
-        let plain = |text: &str| (text.to_owned(), Tone::Plain);
-        table.row(vec![
-            plain("x"),
-            plain("日本"),
-            plain("one two three four five six"),
-        ]);
-        table.row(vec![plain("xyz"), plain("n"), plain("")]);
-        insta::assert_snapshot!(table.draw(Some(31), false), @r"
-        A    NAME  WHY
-        x    日本  one two three four
-                   five six
-        xyz  n
+        insta::assert_snapshot!(table().draw(Some(36), false), @r"
+        A    NAME     WHY
+        x    日本     one two three four
+                      five six
+                      more
+        xyz  n\u{1b}
+        ");
+    }
+
+    #[test]
+    fn the_last_column_goes_below_where_there_is_no_room_beside() {
+        let table = table();
+        assert!(table.fits(Some(34)) && !table.fits(Some(33)));
+        insta::assert_snapshot!(table.draw(Some(20), false), @r"
+        A    NAME
+          WHY
+        x    日本
+          one two three four
+          five six
+          more
+        xyz  n\u{1b}
         ");
     }
 }

@@ -1,370 +1,38 @@
-//! Plans, reasons and states in words.
+//! The texts that commands print.
 
-use std::sync::Arc;
+pub mod condition;
+pub mod decision;
+pub mod history;
+pub mod plan;
+pub mod rollout;
+pub mod status;
+pub mod steps;
+pub mod watch;
+
 use std::time::Duration;
 
-use daemon_model::{
-    Action, AppState, Change, ChangeKind, Condition, Field, HeldRemoval, ObservedProcess, Plan,
-    ProcessStatus, Reason, Step,
-};
+use daemon_model::RemovalCode;
+use daemon_model::{AppState, Condition, HeldRemoval, Planned, Step};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use reconcile::{Failure, Holder, Obstacle, chain};
 
-use super::{Printer, Table, Tone};
-use crate::lock::Holder;
+use super::Printer;
+use super::json::StepOutput;
+use super::text::quoted;
+use crate::verdict::{Problem, ProblemKind};
 
-/// How much is told.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Detail {
-    /// Values of attributes, and every name.
-    pub verbose: bool,
-    /// Values of environment variables too.
-    pub show_values: bool,
-}
+pub use super::text::{counted, listed};
 
-/// The colour of an action.
+/// That PM2's dump is out of date.
+pub const UNSAVED: &str = "PM2's process list could not be saved: `pm2 resurrect` and a reboot would start what ran before";
+
+/// An app in few words: the daemon's ID alone where its last part is the app's name.
 #[must_use]
-pub fn tone(action: &Action) -> Tone {
-    match action {
-        Action::Start { .. } | Action::Resume { .. } => Tone::Good,
-        Action::Delete { .. }
-        | Action::Stop { .. }
-        | Action::End { .. }
-        | Action::Blocked { .. } => Tone::Bad,
-        _ => Tone::Notice,
-    }
-}
-
-/// The action with the number of processes, where it is more than one.
-#[must_use]
-pub fn action(action: &Action) -> String {
-    let count = match action {
-        Action::Start { count, .. } => *count as usize,
-        Action::End { orphans, .. } => orphans.len(),
-        other => other.targets().len(),
-    };
-    match count {
-        0 | 1 => action.word().to_owned(),
-        n => format!("{} {n}", action.word()),
-    }
-}
-
-/// All reasons of a step.
-#[must_use]
-pub fn reasons(step: &Step, detail: Detail) -> String {
-    let adopted = step.reasons.contains(&Reason::Adopted);
-    step.reasons
-        .iter()
-        .map(|one| reason(one, adopted, detail))
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-fn reason(reason: &Reason, adopted: bool, detail: Detail) -> String {
-    match reason {
-        Reason::New => "not running".to_owned(),
-        Reason::TooFew { have, want } | Reason::TooMany { have, want } => {
-            format!(
-                "{have} of {want} {}",
-                plural(*want as usize, "process", "processes")
-            )
-        }
-        Reason::Edited { changes } if changes.is_empty() => "definition changed".to_owned(),
-        Reason::Edited { changes } => self::changes(changes, adopted, detail),
-        Reason::Drifted { changes } => {
-            format!(
-                "changed outside: {}",
-                self::changes(changes, adopted, detail)
-            )
-        }
-        Reason::Stopped => "was stopped".to_owned(),
-        Reason::NoProcess => "PM2 says online, but no process runs".to_owned(),
-        Reason::DefinitionRemoved => "definition removed".to_owned(),
-        Reason::AppRemoved => "app removed from its definition".to_owned(),
-        Reason::Moved { from } => format!("moved here from {from}"),
-        Reason::TakenOver { from } => {
-            format!("taken over from {from}, which does not exist any more")
-        }
-        Reason::Adopted => "taken over: started by somebody else".to_owned(),
-        Reason::Orphaned { pids } => {
-            let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-            format!("lived on when its PM2 was killed (pid {})", pids.join(", "))
-        }
-        Reason::LastGood => "definition broken, starting the last good one".to_owned(),
-        Reason::Stranger => "the name is taken by a process that somebody else started".to_owned(),
-        Reason::OtherWorkspace { workspace } => {
-            format!("the name is taken by the workspace {workspace}")
-        }
-        Reason::OnHold => "on hold".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-/// How many variables that go are named; of more only the number is told.
-const MOST_NAMES: usize = 6;
-
-/// Changes by kind: `args, cwd changed; env.DEBUG removed`.
-#[must_use]
-pub fn changes(changes: &[Change], adopted: bool, detail: Detail) -> String {
-    let mut parts = Vec::new();
-    for (kind, word) in [
-        (ChangeKind::Added, "added"),
-        (ChangeKind::Removed, "removed"),
-        (ChangeKind::Changed, "changed"),
-    ] {
-        let mut names = Vec::new();
-        let mut inherited = 0;
-        let lost = changes
-            .iter()
-            .filter(|change| change.kind == kind && matches!(change.field, Field::Env(_)))
-            .count();
-        for change in changes.iter().filter(|change| change.kind == kind) {
-            let is_inherited = (adopted || lost > MOST_NAMES)
-                && kind == ChangeKind::Removed
-                && matches!(change.field, Field::Env(_));
-            if is_inherited && !detail.verbose {
-                inherited += 1;
-            } else {
-                names.push(one_change(change, detail));
-            }
-        }
-        if !names.is_empty() {
-            parts.push(format!("{} {word}", names.join(", ")));
-        }
-        if inherited > 0 {
-            parts.push(format!(
-                "loses {inherited} {}",
-                plural(inherited, "variable", "variables")
-            ));
-        }
-    }
-    parts.join("; ")
-}
-
-fn one_change(change: &Change, detail: Detail) -> String {
-    if !detail.verbose && !detail.show_values {
-        return change.field.to_string();
-    }
-    let show = |value: &Option<String>| match (value, &change.field) {
-        (None, _) => "nothing".to_owned(),
-        (Some(_), Field::Env(_)) if !detail.show_values => "***".to_owned(),
-        (Some(value), _) => format!("{value:?}"),
-    };
-    format!(
-        "{} ({} -> {})",
-        change.field,
-        show(&change.from),
-        show(&change.to)
-    )
-}
-
-/// One or many.
-#[must_use]
-pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
-    if count == 1 { one } else { many }
-}
-
-/// A count with its noun.
-#[must_use]
-pub fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", plural(count, one, many))
-}
-
-/// The table of a plan.
-#[must_use]
-pub fn plan_table(plan: &Plan, detail: Detail) -> Table {
-    let mut table = Table::new(&["ACTION", "DAEMON", "APP", "WHY"]);
-    for step in &plan.steps {
-        table.row(vec![
-            (action(&step.action), tone(&step.action)),
-            (step.daemon.to_string(), Tone::Plain),
-            (step.app.clone(), Tone::Plain),
-            (reasons(step, detail), Tone::Plain),
-        ]);
-    }
-    if let Some(held) = &plan.held {
-        for daemon in &held.daemons {
-            table.row(vec![
-                ("hold".to_owned(), Tone::Bad),
-                (daemon.to_string(), Tone::Plain),
-                (String::new(), Tone::Plain),
-                (
-                    "definition removed; waits for confirmation".to_owned(),
-                    Tone::Plain,
-                ),
-            ]);
-        }
-    }
-    table
-}
-
-/// The counts of a plan: `2 to start, 1 to restart`.
-#[must_use]
-pub fn plan_counts(plan: &Plan) -> String {
-    let words = [
-        "end", "start", "resume", "reload", "restart", "replace", "stop", "delete", "blocked",
-    ];
-    words
-        .iter()
-        .filter_map(|word| {
-            let count = plan
-                .steps
-                .iter()
-                .filter(|step| step.action.word() == *word)
-                .count();
-            match (*word, count) {
-                (_, 0) => None,
-                ("blocked", n) => Some(format!("{n} blocked")),
-                (word, n) => Some(format!("{n} to {word}")),
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// The apps that somebody is stopping at this moment.
-#[must_use]
-pub fn stopping(plan: &Plan) -> String {
-    let stopping = |app: &&AppState| app.condition == Condition::Stopping;
-    let names: Vec<String> = plan
-        .apps
-        .iter()
-        .filter(stopping)
-        .map(|app| format!("`{}`", app.app))
-        .collect();
-    match names.as_slice() {
-        [first, second, third, _, rest @ ..] => {
-            format!("{first}, {second}, {third} and {} more", rest.len() + 1)
-        }
-        names => names.join(", "),
-    }
-}
-
-/// Whom a pass waits for.
-#[must_use]
-pub fn waiting(holder: Option<&Holder>) -> String {
-    match holder {
-        Some(holder) => format!(
-            "waiting for `{}` (pid {}) since {}",
-            holder.command, holder.pid, holder.since
-        ),
-        None => "waiting for another pm2-sync".to_owned(),
-    }
-}
-
-/// What a held removal is and how to confirm it.
-pub fn say_held(printer: &Printer, held: &HeldRemoval) {
-    let names: Vec<String> = held.daemons.iter().map(|id| format!("`{id}`")).collect();
-    printer.warn(&format!(
-        "{} of {} managed daemons have processes that nothing defines any more ({}): this is held, nothing of them was removed",
-        held.daemons.len(),
-        held.managed,
-        names.join(", ")
-    ));
-    printer.hint(&format!(
-        "bring the definitions back, or confirm the removal with `{}`",
-        printer.command(&format!("sync --confirm {}", held.code))
-    ));
-}
-
-/// The table of all apps.
-#[must_use]
-pub fn status_table(plan: &Plan, now_ms: u64, detail: Detail) -> Table {
-    let mut table = Table::new(&["DAEMON", "APP", "RUN", "UPTIME", "RESTARTS", "STATE"]);
-    for app in &plan.apps {
-        let restarts: u32 = app.processes.iter().map(|process| process.restarts).sum();
-        let uptime = app
-            .processes
-            .iter()
-            .filter(|process| process.pid.is_some())
-            .filter_map(|process| process.started_at_ms)
-            .max()
-            .map(|started| short_duration(Duration::from_millis(now_ms.saturating_sub(started))));
-        let (state, tone) = state(app, plan, detail);
-        table.row(vec![
-            (app.daemon.to_string(), Tone::Plain),
-            (app.app.clone(), Tone::Plain),
-            (
-                match app.wanted {
-                    Some(wanted) => format!("{}/{wanted}", app.running()),
-                    None => format!("{}/-", app.running()),
-                },
-                Tone::Plain,
-            ),
-            (uptime.unwrap_or_else(|| "-".to_owned()), Tone::Plain),
-            (restarts.to_string(), Tone::Plain),
-            (state, tone),
-        ]);
-    }
-    for broken in &plan.broken {
-        if !plan.apps.iter().any(|app| app.daemon == *broken) {
-            let dash = || ("-".to_owned(), Tone::Plain);
-            table.row(vec![
-                (broken.to_string(), Tone::Plain),
-                dash(),
-                dash(),
-                dash(),
-                dash(),
-                ("broken".to_owned(), Tone::Bad),
-            ]);
-        }
-    }
-    table.sort();
-    table
-}
-
-/// How an app stands, and why.
-#[must_use]
-pub fn state(app: &AppState, plan: &Plan, detail: Detail) -> (String, Tone) {
-    let steps: Vec<String> = plan
-        .steps
-        .iter()
-        .filter(|step| step.daemon == app.daemon && step.app == app.app)
-        .map(|step| reasons(step, detail))
-        .collect();
-    let (word, tone) = match app.condition {
-        Condition::InSync => ("in sync".to_owned(), Tone::Good),
-        Condition::Ended => (ended(&app.processes), Tone::Faint),
-        Condition::Degraded => (degraded(&app.processes), Tone::Bad),
-        Condition::OnHold => (
-            "on hold: differs, but asks to be left".to_owned(),
-            Tone::Notice,
-        ),
-        Condition::Broken => ("broken".to_owned(), Tone::Bad),
-        Condition::Held => ("removal held".to_owned(), Tone::Bad),
-        Condition::Kept => ("no definition, kept".to_owned(), Tone::Notice),
-        Condition::Leaving => (
-            "no definition, about to be removed".to_owned(),
-            Tone::Notice,
-        ),
-        Condition::Pending | Condition::Blocked => (String::new(), Tone::Notice),
-        other => (other.to_string(), Tone::Notice),
-    };
-    let parts: Vec<String> = Some(word)
-        .filter(|word| !word.is_empty())
-        .into_iter()
-        .chain(steps)
-        .collect();
-    (parts.join("; "), tone)
-}
-
-fn ended(processes: &[Arc<ObservedProcess>]) -> String {
-    match processes.iter().find_map(|process| process.exit_code) {
-        Some(code) => format!("ended as defined (exit {code})"),
-        None => "not started, as defined".to_owned(),
-    }
-}
-
-/// Why an app is degraded.
-#[must_use]
-pub fn degraded(processes: &[Arc<ObservedProcess>]) -> String {
-    let errored = processes
-        .iter()
-        .find(|process| process.status == ProcessStatus::Errored);
-    match errored {
-        Some(process) => format!(
-            "degraded: PM2 gave up after {}",
-            counted(process.restarts as usize, "restart", "restarts")
-        ),
-        None => "degraded: keeps crashing".to_owned(),
+pub fn name(daemon: &str, app: &str) -> String {
+    match daemon.rsplit('/').next() == Some(app) {
+        true => daemon.to_owned(),
+        false => format!("{daemon} {app}"),
     }
 }
 
@@ -388,4 +56,167 @@ pub fn took(duration: Duration) -> String {
     } else {
         format!("{:.1} s", duration.as_secs_f64())
     }
+}
+
+/// The command that is waited for.
+#[must_use]
+pub fn waiting(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!(
+            "waiting for `{}` (pid {}) since {}",
+            holder.command, holder.pid, holder.since
+        ),
+        None => "waiting for another pm2-sync".to_owned(),
+    }
+}
+
+/// A removal that waits for confirmation.
+#[must_use]
+pub fn held(held: &HeldRemoval) -> String {
+    let names = |ids: &[daemon_model::DaemonId]| {
+        let names: Vec<String> = ids.iter().map(|id| format!("`{id}`")).collect();
+        names.join(", ")
+    };
+    let daemons = names(&held.daemons);
+    if held.protected == held.daemons {
+        let (what, are) = match held.daemons.len() {
+            1 => ("an app of it", "is"),
+            _ => ("apps of them", "are"),
+        };
+        return format!(
+            "removal of {daemons} is on hold: {what} {are} protected (`:protect true`)"
+        );
+    }
+    let mut text = format!(
+        "removal of {} of {} is on hold: their definitions are gone ({daemons})",
+        held.daemons.len(),
+        counted(held.managed, "daemon", "daemons"),
+    );
+    if !held.unmounted.is_empty() {
+        let unmounted = names(&held.unmounted);
+        text.push_str(&format!(
+            "; on a file system that is not mounted: {unmounted}"
+        ));
+    }
+    if held.removed_lately > 0 {
+        let lately = counted(held.removed_lately, "other was", "others were");
+        text.push_str(&format!("; {lately} removed in the last 10 minutes"));
+    }
+    if !held.protected.is_empty() {
+        text.push_str(&format!("; protected: {}", names(&held.protected)));
+    }
+    text
+}
+
+/// That processes are waited for which PM2 is stopping.
+#[must_use]
+pub fn settling(planned: &Planned) -> String {
+    let is_stopping = |app: &&AppState| app.condition == Condition::Stopping;
+    let stopping = planned.apps.iter().filter(is_stopping);
+    let names: Vec<String> = stopping.map(|app| format!("`{}`", app.app)).collect();
+    format!(
+        "waiting for processes that PM2 is stopping: {}",
+        listed(&names)
+    )
+}
+
+/// Something that failed, and has not succeeded since.
+#[must_use]
+pub fn failure(failure: &Failure) -> String {
+    let what = match &failure.app {
+        Some(app) => format!("`{app}` of {}", failure.daemon),
+        None => format!("the generated config of {}", failure.daemon),
+    };
+    let local = |at: Timestamp| {
+        at.to_zoned(TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M:%S")
+    };
+    if failure.is_unready {
+        let since = local(failure.since);
+        return format!("{what} has not been ready since {since}: {}", failure.error);
+    }
+    let times = match failure.attempts {
+        1 => String::new(),
+        n => format!(" {n} times since {}, last", local(failure.since)),
+    };
+    let retry = match failure.next_attempt(Timestamp::now()) {
+        Some(at) => format!("; next attempt {}", local(at)),
+        None => String::new(),
+    };
+    format!(
+        "{what} failed{times} at {}: {}{retry}",
+        local(failure.last),
+        failure.error
+    )
+}
+
+/// A step that would fail.
+#[must_use]
+pub fn obstacle(obstacle: &Obstacle) -> String {
+    format!(
+        "`{}` of {} would fail: {}",
+        obstacle.app,
+        obstacle.daemon,
+        chain(&obstacle.error)
+    )
+}
+
+/// A step that is to be taken.
+#[must_use]
+pub fn pending(step: &Step) -> String {
+    let step = StepOutput::new(step, false);
+    format!(
+        "{} {}: {}",
+        step.verb(),
+        name(&step.daemon, &step.app),
+        steps::reasons(&step, false)
+    )
+}
+
+/// What to do about a problem.
+#[must_use]
+pub fn advice(problem: &Problem, printer: &Printer) -> Option<String> {
+    let command = |verb: &str| {
+        let id = quoted(problem.daemon.as_ref()?.as_str());
+        Some(printer.command_for(&format!("{verb} {id}")))
+    };
+    match problem.kind {
+        ProblemKind::Degraded => {
+            let restart = command("restart")?;
+            Some(format!(
+                "a change of its script or definition starts it again; after another repair run `{restart}`"
+            ))
+        }
+        _ if problem.is_rejected => {
+            let retry = command("sync --retry")?;
+            Some(format!(
+                "a change of its definition or script starts it again; after another repair run `{retry}`"
+            ))
+        }
+        _ if problem.is_user_hold => Some(format!("`{}` ends the hold", command("release")?)),
+        // The prompt replaces the command.
+        ProblemKind::HeldRemoval if printer.asks() => None,
+        ProblemKind::HeldRemoval => Some(confirm(problem.confirm.as_ref()?, printer)),
+        _ => None,
+    }
+}
+
+/// How to confirm a removal.
+#[must_use]
+pub fn confirm(code: &RemovalCode, printer: &Printer) -> String {
+    let command = printer.command(&format!("sync --confirm {code}"));
+    format!("restore the definitions, or confirm the removal with `{command}`")
+}
+
+/// How to see more of a log.
+#[must_use]
+pub fn log(problem: &Problem, printer: &Printer) -> Vec<String> {
+    let Some(log) = &problem.log else {
+        return Vec::new();
+    };
+    let mut lines: Vec<String> = log.lines.iter().map(|line| format!("  | {line}")).collect();
+    let app = problem.app.as_deref().unwrap_or_default();
+    let more = printer.logs_command(app);
+    lines.push(format!("  log: {} (more with `{more}`)", log.path));
+    lines
 }

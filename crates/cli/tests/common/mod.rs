@@ -7,12 +7,17 @@
 )]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod contract;
+pub mod planted;
+pub mod proxy;
+pub mod server;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use pm2_client::{Deadlines, ProcessAdapter, ProcessRecord, SocketAdapter};
+use pm2_client::{ConnectOptions, ProcessAdapter, ProcessRecord, SocketAdapter};
 use pm2_testbed::Testbed;
 use serde_json::Value;
 
@@ -36,7 +41,31 @@ impl Env {
         let bed = Testbed::home_only();
         let root = bed.dir().join("w");
         std::fs::create_dir_all(root.join("system/daemons")).unwrap();
-        Self { bed, root }
+        let env = Self { bed, root };
+        let planted = format!("PLANTED_OUTSIDE=\"{}\"\n", planted::OUTSIDE);
+        env.write_private(planted::ENV_FILE, &planted);
+        env
+    }
+
+    /// A workspace with this many daemons, `d0` and so on, each with one app that sleeps, `app0` and so on.
+    pub fn with_sleepers(count: u32) -> Self {
+        let env = Self::new();
+        for n in 0..count {
+            env.define(&format!("d{n}"), &sleeper(&format!("app{n}"), 1000));
+        }
+        env
+    }
+
+    /// A workspace with eight daemons in a folder, `group/d0` and so on; each app sleeps for a time of its own.
+    pub fn with_group_of_eight() -> Self {
+        let env = Self::new();
+        for n in 0..8 {
+            env.define(
+                &format!("group/d{n}"),
+                &sleeper(&format!("app{n}"), 1000 + n),
+            );
+        }
+        env
     }
 
     /// Writes a definition in place, as an editor that truncates does.
@@ -49,6 +78,18 @@ impl Env {
         let path = self.root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
+    }
+
+    /// Writes a file of the workspace with mode 0600.
+    pub fn write_private(&self, path: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let to = self.root.join(path);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        // Replaced, as by an editor: the file is private before it has its name.
+        let beside = to.with_extension("new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(beside, to).unwrap();
     }
 
     /// Removes a daemon's directory.
@@ -66,22 +107,72 @@ impl Env {
             .envs(self.bed.env())
             .env("PM2_HOME", self.bed.home())
             .env("PM2_SYNC_PM2", pm2_testbed::pm2_bin())
+            .env("PLANTED_CALLER", planted::OUTSIDE)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// A program that finds this build's pm2-sync and the pinned PM2 by their names.
+    pub fn program(&self, name: &str) -> Command {
+        let binary = Utf8PathBuf::from_path_buf(assert_cmd::cargo::cargo_bin!("pm2-sync").into());
+        let pm2 = pm2_testbed::pm2_bin();
+        let path = format!(
+            "{}:{}:{}",
+            binary.unwrap().parent().unwrap(),
+            pm2.parent().unwrap(),
+            std::env::var("PATH").unwrap()
+        );
+        let mut command = Command::new(name);
+        command
+            .current_dir(&self.root)
+            .env_clear()
+            .envs(self.bed.env())
+            .env("PATH", path)
+            .env("PM2_HOME", self.bed.home())
+            .env("PM2_SYNC_PM2", pm2)
             .stdin(Stdio::null());
         command
     }
 
     /// Runs the binary to its end.
+    #[track_caller]
     pub fn run(&self, args: &[&str]) -> Done {
+        Self::finish(self.command(args))
+    }
+
+    /// Runs it in a shell that has carried out `limit` before.
+    pub fn run_limited(&self, limit: &str, args: &[&str]) -> Done {
+        let command = self.command(args);
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")])
+            .arg(command.get_program())
+            .args(args)
+            .current_dir(&self.root)
+            .env_clear()
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::null());
+        Self::finish(shell)
+    }
+
+    #[track_caller]
+    fn finish(mut command: Command) -> Done {
         let Output {
             status,
             stdout,
             stderr,
-        } = self.command(args).output().unwrap();
-        Done {
+        } = command.output().unwrap();
+        let done = Done {
             code: status.code().unwrap_or(-1),
             out: String::from_utf8(stdout).unwrap(),
             err: String::from_utf8(stderr).unwrap(),
-        }
+        };
+        planted::check_output(command.get_args(), &done.out, &done.err);
+        done
     }
 
     /// Runs it and insists on how it ends.
@@ -92,14 +183,15 @@ impl Env {
         done
     }
 
-    /// The same with `--format json`; the object it prints.
+    /// The same with `--format json`; the object it prints, which is what its schema says.
     #[track_caller]
     pub fn json(&self, code: i32, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--format", "json"]).collect();
         let done = self.expect(code, &args);
         let value: Value =
             serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}"));
-        assert_eq!(value["version"], 1);
+        assert_eq!(value["exit_status"], code);
+        contract::check(&value);
         value
     }
 
@@ -115,7 +207,7 @@ impl Env {
 
     /// What PM2 lists.
     pub fn list(&self) -> Vec<ProcessRecord> {
-        SocketAdapter::connect(self.bed.home(), Deadlines::default())
+        SocketAdapter::connect(self.bed.home(), ConnectOptions::default())
             .unwrap()
             .list()
             .unwrap()
@@ -123,7 +215,7 @@ impl Env {
 
     /// What PM2 lists, if it runs.
     pub fn try_list(&self) -> Option<Vec<ProcessRecord>> {
-        SocketAdapter::connect(self.bed.home(), Deadlines::default())
+        SocketAdapter::connect(self.bed.home(), ConnectOptions::default())
             .ok()?
             .list()
             .ok()
@@ -170,6 +262,27 @@ impl Env {
 
     pub fn artifact(&self, id: &str) -> Utf8PathBuf {
         self.root.join(format!(".generated/pm2/{id}.json"))
+    }
+
+    /// Loses what the state directory remembers of rollouts.
+    pub fn forget_history(&self) {
+        let state = self.bed.home().join("pm2-sync");
+        for dir in state.read_dir_utf8().unwrap() {
+            let history = dir.unwrap().path().join("history");
+            if history.exists() {
+                std::fs::remove_dir_all(history).unwrap();
+            }
+        }
+    }
+
+    /// Waits until a watcher has judged an app to be ready.
+    pub fn wait_until_ready(&self, app: &str) {
+        pm2_testbed::wait_for(|| {
+            let done = self.run(&["status", "--format", "json"]);
+            let status: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+            let mut apps = status["apps"].as_array().unwrap().iter();
+            apps.any(|it| it["app"] == app && it["condition"] == "in-sync")
+        });
     }
 
     /// Text with the paths of this test replaced, so that snapshots are the same everywhere.
@@ -222,13 +335,16 @@ impl Watch {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Its lines as JSON, those of one kind of event.
+    /// Its lines as JSON, those of one kind of event. Each is what its schema says.
     pub fn events(&self, kind: &str) -> Vec<Value> {
         let lines = self.lines();
         let events = lines.iter().map(|line| {
             serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
         });
-        events.filter(|event| event["event"] == kind).collect()
+        events
+            .inspect(contract::check)
+            .filter(|event| event["event"] == kind)
+            .collect()
     }
 
     /// Waits for a line that contains `text`.
@@ -262,17 +378,31 @@ impl Watch {
     }
 }
 
+impl Drop for Env {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            planted::check_files(&self.root, self.bed.home());
+        }
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            planted::check_output([], "", &self.lines().join("\n"));
+        }
     }
 }
 
 /// One app that sleeps, as EDN.
 pub fn sleeper(name: &str, seconds: u32) -> String {
-    format!("{{:apps [{{:name \"{name}\" :script \"/bin/sleep\" :args [\"{seconds}\"]}}]}}")
+    let planted = planted::IN_DEFINITION;
+    format!(
+        "{{:apps [{{:name \"{name}\" :script \"/bin/sleep\" :args [\"{seconds}\"] :env {{:PLANTED \"{planted}\"}}}}]}}"
+    )
 }
 
 /// The command line of a live process.

@@ -1,8 +1,9 @@
-//! What somebody may have meant who wrote a name that PM2 does not know.
+//! The attribute that an unknown name may mean.
 
 use std::sync::LazyLock;
 
 use super::{ATTRIBUTES, Attribute};
+use crate::nearest::{fewest_differences, letters};
 
 /// What other tools, which start and watch processes too, call the same thing; in [`letters`].
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -37,14 +38,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("workingdirectory", "cwd"),
 ];
 
-fn letters(name: &str) -> String {
-    name.replace(['-', '_'], "").to_lowercase()
-}
-
 /// The known name nearest to a misspelt one.
 #[must_use]
 pub fn nearest(name: &str) -> Option<String> {
-    // `max-restarts` and `MaxRestarts` are as near to a name as can be, whatever they are nearest to by letters.
+    // Another spelling of a name is nearer than any other name.
     static NAMES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
         let names = ATTRIBUTES.iter().flat_map(Attribute::names);
         names.map(|name| (letters(&name), name)).collect()
@@ -57,7 +54,8 @@ pub fn nearest(name: &str) -> Option<String> {
     if let Some((_, known)) = ELSEWHERE.iter().find(|(word, _)| *word == wanted) {
         return Some((*known).to_owned());
     }
-    nearest_of(name, NAMES.iter().map(|(_, known)| known.as_str())).map(ToOwned::to_owned)
+    let names = NAMES.iter().map(|(_, known)| known.as_str());
+    fewest_differences(name, names).map(ToOwned::to_owned)
 }
 
 /// The key beside `:apps` that is nearest to a misspelt one, or `apps` itself.
@@ -67,33 +65,8 @@ pub fn nearest_beside_apps(name: &str) -> Option<&'static str> {
     match wanted.as_str() {
         "application" | "applications" | "daemons" | "processes" | "services" => Some("apps"),
         "modes" => Some("profiles"),
-        _ => nearest_of(&wanted, ["apps", "deploy", "profiles"].into_iter()),
+        _ => fewest_differences(&wanted, ["apps", "deploy", "profiles"]),
     }
-}
-
-/// Which characters a name has, as bits. Some share one, so that names look alike that are not, never the other way round.
-fn characters(name: &str) -> u64 {
-    name.chars()
-        .fold(0, |bits, c| bits | 1 << (u32::from(c) & 63))
-}
-
-fn nearest_of<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    let most = |known: &str| 1 + known.len() / 5;
-    let length = name.chars().count();
-    let has = characters(name);
-    known
-        // Each letter more or less is one step: of a name of megabytes no other is near. And each letter that only one of
-        // them has takes a step of its own: of thousands of names only few have to be compared closely.
-        .filter(|known| known.len().abs_diff(length) <= most(known))
-        .filter(|known| {
-            let other = characters(known);
-            let steps = (has & !other).count_ones().max((other & !has).count_ones());
-            steps as usize <= most(known)
-        })
-        .map(|known| (strsim::damerau_levenshtein(known, name), known))
-        .filter(|(distance, known)| *distance <= most(known))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -134,7 +107,7 @@ mod tests {
         for (word, known) in ELSEWHERE {
             assert_eq!(letters(word), *word);
             assert!(find(known).is_some(), "{known}");
-            // Where PM2 knows the word itself, nobody has to be asked what it means.
+            // PM2 knows the word itself, so it needs no suggestion.
             let is_name = |name: String| letters(&name) == *word;
             assert!(
                 !ATTRIBUTES.iter().flat_map(Attribute::names).any(is_name),

@@ -1,40 +1,132 @@
-//! What nobody defines any more, and the guard against removing too much of it at once.
+//! What no definition wants any more, and the guard against removing too much of it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use camino::Utf8Path;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::plan::apps::{World, targets};
-use crate::plan::{Action, AppState, Condition, HeldRemoval, OnRemove, Plan, Reason, Step};
+use crate::plan::apps::targets;
+use crate::plan::world::World;
+use crate::plan::{
+    Action, AppState, Cause, Condition, OnRemove, Planned, Reason, RemoveMethod, Step,
+};
 use crate::spec::hex;
-use crate::{DaemonId, Label, ObservedProcess, ProcessStatus};
+use crate::{AppSpec, DaemonId, Label, ObservedProcess, Status};
 
-/// The code that confirms the removal of `daemons` from the workspace at `workspace`: 8 hex digits. It depends
-/// on nothing else, so other edits do not change it.
-#[must_use]
-pub fn removal_code<'a>(
-    workspace: &Utf8Path,
-    daemons: impl IntoIterator<Item = &'a DaemonId>,
-) -> String {
-    let sorted: BTreeSet<&DaemonId> = daemons.into_iter().collect();
-    let mut hasher = Sha256::new();
-    hasher.update(workspace.as_str());
-    for daemon in sorted {
-        hasher.update([0]);
-        hasher.update(daemon.as_str());
+/// What confirms one certain removal: 8 hex digits of a digest of the workspace and the daemons. It depends on nothing
+/// else, so other edits do not change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct RemovalCode(String);
+
+/// A text that is not a removal code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected the 8 hex digits that `plan` prints for a removal")]
+#[non_exhaustive]
+pub struct InvalidRemovalCode;
+
+impl RemovalCode {
+    /// The code for the removal of `daemons` from the workspace at `workspace`.
+    #[must_use]
+    pub fn of<'a>(workspace: &Utf8Path, daemons: impl IntoIterator<Item = &'a DaemonId>) -> Self {
+        let sorted: BTreeSet<&DaemonId> = daemons.into_iter().collect();
+        let mut hasher = Sha256::new();
+        hasher.update(workspace.as_str());
+        for daemon in sorted {
+            hasher.update([0]);
+            hasher.update(daemon.as_str());
+        }
+        Self(hex(&hasher.finalize()[..4]))
     }
-    hex(&hasher.finalize()[..4])
+}
+
+impl fmt::Display for RemovalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for RemovalCode {
+    type Err = InvalidRemovalCode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.to_ascii_lowercase();
+        let is_code = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_code.then_some(Self(text)).ok_or(InvalidRemovalCode)
+    }
 }
 
 /// A code for a workspace: 8 hex digits of its path's digest.
 #[must_use]
 pub fn workspace_code(workspace: &Utf8Path) -> String {
-    removal_code(workspace, [])
+    RemovalCode::of(workspace, []).0
 }
 
-/// Processes of one app that nobody wants any more, and what their removal would do.
+/// A removal that is not done until it is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HeldRemoval {
+    /// The daemons that would be removed.
+    pub daemons: Vec<DaemonId>,
+    /// Those of them that ask for confirmation themselves (`:protect true`).
+    pub protected: Vec<DaemonId>,
+    /// Those of them whose definition lay on a file system that is not mounted any more.
+    pub unmounted: Vec<DaemonId>,
+    /// How many managed daemons there are.
+    pub managed: usize,
+    /// How many daemons were removed in the last 10 minutes, and count as well.
+    pub removed_lately: usize,
+    /// What confirms it.
+    pub code: RemovalCode,
+}
+
+/// What a pass would remove, and out of how much.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// The daemons that would lose everything.
+    pub losing: BTreeSet<DaemonId>,
+    /// Daemons with protected apps that would be removed.
+    pub protected: BTreeSet<DaemonId>,
+    /// Of the daemons that would lose everything, those whose definition lay on a file system that is not mounted any
+    /// more.
+    pub unmounted: BTreeSet<DaemonId>,
+    /// How many managed daemons there are.
+    pub managed: usize,
+    /// How many daemons have a definition.
+    pub defined: usize,
+    /// How many managed daemons were removed in the last 10 minutes: they count as if they went now.
+    pub removed_lately: usize,
+}
+
+/// The guard against removing too much at once: more than max(1, 25 %) of the managed daemons, or anything when there is
+/// no definition at all. What asks for confirmation itself, and what is on a file system that is
+/// not mounted any more, is held as well. None where nothing has to be confirmed.
+#[must_use]
+pub fn guard_removal(workspace: &Utf8Path, loss: &Loss) -> Option<HeldRemoval> {
+    let going = loss.losing.len() + loss.removed_lately;
+    let out_of = loss.managed + loss.removed_lately;
+    let is_too_much =
+        !loss.losing.is_empty() && (loss.defined == 0 || (going > 1 && going * 4 > out_of));
+    let mut held = &loss.protected | &loss.unmounted;
+    if is_too_much {
+        held.extend(loss.losing.iter().cloned());
+    }
+    let code = RemovalCode::of(workspace, &held);
+    (!held.is_empty()).then(|| HeldRemoval {
+        daemons: held.into_iter().collect(),
+        protected: loss.protected.iter().cloned().collect(),
+        unmounted: loss.unmounted.iter().cloned().collect(),
+        managed: loss.managed,
+        removed_lately: loss.removed_lately,
+        code,
+    })
+}
+
+/// Processes of one app that no definition wants any more, and what their removal would do.
 struct Unwanted<'a> {
     daemon: &'a DaemonId,
     app: &'a str,
@@ -45,76 +137,85 @@ struct Unwanted<'a> {
 }
 
 /// Plans the removal of what lost its definition, or holds it.
-pub(super) fn plan_removals(world: &World<'_>, plan: &mut Plan) {
+pub(super) fn plan_removals(world: &World<'_>, planned: &mut Planned) {
     let unwanted = unwanted(world);
+    let is_on_hold = |one: &Unwanted<'_>| world.in_force.hold(one.daemon).is_some();
+    let going = || {
+        let going = unwanted.iter().filter(|one| one.action.is_some());
+        going.filter(|one| !is_on_hold(one))
+    };
     // Counted are daemons without a definition, or one that now wants no apps at all.
-    let losing: BTreeSet<&DaemonId> = unwanted
-        .iter()
-        .filter(|one| one.action.is_some())
-        .map(|one| one.daemon)
-        .filter(|daemon| {
-            world
-                .desired
-                .daemons
-                .get(*daemon)
-                .is_none_or(|desired| desired.apps().is_empty())
-        })
-        .collect();
-    let mut held: BTreeSet<&DaemonId> = unwanted
-        .iter()
-        .filter(|one| one.protected && one.action.is_some())
-        .map(|one| one.daemon)
-        .collect();
-    let defined = world.desired.daemons.len();
-    if is_mass_removal(losing.len(), world.managed.len(), defined) {
-        held.extend(losing);
+    let wants_nothing = |daemon: &DaemonId| world.in_force.apps(daemon).is_empty();
+    let losing = going().map(|one| one.daemon);
+    let protected = going().filter(|one| one.protected).map(|one| one.daemon);
+    let losing: BTreeSet<DaemonId> = losing.filter(|id| wants_nothing(id)).cloned().collect();
+    let loss = Loss {
+        unmounted: &losing & &world.policy.unmounted,
+        losing,
+        protected: protected.cloned().collect(),
+        managed: world.managed.len(),
+        defined: world.desired.daemons.len(),
+        removed_lately: world.policy.removed_lately,
+    };
+    let mut held = guard_removal(&world.policy.workspace, &loss);
+    let code = held.as_ref().map(|held| &held.code);
+    if code.is_some() && code == world.policy.confirmed.as_ref() {
+        planned.plan.confirmed = held.take().map(|held| held.code);
     }
-    let code = removal_code(&world.policy.workspace, held.iter().copied());
-    if world.policy.confirmed.as_ref() == Some(&code) {
-        held.clear();
-    }
-    if !held.is_empty() {
-        plan.held = Some(HeldRemoval {
-            daemons: held.iter().map(|id| (*id).clone()).collect(),
-            managed: world.managed.len(),
-            code,
-        });
-    }
+    let is_held = |daemon: &DaemonId| {
+        let held = held.iter().flat_map(|held| &held.daemons);
+        held.into_iter().any(|held| held == daemon)
+    };
     for one in unwanted {
         let lost = !world.desired.daemons.contains_key(one.daemon);
-        let condition = match one.action {
-            None => Condition::Kept,
-            Some(_) if held.contains(one.daemon) => Condition::Held,
-            Some(_) if lost && world.policy.defer_removal => Condition::Leaving,
-            Some(action) => {
-                plan.steps.push(Step {
-                    daemon: one.daemon.clone(),
-                    app: one.app.to_owned(),
-                    action,
-                    reasons: vec![if lost {
-                        Reason::DefinitionRemoved
-                    } else {
-                        Reason::AppRemoved
-                    }],
-                });
+        let back_to = world.in_force.daemons.get(one.daemon);
+        let reason = match back_to.and_then(|daemon| daemon.back_to) {
+            _ if world.policy.remove_all => Reason::RemovalRequested,
+            _ if lost => Reason::DefinitionRemoved,
+            Some(to) => Reason::RolledBack { to },
+            None => Reason::AppRemoved,
+        };
+        let step = one.action.map(|action| Step {
+            daemon: one.daemon.clone(),
+            app: one.app.to_owned(),
+            action,
+            reasons: vec![reason],
+            stage: 0,
+        });
+        let mut causes = Vec::new();
+        let condition = match (step, world.in_force.hold(one.daemon)) {
+            (None, _) => Condition::Kept,
+            (Some(step), Some(by)) => {
+                let (by, steps) = (by.clone(), vec![step]);
+                causes.push(Cause::OnHold { by, steps });
+                Condition::OnHold
+            }
+            _ if is_held(one.daemon) => Condition::Held,
+            _ if lost && world.policy.defer_removal => Condition::Leaving,
+            (Some(step), None) => {
+                planned.plan.steps.push(step);
                 Condition::Pending
             }
         };
-        plan.apps.push(AppState {
-            daemon: one.daemon.clone(),
-            app: one.app.to_owned(),
-            wanted: None,
-            processes: one.processes.into_iter().cloned().collect(),
+        let mut state = AppState::new(
+            one.daemon,
+            one.app,
+            None,
+            one.processes.into_iter().cloned(),
             condition,
-        });
+            world.observed.at_ms,
+        );
+        state.causes = causes;
+        planned.apps.push(state);
     }
+    planned.plan.held = held;
 }
 
 fn unwanted<'a>(world: &World<'a>) -> Vec<Unwanted<'a>> {
     type Processes<'p> = Vec<&'p Arc<ObservedProcess>>;
     let mut apps: BTreeMap<(&DaemonId, &str), (Processes<'_>, &Label)> = BTreeMap::new();
     for (label, process) in &world.unwanted {
-        if world.policy.includes(&label.daemon) {
+        if world.policy.scope.includes(&label.daemon) {
             apps.entry((&label.daemon, &label.app))
                 .or_insert_with(|| (Vec::new(), label))
                 .0
@@ -124,28 +225,21 @@ fn unwanted<'a>(world: &World<'a>) -> Vec<Unwanted<'a>> {
     apps.into_iter()
         .map(|((daemon, app), (processes, label))| {
             // The last good render is newer than the label, which is as old as the process.
-            let wishes = world
-                .policy
-                .last_wishes
-                .get(&(daemon.clone(), app.to_owned()));
-            let on_remove = wishes.map_or(label.on_remove, |wishes| wishes.on_remove);
-            let on_remove = on_remove.unwrap_or(world.policy.on_remove);
+            let last = world.policy.last_specs.get(app).map(AppSpec::policy);
+            let on_remove = last.map_or(label.on_remove, |last| last.on_remove);
+            let on_remove = match world.policy.remove_all {
+                true => OnRemove::Delete,
+                false => on_remove.unwrap_or(world.policy.on_remove),
+            };
             Unwanted {
                 daemon,
                 app,
                 action: removal(world, on_remove, &processes),
-                protected: wishes.map_or(label.protect, |wishes| wishes.protect),
+                protected: last.map_or(label.protect, |last| last.protect),
                 processes,
             }
         })
         .collect()
-}
-
-/// Whether the removal of `losing` out of `managed` daemons is too much at once, where `defined` have a definition:
-/// more than max(1, 25 %) of them, or anything when there is no definition at all.
-#[must_use]
-pub fn is_mass_removal(losing: usize, managed: usize, defined: usize) -> bool {
-    (losing > 1 && losing * 4 > managed) || (losing > 0 && defined == 0)
 }
 
 fn removal(
@@ -157,19 +251,113 @@ fn removal(
         return None;
     }
     match on_remove {
-        OnRemove::Delete => Some(Action::Delete {
+        OnRemove::Delete => Some(Action::Remove {
             targets: targets(processes),
+            how: RemoveMethod::Delete,
         }),
         OnRemove::Stop => {
             let running: Vec<&Arc<ObservedProcess>> = processes
                 .iter()
                 .copied()
-                .filter(|process| process.status != ProcessStatus::Stopped)
+                .filter(|process| process.status != Status::Stopped)
                 .collect();
-            (!running.is_empty()).then(|| Action::Stop {
+            (!running.is_empty()).then(|| Action::Remove {
                 targets: targets(&running),
+                how: RemoveMethod::Stop,
             })
         }
         OnRemove::Keep => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(names: &[&str]) -> BTreeSet<DaemonId> {
+        let ids = names.iter().map(DaemonId::new);
+        ids.collect::<Result<_, _>>().unwrap()
+    }
+
+    /// How many are held of `losing` out of `managed`, after `lately`.
+    fn held(losing: &[&str], managed: usize, lately: usize, defined: usize) -> Option<usize> {
+        let loss = Loss {
+            losing: ids(losing),
+            managed,
+            defined,
+            removed_lately: lately,
+            ..Loss::default()
+        };
+        guard_removal(Utf8Path::new("/w"), &loss).map(|held| held.daemons.len())
+    }
+
+    #[test]
+    fn more_than_one_and_more_than_a_quarter_is_held() {
+        for (losing, managed, lately, expected) in [
+            (&["a"][..], 1, 0, None),
+            (&["a", "b"], 8, 0, None),
+            (&["a", "b"], 7, 0, Some(2)),
+            (&["a", "b", "c"], 12, 0, None),
+            (&["a", "b", "c", "d"], 12, 0, Some(4)),
+            // One that goes now, and those that went lately.
+            (&["a"], 11, 1, None),
+            (&["a"], 6, 1, Some(1)),
+            (&["a"], 9, 2, Some(1)),
+            (&["a"], 10, 2, None),
+            // Nothing goes now.
+            (&[], 3, 9, None),
+        ] {
+            let found = held(losing, managed, lately, 5);
+            assert_eq!(found, expected, "{losing:?} of {managed} after {lately}");
+        }
+        assert_eq!(held(&["a"], 1, 0, 0), Some(1), "no definition at all");
+        assert_eq!(held(&[], 1, 0, 0), None);
+    }
+
+    #[test]
+    fn what_is_protected_is_held_alone() {
+        let workspace = Utf8Path::new("/w");
+        let loss = Loss {
+            losing: ids(&["a", "b"]),
+            protected: ids(&["b"]),
+            managed: 20,
+            defined: 18,
+            ..Loss::default()
+        };
+        let held = guard_removal(workspace, &loss).unwrap();
+        assert_eq!(held.daemons, held.protected);
+        assert_eq!(held.code, RemovalCode::of(workspace, &ids(&["b"])));
+    }
+
+    #[test]
+    fn what_lay_on_an_unmounted_file_system_is_held_with_what_is_protected() {
+        let loss = Loss {
+            losing: ids(&["a", "b"]),
+            protected: ids(&["c"]),
+            unmounted: ids(&["b"]),
+            managed: 20,
+            defined: 18,
+            ..Loss::default()
+        };
+        let held = guard_removal(Utf8Path::new("/w"), &loss).unwrap();
+        let names: Vec<&str> = held.daemons.iter().map(DaemonId::as_str).collect();
+        assert_eq!(names, ["b", "c"]);
+    }
+
+    #[test]
+    fn a_code_is_eight_hex_digits() {
+        let code: RemovalCode = "3F9A01c7".parse().unwrap();
+        assert_eq!(code.to_string(), "3f9a01c7");
+        for text in ["yes", "", "3f9a01c", "3f9a01c70", "3f9a01cg"] {
+            assert_eq!(text.parse::<RemovalCode>(), Err(InvalidRemovalCode));
+        }
+        let of = |workspace: &str, names: &[&str]| {
+            RemovalCode::of(Utf8Path::new(workspace), &ids(names)).to_string()
+        };
+        // `printf "/w\0a\0b" | sha256sum`
+        assert_eq!(of("/w", &["a", "b"]), "94026cd3");
+        assert_ne!(of("/w", &["a", "b"]), of("/x", &["a", "b"]));
+        assert_ne!(of("/w", &["a", "b"]), of("/w", &["ab"]));
+        assert_eq!(workspace_code(Utf8Path::new("/w")), of("/w", &[]));
     }
 }

@@ -8,7 +8,7 @@ use crate::attribute;
 use crate::coerce::env_text;
 
 /// Attributes of a process and what PM2 derived from them, by PM2's own names. What is null, PM2's default, or an empty
-/// list is as good as absent and left out.
+/// list counts as absent, and is left out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes(Box<[(&'static str, Stored)]>);
 
@@ -51,6 +51,11 @@ impl Stored {
             Kept::Number(number) => number.as_u64(),
             _ => None,
         }
+    }
+
+    /// Whether it is `false`, or the text that PM2 takes for it.
+    pub(crate) fn is_false(&self) -> bool {
+        matches!(self.0, Kept::Bool(false)) || self.as_str() == Some("false")
     }
 
     /// It as JSON.

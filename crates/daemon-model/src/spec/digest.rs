@@ -1,73 +1,131 @@
-//! The digest of what PM2 is told about an app.
+//! The digest of what PM2 gets of an app, and the revision: the digest of everything that it declares.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
-use camino::Utf8Path;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Content, hex, sorted};
-use crate::SpecDigest;
+use super::{AppPolicy, Content, Instances, Outside};
 use crate::coerce::env_text;
+use crate::{Revision, Rollout, SpecDigest};
 
 /// The version of the digest's recipe. A new recipe gets a new one, so that a new release of the tool does not
 /// take every process for changed.
 const DIGEST_VERSION: &str = "v1";
 
-/// How many processes there are is no matter of any one of them, so it does not count.
+/// The instance count is not part of the digest: it says nothing about one process.
+///
+/// Of an app with values from outside there are two digests: one of what its definition says, and one of everything, which
+/// only the holder of a secret key can make. Without a key there is only the first.
 pub(super) fn digest(spec: &Content) -> SpecDigest {
-    // As JSON with its keys in order. The environment may be large, so no copy of all of it is made for that; JSON is
-    // written in pieces of a few bytes, though, which are gathered.
-    let mut hash = BufWriter::with_capacity(1024, Hashed(Sha256::new()));
-    let canonical = Canonical {
-        attributes: &spec.attributes,
-        cwd: &spec.cwd,
-        env: Texts(&spec.env),
-        exec_mode: spec.exec_mode.as_pm2(),
-        name: &spec.name,
-        script: &spec.script,
-    };
+    let outside = spec.outside.as_deref();
+    let own = hash(Sha256::new(), &Canonical::new(spec, outside));
+    let mut digest = format!("{DIGEST_VERSION}:{own}");
+    if let Some(key) = outside.and_then(|outside| outside.key.as_ref()) {
+        let all = hash(key.hasher(), &Canonical::new(spec, None));
+        digest.push_str(&format!(".{}.{all}", key.name()));
+    }
+    SpecDigest(digest)
+}
+
+/// The first half of a hash of something as JSON with its keys in order.
+fn hash(hash: Sha256, value: &impl Serialize) -> String {
+    // The environment may be large, so no copy of all of it is made; JSON is written in pieces of a few bytes, though, which
+    // are gathered.
+    let mut hash = BufWriter::with_capacity(1024, Hashed(hash));
     // Strings as keys, and nothing that could fail to be written.
-    let _ = serde_json::to_writer(&mut hash, &canonical).map(|()| hash.flush());
+    let _ = serde_json::to_writer(&mut hash, value).map(|()| hash.flush());
     let hash = hash.get_ref().0.clone().finalize();
-    SpecDigest(format!("{DIGEST_VERSION}:{}", hex(&hash[..16])))
+    hex(&hash[..16])
+}
+
+/// The version of the recipe of revisions.
+const REVISION_VERSION: &str = "r1";
+
+/// The revision of an app with this digest.
+pub(super) fn revision(spec: &Content, digest: &SpecDigest) -> Revision {
+    let declared = Declared {
+        digest,
+        instances: spec.instances,
+        policy: spec.policy,
+        rollout: spec.rollout.as_deref(),
+    };
+    Revision(format!(
+        "{REVISION_VERSION}:{}",
+        hash(Sha256::new(), &declared)
+    ))
+}
+
+/// What a revision is of.
+#[derive(Serialize)]
+struct Declared<'a> {
+    digest: &'a SpecDigest,
+    instances: Instances,
+    policy: AppPolicy,
+    rollout: Option<&'a Rollout>,
 }
 
 /// What the digest is of, in the order of the alphabet.
 #[derive(Serialize)]
 struct Canonical<'a> {
-    #[serde(serialize_with = "in_order")]
-    attributes: &'a [(&'static str, Value)],
-    cwd: &'a Utf8Path,
+    attributes: InOrder<'a>,
+    cwd: &'a str,
     env: Texts<'a>,
     exec_mode: Option<&'static str>,
     name: &'a str,
     script: &'a str,
 }
 
-/// Attributes whose maps have their keys in order too. Few have maps, so few are copied for it.
-fn in_order<S: Serializer>(
-    attributes: &[(&'static str, Value)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(attributes.iter().map(|(name, value)| {
-        let value = match value {
-            Value::Object(_) | Value::Array(_) => Cow::Owned(sorted(value)),
-            _ => Cow::Borrowed(value),
+impl<'a> Canonical<'a> {
+    /// The app without what it has from `outside`: attributes are as they are written.
+    fn new(spec: &'a Content, outside: Option<&'a Outside>) -> Self {
+        let text = |name: &str, own: &'a str| {
+            let written = outside.and_then(|outside| outside.written.get(name));
+            written
+                .and_then(|(written, _)| written.as_str())
+                .unwrap_or(own)
         };
-        (name, value)
-    }))
+        Self {
+            attributes: InOrder(&spec.attributes, outside),
+            cwd: text("cwd", spec.cwd.as_str()),
+            env: Texts(&spec.env, outside),
+            exec_mode: spec.exec_mode.as_pm2(),
+            name: &spec.name,
+            script: text("script", &spec.script),
+        }
+    }
 }
 
-/// Variables as a process gets them.
-struct Texts<'a>(&'a BTreeMap<String, Value>);
+/// Attributes whose maps have their keys in order too. Few have maps, so few are copied for it.
+struct InOrder<'a>(&'a [(&'static str, Value)], Option<&'a Outside>);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| {
+            let written = self.1.and_then(|outside| outside.written.get(name));
+            let value = match written.map_or(value, |(written, _)| written) {
+                value @ (Value::Object(_) | Value::Array(_)) => Cow::Owned(sorted(value)),
+                value => Cow::Borrowed(value),
+            };
+            (name, value)
+        }))
+    }
+}
+
+/// Variables as a process gets them, without those from outside.
+struct Texts<'a>(&'a BTreeMap<String, Value>, Option<&'a Outside>);
 
 impl Serialize for Texts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, env_text(value))))
+        let is_own = |(key, _): &(&String, &Value)| {
+            self.1
+                .is_none_or(|outside| !outside.variables.contains_key(*key))
+        };
+        let own = self.0.iter().filter(is_own);
+        serializer.collect_map(own.map(|(key, value)| (key, env_text(value))))
     }
 }
 
@@ -81,6 +139,29 @@ impl Write for Hashed {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// The same value with the keys of every map in order, so that the order of writing does not count.
+pub(crate) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), sorted(value)))
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect::<Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.iter().map(sorted).collect::<Vec<_>>().into(),
+        other => other.clone(),
     }
 }
 

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{AppPolicy, OnChange, POLICY_KEY, is_node_like};
-use crate::attribute::{self, Attribute, Kind};
-use crate::coerce::{coerce, show};
+use super::{AppPolicy, OnChange, POLICY_KEY, rollout, traps};
+use crate::attribute::{self, Attribute, Kind, Role};
+use crate::coerce::{Shown, coerce};
 use crate::finding::{DocumentPath, Finding, FindingLabel, Place};
 use crate::names;
+use crate::nearest::{letters, nearest_name};
 use crate::survival;
-use crate::{Level, OnRemove, Severity};
+use crate::values::{ENV_FILE_KEY, INTERPOLATE_KEY};
+use crate::{Level, Message, OnRemove, Ours, Quoted, Severity, message};
 
 #[derive(Default)]
 pub(super) struct Findings {
@@ -23,8 +25,8 @@ impl Findings {
         severity: Severity,
         path: &DocumentPath,
         place: Place,
-        message: String,
-        help: Option<String>,
+        message: Message,
+        help: Option<Message>,
     ) {
         self.list.push(Finding {
             path: path.clone(),
@@ -38,17 +40,17 @@ impl Findings {
     }
 
     /// Adds a second place to the last finding.
-    fn label(&mut self, path: DocumentPath, place: Place, message: &str) {
+    pub(super) fn label(&mut self, path: DocumentPath, place: Place, message: &'static str) {
         if let Some(last) = self.list.last_mut() {
             last.labels.push(FindingLabel {
                 path,
                 place,
-                message: message.to_owned(),
+                message,
             });
         }
     }
 
-    /// Whether the value of an attribute was found to be wrong, so that it is not as good as absent.
+    /// Whether the value of an attribute was found to be wrong, so that it does not count as absent.
     pub(super) fn refused(
         &self,
         app: &Map<String, Value>,
@@ -67,16 +69,27 @@ impl Findings {
         errors.any(|found| places.contains(&found.path))
     }
 
-    pub(super) fn error(&mut self, path: &DocumentPath, place: Place, message: impl Into<String>) {
+    pub(super) fn error(&mut self, path: &DocumentPath, place: Place, message: impl Into<Message>) {
         self.push(Severity::Error, path, place, message.into(), None);
+    }
+
+    pub(super) fn error_with_help(
+        &mut self,
+        path: &DocumentPath,
+        place: Place,
+        message: impl Into<Message>,
+        help: impl Into<Message>,
+    ) {
+        let help = Some(help.into());
+        self.push(Severity::Error, path, place, message.into(), help);
     }
 
     pub(super) fn warning(
         &mut self,
         path: &DocumentPath,
         place: Place,
-        message: impl Into<String>,
-        help: Option<String>,
+        message: impl Into<Message>,
+        help: Option<Message>,
     ) {
         self.push(Severity::Warning, path, place, message.into(), help);
     }
@@ -85,6 +98,8 @@ impl Findings {
 pub(super) fn read_attributes(
     app: &Map<String, Value>,
     path: &DocumentPath,
+    env_name: Option<&str>,
+    interpolates: bool,
     findings: &mut Findings,
 ) -> BTreeMap<&'static str, Value> {
     let mut values = BTreeMap::new();
@@ -99,12 +114,12 @@ pub(super) fn read_attributes(
             findings.error(
                 &zero,
                 Place::Value,
-                "contains U+0000, which no process can be given",
+                "contains U+0000, which cannot be passed to a process",
             );
             continue;
         }
         let Some(attribute) = attribute::find(key) else {
-            check_unknown(key, value, &place(), findings);
+            check_unknown(key, value, &place(), (env_name, interpolates), findings);
             continue;
         };
         let rank = rank(attribute, key);
@@ -118,8 +133,12 @@ pub(super) fn read_attributes(
             findings.warning(
                 &place(),
                 Place::Key,
-                format!("`{key}` and `{other}` are the same attribute"),
-                Some(format!("keep `{}` only", attribute.name)),
+                message!(
+                    "`{}` and `{}` are the same attribute",
+                    Quoted(key),
+                    Quoted(other)
+                ),
+                Some(message!("keep `{}` only", attribute.name)),
             );
             findings.label(path.key(*other), Place::Key, "first defined here");
             if *other_rank < rank {
@@ -130,20 +149,25 @@ pub(super) fn read_attributes(
             read_from.swap_remove(at);
         }
         read_from.push((attribute.name, key, rank));
+        if attribute.role == Role::Inert {
+            // PM2 overwrites it, whatever it is.
+            warn_ineffective(attribute, key, value, &place, findings);
+            continue;
+        }
         match coerce(attribute, value) {
             Ok(Some(read)) => {
-                // Variables are looked at by name; what is in them becomes text.
+                // Variables are compared by name; their values become text.
                 if attribute.kind != Kind::Env
                     && names::has_fatal_key(&read)
                     && let Some(fatal) = names::find_fatal_key(&read, &place())
                 {
-                    findings.error(&fatal, Place::Key, "PM2 would die of a key of this name");
+                    findings.error(&fatal, Place::Key, "a key of this name would crash PM2");
                 }
                 if let Some(requirement) = survival::requirement(attribute.name, &read) {
                     findings.error(
                         &place(),
                         Place::Value,
-                        format!("PM2 would die of this; expected {requirement}"),
+                        message!("this would crash PM2; expected {}", requirement),
                     );
                 }
                 warn_ineffective(attribute, key, &read, &place, findings);
@@ -152,10 +176,28 @@ pub(super) fn read_attributes(
             Ok(None) => {
                 values.remove(attribute.name);
             }
+            Err(_) if is_falsy(value) && attribute.is_unset_by_falsy(key) => {
+                if value.is_number()
+                    && let Some(note) = attribute.zero_note()
+                {
+                    findings.warning(&place(), Place::Value, note, None);
+                }
+                values.remove(attribute.name);
+            }
             Err(unfit) => findings.error(&place(), Place::Value, unfit.message),
         }
     }
     values
+}
+
+/// Whether JavaScript takes a value for false.
+fn is_falsy(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        _ => false,
+    }
 }
 
 /// Which of several spellings counts: the lowest. PM2 looks for the attribute's own name, then for its aliases from
@@ -185,7 +227,7 @@ fn warn_ineffective(
             &path(),
             Place::Key,
             "PM2 overwrites this with the name of the user it runs as",
-            Some("to run the app as another user set `uid`".to_owned()),
+            Some("to run the app as another user set `uid`".into()),
         );
     } else if value.as_f64() == Some(0.0)
         && let Some(note) = attribute.zero_note()
@@ -203,7 +245,7 @@ fn warn_ineffective(
     } else if attribute.name == "port"
         && value.as_u64().is_none_or(|port| port > u64::from(u16::MAX))
     {
-        let message = "no port has this number: they are whole and end at 65535";
+        let message = "not a port: expected a whole number up to 65535";
         findings.warning(&path(), Place::Value, message, None);
     } else if attribute.name == "stop_exit_codes" {
         let codes = value
@@ -213,7 +255,7 @@ fn warn_ineffective(
             .iter()
             .any(|code| code.as_u64().is_some_and(|code| code > 255))
         {
-            let message = "no process ends with such a code: they end at 255";
+            let message = "not an exit code: expected at most 255";
             findings.warning(&path(), Place::Value, message, None);
         }
     }
@@ -222,61 +264,68 @@ fn warn_ineffective(
 /// The longest time of a timer of Node, in milliseconds; a longer one is taken for 1 (Node 20, `lib/internal/timers.js`).
 const LONGEST_TIMER_MS: f64 = 2_147_483_647.0;
 
-/// PM2's daemon runs the workers of cluster mode itself, whatever the interpreter.
-pub(super) fn warn_interpreter_of_cluster(
-    app: &Map<String, Value>,
-    values: &BTreeMap<&'static str, Value>,
+/// An `env_NAME`. PM2 accepts text there, and makes nothing of it unless it is chosen with `--env`.
+///
+/// Source: PM2 7.0.4, `lib/API/schema.json` (`^env_\\S*$`: object, string), `lib/Common.js`, `mergeEnvironmentVariables`.
+fn check_env_block(
+    key: &str,
+    value: &Value,
     path: &DocumentPath,
+    (env_name, interpolates): (Option<&str>, bool),
     findings: &mut Findings,
 ) {
-    let Some(interpreter) = values.get("exec_interpreter").and_then(Value::as_str) else {
-        return;
-    };
-    if is_node_like(interpreter) || interpreter.is_empty() {
-        return;
+    let is_chosen = key.strip_prefix("env_") == env_name;
+    match value {
+        Value::Null => {}
+        Value::Object(env) => check_env_keys(env, path, interpolates, findings),
+        Value::String(_) if !is_chosen => findings.warning(
+            path,
+            Place::Value,
+            "an `env_NAME` has to be a map of environment variables: PM2 ignores this one",
+            Some("write variables in `:env`, or make it a map that `--env` can select".into()),
+        ),
+        other => findings.error(
+            path,
+            Place::Value,
+            message!("expected {}, got {}", Kind::Env.expects(), Shown(other)),
+        ),
     }
-    let key = attribute::by_own_name("exec_interpreter")
-        .into_iter()
-        .flat_map(Attribute::names)
-        .find(|name| app.contains_key(name));
-    findings.warning(
-        &key.map_or_else(|| path.clone(), |key| path.key(key)),
-        Place::Value,
-        "has no effect in cluster mode: PM2 runs the script with its own node",
-        Some("write `:exec_mode \"fork\"`".to_owned()),
-    );
 }
 
-fn check_unknown(key: &str, value: &Value, path: &DocumentPath, findings: &mut Findings) {
-    if key == POLICY_KEY {
+fn check_unknown(
+    key: &str,
+    value: &Value,
+    path: &DocumentPath,
+    variant: (Option<&str>, bool),
+    findings: &mut Findings,
+) {
+    if key == POLICY_KEY || key == ENV_FILE_KEY || rollout::key(key).is_some() {
         return;
     }
-    if key.starts_with("env_") && key != "env_file" {
-        if !value.is_object() && !value.is_null() {
-            findings.error(
-                path,
-                Place::Value,
-                format!("expected {}, got {}", Kind::Env.expects(), show(value)),
-            );
-        } else if let Some(env) = value.as_object() {
-            check_env_keys(env, path, findings);
-        }
+    if key.starts_with("env_") {
+        check_env_block(key, value, path, variant, findings);
         return;
     }
-    let help = match (key, attribute::nearest(key)) {
-        ("env_file", _) => {
-            Some("PM2 reads no environment files: write the variables in `env`".to_owned())
+    let near = rollout::nearest(key).map(ToOwned::to_owned);
+    let near = near
+        .or_else(|| (letters(key) == letters(ENV_FILE_KEY)).then(|| ENV_FILE_KEY.to_owned()))
+        .or_else(|| attribute::nearest(key))
+        .or_else(|| nearest_name(key, [ENV_FILE_KEY]).map(ToOwned::to_owned));
+    let help = match near {
+        Some(near) if near == key.replace('-', "_") => {
+            Some(message!("write `{}`, with `_` in place of `-`", Ours(near)))
         }
-        (_, Some(near)) => Some(format!("did you mean `{near}`?")),
-        _ if key.starts_with("env-") => {
-            Some(format!("did you mean `{}`?", key.replacen('-', "_", 1)))
-        }
+        Some(near) => Some(message!("did you mean `{}`?", Ours(near))),
+        _ if key.starts_with("env-") => Some(message!(
+            "write `{}`, with `_` in place of `-`",
+            Quoted(key.replacen('-', "_", 1))
+        )),
         _ => None,
     };
     findings.warning(
         path,
         Place::Key,
-        format!("unknown attribute `{key}`: PM2 ignores it"),
+        message!("unknown attribute `{}`: PM2 ignores it", Quoted(key)),
         help,
     );
 }
@@ -284,6 +333,7 @@ fn check_unknown(key: &str, value: &Value, path: &DocumentPath, findings: &mut F
 pub(super) fn check_env_keys(
     env: &Map<String, Value>,
     path: &DocumentPath,
+    interpolates: bool,
     findings: &mut Findings,
 ) {
     for (key, value) in env {
@@ -291,27 +341,36 @@ pub(super) fn check_env_keys(
             findings.error(
                 &path.key(key),
                 Place::Key,
-                format!("PM2 would die of an environment variable named `{key}`"),
+                message!(
+                    "an environment variable named `{}` would crash PM2",
+                    Quoted(key)
+                ),
             );
         } else if attribute::is_record_key(key) {
             findings.push(
                 Severity::Error,
                 &path.key(key),
                 Place::Key,
-                format!("an environment variable named `{key}` would overwrite PM2's attribute of that name"),
-                Some("rename the variable, or set the attribute itself".to_owned()),
+                message!(
+                    "an environment variable named `{}` would overwrite PM2's attribute of that name",
+                    Quoted(key)
+                ),
+                Some("rename the variable, or set the attribute itself".into()),
             );
         } else if key.is_empty() || key.contains('=') {
             findings.error(
                 &path.key(key),
                 Place::Key,
-                format!("`{key}` cannot be the name of an environment variable"),
+                message!(
+                    "`{}` cannot be the name of an environment variable",
+                    Quoted(key)
+                ),
             );
-        } else if key == "PM2_HOME" {
+        } else if attribute::OVERWRITTEN_ENV.contains(&key.as_str()) {
             findings.warning(
                 &path.key(key),
                 Place::Key,
-                "PM2 sets `PM2_HOME` itself, to its own home",
+                "has no effect: PM2 sets this variable itself",
                 None,
             );
         } else if value.is_null() {
@@ -319,8 +378,10 @@ pub(super) fn check_env_keys(
                 &path.key(key),
                 Place::Value,
                 "PM2 gives the process the text `null`",
-                Some("leave the variable out, or write an empty string".to_owned()),
+                Some("leave the variable out, or write an empty string".into()),
             );
+        } else if let Some(text) = value.as_str() {
+            traps::check_reference(text, interpolates, || path.key(key), findings);
         }
     }
 }
@@ -346,8 +407,8 @@ pub(super) fn check_name(
             },
             &name_path,
             Place::Value,
-            trap.message,
-            Some("choose another name".to_owned()),
+            trap.message.into(),
+            Some("choose another name".into()),
         );
     }
 }
@@ -358,22 +419,22 @@ pub(super) fn read_policy(
     findings: &mut Findings,
 ) -> AppPolicy {
     let mut policy = AppPolicy::default();
-    let Some(wishes) = app.get(POLICY_KEY).filter(|wishes| !wishes.is_null()) else {
+    let Some(declared) = app.get(POLICY_KEY).filter(|declared| !declared.is_null()) else {
         return policy;
     };
     let path = path.key(POLICY_KEY);
-    let wishes = match wishes {
-        Value::Object(wishes) => wishes,
+    let declared = match declared {
+        Value::Object(declared) => declared,
         other => {
             findings.error(
                 &path,
                 Place::Value,
-                format!("expected a map, got {}", show(other)),
+                message!("expected a map, got {}", Shown(other)),
             );
             return policy;
         }
     };
-    for (key, value) in wishes {
+    for (key, value) in declared {
         let place = path.key(key);
         match (key.as_str(), value) {
             (_, Value::Null) => {}
@@ -385,17 +446,19 @@ pub(super) fn read_policy(
                 _ => findings.error(
                     &place,
                     Place::Value,
-                    format!(
+                    message!(
                         "expected :reload, :restart, :replace or :hold, got {}",
-                        show(value)
+                        Shown(value)
                     ),
                 ),
             },
             ("protect", Value::Bool(protect)) => policy.protect = *protect,
-            ("protect", value) => findings.error(
+            // It is read where values are resolved.
+            (INTERPOLATE_KEY, Value::Bool(_)) => {}
+            ("protect" | INTERPOLATE_KEY, value) => findings.error(
                 &place,
                 Place::Value,
-                format!("expected true or false, got {}", show(value)),
+                message!("expected true or false, got {}", Shown(value)),
             ),
             ("on-remove", value) => match value.as_str() {
                 Some("delete") => policy.on_remove = Some(OnRemove::Delete),
@@ -404,17 +467,26 @@ pub(super) fn read_policy(
                 _ => findings.error(
                     &place,
                     Place::Value,
-                    format!("expected :delete, :stop or :keep, got {}", show(value)),
+                    message!("expected :delete, :stop or :keep, got {}", Shown(value)),
                 ),
             },
-            _ => findings.push(
-                Severity::Error,
-                &place,
-                Place::Key,
-                format!("unknown key `{key}`"),
-                Some("known keys are `on-change`, `on-remove` and `protect`".to_owned()),
-            ),
+            (key, _) if rollout::POLICY_KEYS.contains(&key) => {}
+            _ => {
+                let message = message!("unknown key `{}`", Quoted(key));
+                let help = policy_key_help(key);
+                findings.error_with_help(&place, Place::Key, message, help);
+            }
         }
     }
     policy
+}
+
+fn policy_key_help(key: &str) -> Message {
+    let own = [INTERPOLATE_KEY, "on-change", "on-remove", "protect"];
+    let mut known = [&own[..], &rollout::POLICY_KEYS].concat();
+    known.sort_unstable();
+    match nearest_name(key, known.iter().copied()) {
+        Some(near) => message!("did you mean `{}`?", Ours(near)),
+        None => message!("known keys are {}", Ours(rollout::list(&known))),
+    }
 }

@@ -1,6 +1,6 @@
 //! Forms that are made of others: sets and maps, metadata, tags, namespaces before maps, discards.
 
-use daemon_model::Span;
+use daemon_model::{Message, Quoted, Severity, Span, attribute, message};
 
 use super::{Frame, Open, Reader, Stop, ends_token, is_space};
 use crate::findings::Findings;
@@ -14,12 +14,12 @@ impl Reader<'_, '_> {
         // What could not be read is equal to nothing.
         self.identities.clear();
         for item in self.tree.node(at).values() {
-            self.identities.push(self.same.identity(item));
+            self.identities.push(self.hasher.identity(item));
         }
         repeated(&self.identities, |first, later| {
             let items = || self.tree.node(at).values();
             say_twice(self.findings, items(), first, later, |_| {
-                ("the set has this element twice".to_owned(), "first here")
+                ("the set has this element twice".into(), "first here")
             });
         });
     }
@@ -33,23 +33,23 @@ impl Reader<'_, '_> {
         self.identities.clear();
         while let Some(key) = values.next() {
             if values.next().is_none() {
-                // In a map of an odd count nobody can say which are the keys.
+                // In a map with an odd number of forms the keys are unknown.
                 let start = map.span().start;
                 self.findings
                     .error(key.span(), "the map has a key without a value")
                     .label(Span::new(start, start + 1), "opened here");
                 return;
             }
-            self.identities.push(self.same.identity(key));
+            self.identities.push(self.hasher.identity(key));
         }
         repeated(&self.identities, |first, later| {
             let keys = || self.tree.node(at).values().step_by(2);
             say_twice(self.findings, keys(), first, later, |key| {
-                let shown = crop(key.written());
-                (
-                    format!("the key `{shown}` is there twice"),
-                    "first defined here",
-                )
+                let message = match known_key(key) {
+                    Some(known) => message!("the key `:{}` is there twice", known),
+                    None => message!("the key `{}` is there twice", Quoted(crop(key.written()))),
+                };
+                (message, "first defined here")
             });
         });
     }
@@ -63,7 +63,7 @@ impl Reader<'_, '_> {
     /// Takes back the cells from `at` on.
     fn take_back(&mut self, at: usize) {
         self.tree.cells.truncate(at);
-        self.same.forget(at);
+        self.hasher.forget(at);
     }
 
     /// Puts one cell in the place of all from `at` on.
@@ -72,7 +72,7 @@ impl Reader<'_, '_> {
         self.tree.cells.push(Cell::new(tag, span));
     }
 
-    /// Hands a finished form, whose cells are the last, to whoever waits for it.
+    /// Adds a finished form, whose cells are the last, to the collection that contains it.
     pub(super) fn deliver(&mut self, at: usize) {
         loop {
             let Some(frame) = self.stack.last_mut() else {
@@ -133,7 +133,7 @@ impl Reader<'_, '_> {
         } else if !matches!(cell.tag, Tag::Symbol | Tag::Broken) {
             let span = self.tree.node(at).span();
             self.findings
-                .error(span, "metadata can only be about a collection or a symbol");
+                .error(span, "metadata can only apply to a collection or a symbol");
         }
     }
 
@@ -142,7 +142,7 @@ impl Reader<'_, '_> {
         if node.tag() != Tag::Map {
             if node.tag() != Tag::Broken {
                 self.findings
-                    .error(node.span(), "a namespace can only be put before a map");
+                    .error(node.span(), "a namespace can only precede a map");
             }
             self.replace(at, Tag::Broken, span);
             return;
@@ -161,7 +161,7 @@ impl Reader<'_, '_> {
             };
             renamed.push((key.at, full));
         }
-        self.same.forget(at);
+        self.hasher.forget(at);
         for (key, full) in renamed {
             self.tree.texts.push(full.into());
             self.tree.cells[key].data = place(self.tree.texts.len());
@@ -193,9 +193,9 @@ impl Reader<'_, '_> {
                         return;
                     }
                     None => {
-                        // It may be a secret that got here by mistake: the value is not told.
+                        // It may be a misplaced secret, so the value is not shown.
                         self.findings
-                            .error(value, "this is no date or time")
+                            .error(value, "this is not a date or time")
                             .help("write it like #inst \"2020-01-31T12:00:00Z\"; everything after the year may be left out");
                         Tag::Broken
                     }
@@ -230,7 +230,7 @@ impl Reader<'_, '_> {
                 self.findings
                     .error(
                         Span::new(span.start, end),
-                        format!("nothing reads the tag `#{}`", crop(name)),
+                        message!("unknown tag `#{}`", Quoted(crop(name))),
                     )
                     .help("a definition is plain data: write the value itself");
                 Tag::Broken
@@ -259,8 +259,10 @@ impl Reader<'_, '_> {
                 let tag = match token {
                     "NaN" | "Inf" | "-Inf" => Tag::Number,
                     _ => {
-                        self.findings
-                            .error(span, format!("`##{}` is no number", crop(token)));
+                        self.findings.error(
+                            span,
+                            message!("`##{}` is not a number", Quoted(crop(token))),
+                        );
                         Tag::Broken
                     }
                 };
@@ -284,7 +286,7 @@ impl Reader<'_, '_> {
                 Err(Stop)
             }
             Some(_) => {
-                // White space may stand between the sign and its name.
+                // White space may be between the sign and its name.
                 let name = rest[1..].trim_start_matches(is_space);
                 let skip = rest.len() - name.len();
                 let token = self.take_token(skip);
@@ -295,10 +297,10 @@ impl Reader<'_, '_> {
                 if !is_tag {
                     self.findings.error(
                         span,
-                        format!("`#{}` is no tag: a tag is a symbol", crop(token)),
+                        message!("`#{}` is not a tag: a tag is a symbol", Quoted(crop(token))),
                     );
                 }
-                // Of what is no tag there is nothing more to say.
+                // It is not a tag: there is already an error.
                 let name = Span::new(if is_tag { start + skip } else { self.at }, self.at);
                 let length = self.at - start;
                 self.at = start;
@@ -316,16 +318,16 @@ impl Reader<'_, '_> {
         if !is_name {
             self.findings.error(
                 span,
-                format!("`#:{}` is no namespace for a map", crop(token)),
+                message!("`#:{}` is not a namespace for a map", Quoted(crop(token))),
             );
         }
-        // Nothing but white space may stand between the two.
+        // Nothing but white space may be between the two.
         if !self.text[self.at..]
             .trim_start_matches(is_space)
             .starts_with('{')
         {
             self.findings
-                .error(span, "a namespace can only be put before a map");
+                .error(span, "a namespace can only precede a map");
         }
         self.at = start;
         self.open(
@@ -335,16 +337,15 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Says that a value is there twice; places are counted out only for what is told.
+/// Reports a repeated value. Places are computed only for findings that are kept.
 fn say_twice<'t>(
     findings: &mut Findings,
     mut values: impl Iterator<Item = Node<'t>>,
     first: usize,
     later: usize,
-    words: impl Fn(Node<'t>) -> (String, &'static str),
+    words: impl Fn(Node<'t>) -> (Message, &'static str),
 ) {
-    if findings.is_full() {
-        findings.leave_out();
+    if findings.leaves_out(Severity::Error) {
         return;
     }
     let one = values.nth(first);
@@ -354,6 +355,19 @@ fn say_twice<'t>(
             .error(other.span(), message)
             .label(one.span(), label);
     }
+}
+
+/// A key that has a meaning for PM2 or pm2-sync, so that it is not a secret.
+fn known_key(key: Node<'_>) -> Option<&'static str> {
+    let Kind::Keyword(name) = key.kind() else {
+        return None;
+    };
+    let beside = ["apps", "deploy", "profiles"];
+    let found = beside.into_iter().find(|known| *known == name.full);
+    found.or_else(|| {
+        let attribute = attribute::find(name.full)?;
+        (attribute.name == name.full).then_some(attribute.name)
+    })
 }
 
 /// Whether the reference leaves something in a `#js` as it is in Clojure: it converts neither keywords and symbols nor

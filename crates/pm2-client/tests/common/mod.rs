@@ -10,86 +10,34 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use daemon_model::{
-    AppSpec, ApplyReport, DaemonId, Desired, DesiredDaemon, DocumentPath, Observed, OnRemove,
-    Outcome, Plan, Policy, SpecContext, Surroundings, plan,
+    AppSpec, ApplyReport, DaemonId, Desired, DesiredDaemon, DocumentPath, EnvPolicy, Observed,
+    Outcome, Plan, Planned, Policy, SpecContext, plan,
 };
 use pm2_client::{
-    ApplyContext, FileKind, Host, ProcessAdapter, ProcessRecord, StepError, User, apply,
+    ApplyContext, Host, LocalHost, MemoryAdapter, MemoryHost, ProcessAdapter, ProcessRecord,
+    StepError, StopFlag, apply,
 };
 use serde_json::Value;
 
-/// A machine that looks at the real file system and has a fixed environment.
-pub struct Machine {
-    pub env: BTreeMap<String, String>,
+/// This machine, with a fixed environment for apps.
+pub fn host(env: BTreeMap<String, String>) -> Box<dyn Host> {
+    Box::new(LocalHost::new(env, None))
 }
 
-impl Host for Machine {
-    fn file_kind(&self, path: &Utf8Path) -> FileKind {
-        file_kind(path)
-    }
-
-    fn find_command(&self, name: &str) -> Option<Utf8PathBuf> {
-        if name.contains('/') {
-            return Some(name.into()).filter(|path: &Utf8PathBuf| path.is_file());
-        }
-        self.env["PATH"]
-            .split(':')
-            .map(|dir| Utf8Path::new(dir).join(name))
-            .find(|path| path.is_file())
-    }
-
-    fn user(&self, _: &str) -> Option<User> {
-        None
-    }
-
-    fn group(&self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn user_name(&self) -> String {
-        "tester".into()
-    }
-
-    fn is_root(&self) -> bool {
-        false
-    }
-
-    fn base_env(&self) -> &BTreeMap<String, String> {
-        &self.env
-    }
-
-    fn node(&self) -> Utf8PathBuf {
-        self.find_command("node").unwrap()
-    }
-
-    fn pm2_package(&self) -> Option<Utf8PathBuf> {
-        None
-    }
-
-    fn make_log_dir(&self, dir: &Utf8Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(dir)
-    }
-}
-
-/// What really lies at `path`.
-pub fn file_kind(path: &Utf8Path) -> FileKind {
-    match std::fs::metadata(path) {
-        Err(_) => FileKind::Missing,
-        Ok(metadata) if metadata.is_dir() => FileKind::Directory,
-        Ok(_) => match std::fs::read(path) {
-            Ok(bytes) if bytes.iter().take(512).any(|byte| *byte == 0) => FileKind::Binary,
-            _ => FileKind::Text,
-        },
-    }
+/// The same, with the processes of a PM2 in memory.
+pub fn memory_host(pm2: &MemoryAdapter) -> Box<dyn Host> {
+    let path = std::env::var("PATH").unwrap();
+    let env = BTreeMap::from([("PATH".to_owned(), path)]);
+    Box::new(MemoryHost::new(LocalHost::new(env, None), pm2))
 }
 
 /// A workspace whose definitions are given as values, on some PM2.
 pub struct World {
     pub root: Utf8PathBuf,
     pub pm2_home: Utf8PathBuf,
-    pub machine: Machine,
+    pub host: Box<dyn Host>,
     pub adapter: Box<dyn ProcessAdapter>,
 }
 
@@ -106,28 +54,15 @@ impl World {
         spec.unwrap_or_else(|| panic!("{app}: {findings:?}"))
     }
 
-    pub fn around(&self) -> Surroundings {
-        Surroundings {
+    pub fn env_policy(&self) -> EnvPolicy {
+        EnvPolicy {
             pm2_home: self.pm2_home.clone(),
             pass_env: vec![],
         }
     }
 
     pub fn policy(&self) -> Policy {
-        Policy {
-            workspace: self.root.clone(),
-            around: self.around(),
-            cpus: 2,
-            prune: true,
-            defer_removal: false,
-            on_remove: OnRemove::Delete,
-            confirmed: None,
-            adopt: true,
-            only: None,
-            except: std::collections::BTreeSet::new(),
-            last_wishes: std::collections::BTreeMap::new(),
-            own: None,
-        }
+        Policy::new(&self.root, self.env_policy(), 2)
     }
 
     fn desired(&self, daemons: &[(&str, &[Value])]) -> Desired {
@@ -139,15 +74,16 @@ impl World {
                     (DaemonId::new(id).unwrap(), DesiredDaemon::Apps(apps))
                 })
                 .collect(),
+            ..Desired::default()
         }
     }
 
-    pub fn plan(&mut self, daemons: &[(&str, &[Value])]) -> Plan {
+    pub fn plan(&mut self, daemons: &[(&str, &[Value])]) -> Planned {
         let policy = self.policy();
         self.plan_with(daemons, &policy)
     }
 
-    pub fn plan_with(&mut self, daemons: &[(&str, &[Value])], policy: &Policy) -> Plan {
+    pub fn plan_with(&mut self, daemons: &[(&str, &[Value])], policy: &Policy) -> Planned {
         let observed = Observed {
             processes: self.adapter.observe().unwrap(),
             ..Observed::default()
@@ -171,16 +107,21 @@ impl World {
         daemons: &[(&str, &[Value])],
         policy: &Policy,
     ) -> ApplyReport<StepError> {
-        let plan = self.plan_with(daemons, policy);
-        let around = self.around();
+        let plan = self.plan_with(daemons, policy).plan;
+        self.carry_out(&plan)
+    }
+
+    /// Carries out a plan; what became of it.
+    pub fn carry_out(&mut self, plan: &Plan) -> ApplyReport<StepError> {
+        let env_policy = self.env_policy();
         let context = ApplyContext {
             workspace: &self.root,
-            around: &around,
-            host: &self.machine,
+            env_policy: &env_policy,
+            host: self.host.as_ref(),
             jobs: NonZeroUsize::MIN.saturating_add(3),
-            should_stop: &|| false,
+            stop: &StopFlag::default(),
         };
-        apply(&plan, self.adapter.as_mut(), &context, &mut |_| {})
+        apply(plan, self.adapter.as_mut(), &context, &mut |_| {})
     }
 
     /// One pass that must succeed and after which nothing is left to do; the actions that it took.
@@ -193,11 +134,11 @@ impl World {
             }
         }
         let left = self.plan(daemons);
-        assert!(left.is_in_sync(), "still to do: {:#?}", left.steps);
+        assert!(left.is_in_sync(), "still to do: {:#?}", left);
         report
             .steps
             .iter()
-            .map(|step| step.step.action.word())
+            .map(|step| step.step.action.kind().as_str())
             .collect()
     }
 }

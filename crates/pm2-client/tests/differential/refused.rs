@@ -91,7 +91,6 @@ pub fn all() -> Vec<(Case, By)> {
         (json!({ "kill_timeout": "0x10" }), STRICT),
         (json!({ "kill_timeout": [1] }), STRICT),
         (json!({ "instances": "two" }), STRICT),
-        (json!({ "max_memory_restart": "" }), STRICT),
         (json!({ "script": "sub" }), "a directory is no script"),
         (
             json!({ "cwd": "missing", "script": "/bin/sh" }),

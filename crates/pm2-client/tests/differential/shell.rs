@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{AppSpec, DaemonId, DocumentPath, Severity, SpecContext};
-use pm2_client::{FileKind, Host, Launch, User};
+use pm2_client::{
+    FileKind, Host, InspectError, LiveProcess, LocalHost, ResolvedApp, User, find_in_path,
+};
 use pm2_testbed::{Testbed, pm2_bin};
 use serde_json::{Value, json};
 
@@ -14,7 +16,7 @@ use crate::CALLERS_OWN;
 use crate::cases::{Case, Commands};
 use crate::stand_in::{self, Asked};
 
-/// The CPUs of the machine that ours is told of.
+/// The number of CPUs that ours gets.
 pub const CPUS: u32 = 6;
 
 pub struct Shell {
@@ -59,7 +61,7 @@ impl Shell {
         }
         std::fs::write(root.join("empty"), "").unwrap();
         std::fs::write(root.join("program"), b"\x7fELF\x02\x01\x01\0\0\0").unwrap();
-        let node = which("node", &std::env::var("PATH").unwrap()).unwrap();
+        let node = find_in_path("node", &std::env::var("PATH").unwrap()).unwrap();
         let node = node.canonicalize_utf8().unwrap();
         for commands in [Commands::All, Commands::Python3, Commands::Few] {
             let dir = root.join(commands.dir());
@@ -151,15 +153,15 @@ impl Shell {
             findings
                 .iter()
                 .filter(|finding| finding.severity == Severity::Error)
-                .map(|finding| finding.message.clone())
+                .map(|finding| finding.message.full().to_owned())
                 .collect::<Vec<_>>()
                 .join("; ")
         })?;
         let host = Machine {
             shell: self,
-            env: self.env(case.commands),
+            local: LocalHost::new(self.env(case.commands), Some(&pm2_bin())),
         };
-        let launch = Launch::resolve(&spec, &self.root, self.bed.home(), &host)
+        let launch = ResolvedApp::resolve(&spec, &self.root, self.bed.home(), &host)
             .map_err(|error| error.to_string())?;
         let payload = launch
             .prepare(spec.instances().on(CPUS))
@@ -170,75 +172,52 @@ impl Shell {
 
 struct Machine<'a> {
     shell: &'a Shell,
-    env: BTreeMap<String, String>,
+    local: LocalHost,
 }
 
+/// This machine, but for what the shell says otherwise.
 impl Host for Machine<'_> {
-    fn file_kind(&self, path: &Utf8Path) -> FileKind {
-        crate::common::file_kind(path)
-    }
-
-    fn find_command(&self, name: &str) -> Option<Utf8PathBuf> {
-        which(name, &self.env["PATH"])
-    }
-
-    fn user(&self, name_or_uid: &str) -> Option<User> {
-        account("/etc/passwd", name_or_uid).map(|fields| User {
-            uid: fields[2].parse().unwrap(),
-            gid: fields[3].parse().unwrap(),
-            home: fields[5].clone(),
-        })
-    }
-
-    fn group(&self, name_or_gid: &str) -> Option<u32> {
-        account("/etc/group", name_or_gid).map(|fields| fields[2].parse().unwrap())
-    }
-
-    fn user_name(&self) -> String {
-        let uid = rustix::process::getuid().as_raw().to_string();
-        account("/etc/passwd", &uid).map_or(uid, |fields| fields[0].clone())
-    }
-
     fn is_root(&self) -> bool {
         self.shell.is_root()
-    }
-
-    fn base_env(&self) -> &BTreeMap<String, String> {
-        &self.env
     }
 
     fn node(&self) -> Utf8PathBuf {
         self.shell.node.clone()
     }
 
+    fn file_kind(&self, path: &Utf8Path) -> FileKind {
+        self.local.file_kind(path)
+    }
+
+    fn find_command(&self, name: &str) -> Option<Utf8PathBuf> {
+        self.local.find_command(name)
+    }
+
+    fn user(&self, name_or_uid: &str) -> Option<User> {
+        self.local.user(name_or_uid)
+    }
+
+    fn group(&self, name_or_gid: &str) -> Option<u32> {
+        self.local.group(name_or_gid)
+    }
+
+    fn user_name(&self) -> String {
+        self.local.user_name()
+    }
+
+    fn base_env(&self) -> &BTreeMap<String, String> {
+        self.local.base_env()
+    }
+
     fn pm2_package(&self) -> Option<Utf8PathBuf> {
-        let bin = pm2_bin().canonicalize_utf8().ok()?;
-        Some(bin.parent()?.parent()?.to_owned())
+        self.local.pm2_package()
+    }
+
+    fn inspect(&self, pid: u32) -> Result<Option<LiveProcess>, InspectError> {
+        self.local.inspect(pid)
     }
 
     fn make_log_dir(&self, dir: &Utf8Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(dir)
+        self.local.make_log_dir(dir)
     }
-}
-
-fn account(file: &str, name_or_id: &str) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(file).unwrap();
-    text.lines()
-        .map(|line| line.split(':').map(ToOwned::to_owned).collect())
-        .find(|fields: &Vec<String>| {
-            fields.len() > 2 && (fields[0] == name_or_id || fields[2] == name_or_id)
-        })
-}
-
-fn which(name: &str, path: &str) -> Option<Utf8PathBuf> {
-    let is_command = |file: &Utf8PathBuf| {
-        std::fs::metadata(file)
-            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    if name.contains('/') {
-        return Some(name.into()).filter(is_command);
-    }
-    path.split(':')
-        .map(|dir| Utf8Path::new(dir).join(name))
-        .find(is_command)
 }

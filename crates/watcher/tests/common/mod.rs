@@ -64,15 +64,17 @@ pub fn id(text: &str) -> DaemonId {
     DaemonId::new(Utf8Path::new(text)).unwrap()
 }
 
-/// A tree as text: what a definition says, or `!` and what kind of error it is.
+/// A tree as text: what a definition says, or `!` and what kind of error it is; `?` at the path of a misnamed file.
 pub fn model(tree: &Tree) -> BTreeMap<String, String> {
     let text = |source: &Source| match source {
         Source::Present(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Source::Unreadable(error) => format!("!{:?}", error.kind()),
     };
     let sources = tree.sources.iter();
+    let misnamed = tree.misnamed.iter();
     sources
         .map(|(id, source)| (id.to_string(), text(source)))
+        .chain(misnamed.map(|path| (path.display().to_string(), "?".to_owned())))
         .collect()
 }
 

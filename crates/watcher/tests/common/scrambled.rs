@@ -1,5 +1,7 @@
 //! A source whose hints are lost, doubled, late and out of order, as far as a seed says.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8PathBuf;
 use daemon_model::Layout;
 use watcher::{Hint, HintSource, NotifyOpener, OpenError, OpenSource, Waker};
@@ -33,33 +35,45 @@ struct Scrambled {
 }
 
 impl HintSource for Scrambled {
+    fn watch_files(&mut self, files: &BTreeSet<Utf8PathBuf>) {
+        self.inner.watch_files(files);
+    }
+
+    fn check_files(&mut self) -> Vec<Hint> {
+        self.inner.check_files()
+    }
+
     fn drain(&mut self) -> Vec<Hint> {
         let mut others = Vec::new();
         let mut paths = std::mem::take(&mut self.late);
         for hint in self.inner.drain() {
             match hint {
-                Hint::Dirty(dirty) => paths.extend(dirty),
+                Hint::Dirty(dirty) | Hint::Written(dirty) => paths.extend(dirty),
                 other if self.random.below(100) >= self.lost => others.push(other),
                 _ => {}
             }
         }
-        let mut told = Vec::new();
+        let mut sent = Vec::new();
         for path in paths {
             if self.random.below(100) < self.lost {
                 continue;
             }
             match self.random.below(4) {
                 0 => self.late.push(path),
-                1 => told.extend([path.clone(), path]),
-                _ => told.push(path),
+                1 => sent.extend([path.clone(), path]),
+                _ => sent.push(path),
             }
         }
-        for n in (1..told.len()).rev() {
+        for n in (1..sent.len()).rev() {
             let other = self.random.below(u64::try_from(n + 1).unwrap());
-            told.swap(n, usize::try_from(other).unwrap());
+            sent.swap(n, usize::try_from(other).unwrap());
         }
         // One hint for each path, the last first.
-        let hints = told.into_iter().map(|path| Hint::Dirty(vec![path]));
+        let random = &mut self.random;
+        let hints = sent.into_iter().map(|path| match random.below(2) {
+            0 => Hint::Dirty(vec![path]),
+            _ => Hint::Written(vec![path]),
+        });
         hints.chain(others).collect()
     }
 

@@ -1,0 +1,264 @@
+//! Text that is safe to print, and its colours.
+
+use std::borrow::Cow;
+
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
+
+/// What a piece of text means, for its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Something is added, or well.
+    Good,
+    /// Something changes, or needs attention.
+    Notice,
+    /// Something is taken away, or wrong.
+    Bad,
+    /// Of less weight.
+    Faint,
+    /// A heading.
+    Strong,
+    /// Nothing in particular.
+    Plain,
+    /// A name among others, by its number.
+    Name(usize),
+}
+
+/// The colours of names; red and yellow mean something else.
+const NAMES: [AnsiColor; 8] = [
+    AnsiColor::Cyan,
+    AnsiColor::Magenta,
+    AnsiColor::Blue,
+    AnsiColor::Green,
+    AnsiColor::BrightCyan,
+    AnsiColor::BrightMagenta,
+    AnsiColor::BrightBlue,
+    AnsiColor::BrightGreen,
+];
+
+impl Tone {
+    fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Notice => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+            Self::Faint => Style::new().dimmed(),
+            Self::Strong => Style::new().bold(),
+            Self::Plain => Style::new(),
+            Self::Name(number) => NAMES[number % NAMES.len()].on_default(),
+        }
+    }
+
+    /// The text in this tone's colour.
+    #[must_use]
+    pub fn paint(self, text: &str, color: bool) -> String {
+        if !color || text.is_empty() || self == Self::Plain {
+            return text.to_owned();
+        }
+        let style = self.style();
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// One line of text in pieces, each with its tone.
+///
+/// Names come from folders, definitions and logs. Their control characters are escaped here, at the one way to the terminal, so
+/// that none of them moves the cursor, changes colours or begins a line of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Line(Vec<(String, Tone)>);
+
+impl Line {
+    /// The same line with one more piece.
+    #[must_use]
+    pub fn with(mut self, tone: Tone, text: impl AsRef<str>) -> Self {
+        self.0.push((escape(text.as_ref()).into_owned(), tone));
+        self
+    }
+
+    /// The same line with one more piece in no particular tone.
+    #[must_use]
+    pub fn plain(self, text: impl AsRef<str>) -> Self {
+        self.with(Tone::Plain, text)
+    }
+
+    /// The same line with the pieces of another one behind it.
+    #[must_use]
+    pub fn joined(mut self, other: &Self) -> Self {
+        self.0.extend(other.0.iter().cloned());
+        self
+    }
+
+    /// How many columns it takes.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.0.iter().map(|(text, _)| text.width()).sum()
+    }
+
+    /// The line as a terminal gets it.
+    #[must_use]
+    pub fn paint(&self, color: bool) -> String {
+        self.0
+            .iter()
+            .map(|(text, tone)| tone.paint(text, color))
+            .collect()
+    }
+
+    /// Breaks the line at spaces so that no part is wider than `width`, where words allow it. What is between backticks is one
+    /// word where it fits, so that it can be copied.
+    #[must_use]
+    pub fn wrap(&self, width: usize) -> Vec<Self> {
+        let mut lines = vec![Self::default()];
+        for (text, tone) in &self.0 {
+            for word in words(text, width) {
+                let Some(line) = lines.last_mut() else { break };
+                let used = line.width();
+                if used > 0 && used + word.trim_end().width() > width {
+                    line.trim_end();
+                    lines.push(Self(vec![(word.to_owned(), *tone)]));
+                } else {
+                    line.push(word, *tone);
+                }
+            }
+        }
+        if let Some(line) = lines.last_mut() {
+            line.trim_end();
+        }
+        lines
+    }
+
+    fn push(&mut self, text: &str, tone: Tone) {
+        match self.0.last_mut() {
+            Some((last, of)) if *of == tone => last.push_str(text),
+            _ => self.0.push((text.to_owned(), tone)),
+        }
+    }
+
+    fn trim_end(&mut self) {
+        if let Some((last, _)) = self.0.last_mut() {
+            last.truncate(last.trim_end().len());
+        }
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Line {
+    fn from(text: T) -> Self {
+        Self::default().plain(text)
+    }
+}
+
+/// Words with the space behind them. A word in backticks goes on to the closing one.
+fn words(text: &str, width: usize) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let code = rest.strip_prefix('`').and_then(|code| code.find('`'));
+        let code = code.map(|length| length + 2);
+        let code = code
+            .filter(|length| rest[..*length].width() <= width)
+            .unwrap_or(0);
+        let end = rest[code..]
+            .find(' ')
+            .map_or(rest.len(), |at| code + at + 1);
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+/// Text without anything that a terminal or a log reader would act on.
+#[must_use]
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match is_unsafe(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a character controls a terminal, ends a line, or changes the direction of what follows.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A word as a shell reads it.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// One or many.
+#[must_use]
+pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+/// A count with its noun.
+#[must_use]
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", plural(count, one, many))
+}
+
+/// Things of a list that may be long: the first few by name, the rest by number.
+#[must_use]
+pub fn listed(names: &[String]) -> String {
+    const MOST: usize = 4;
+    match names.get(MOST..) {
+        Some(rest) if rest.len() > 1 => {
+            format!("{} and {} more", names[..MOST].join(", "), rest.len())
+        }
+        _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_controls_a_terminal_is_escaped_and_all_else_stays() {
+        let text = "a\u{1b}]0;x\u{7}\u{9b}31m\n::error::b\t\r\u{7f}\u{202e}";
+        let escaped = r"a\u{1b}]0;x\u{7}\u{9b}31m\n::error::b\t\r\u{7f}\u{202e}";
+        assert_eq!(Line::from(text).paint(true), escaped);
+        assert_eq!(escape(text), escaped);
+        let plain = "日本 é 👩‍👩‍👧 – `x`";
+        assert_eq!(Line::from(plain).paint(true), plain);
+        assert!(matches!(escape(plain), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn only_our_own_colours_are_colours() {
+        let line = Line::default().with(Tone::Bad, "bad\u{1b}[32m");
+        assert_eq!(
+            line.paint(true),
+            "\u{1b}[1m\u{1b}[31mbad\\u{1b}[32m\u{1b}[0m"
+        );
+        assert_eq!(line.paint(false), r"bad\u{1b}[32m");
+    }
+
+    #[test]
+    fn a_line_wraps_at_spaces_and_keeps_its_tones() {
+        let line = Line::from("one two ").with(Tone::Bad, "three four");
+        let wrapped: Vec<String> = line.wrap(9).iter().map(|line| line.paint(false)).collect();
+        assert_eq!(wrapped, ["one two", "three", "four"]);
+        assert_eq!(line.wrap(80), std::slice::from_ref(&line));
+        let red = line.wrap(9)[1].paint(true);
+        assert_eq!(red, Tone::Bad.paint("three", true));
+        let command = Line::from("run `a b c`; or `a longer one` `");
+        let wrapped = |width| -> Vec<String> {
+            let lines = command.wrap(width);
+            lines.iter().map(|line| line.paint(false)).collect()
+        };
+        assert_eq!(wrapped(9), ["run", "`a b c`;", "or `a", "longer", "one` `"]);
+        assert_eq!(wrapped(14), ["run `a b c`;", "or", "`a longer one`", "`"]);
+    }
+}

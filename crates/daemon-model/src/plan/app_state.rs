@@ -1,0 +1,188 @@
+//! The state of each app before a plan is executed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Cause;
+use crate::{AppSpec, DaemonId, ObservedProcess, ProcessState};
+
+/// The state of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Condition {
+    /// As defined, and running.
+    InSync,
+    /// It ended, or was never started, as its definition says.
+    Ended,
+    /// As defined, but not ready yet, or about to be started again.
+    Starting,
+    /// It is being stopped at this moment.
+    Stopping,
+    /// A step is planned.
+    Pending,
+    /// As defined, but PM2 has given it up, keeps restarting it, or cannot stop it.
+    Degraded,
+    /// It differs, but its definition or a user asks to leave it.
+    OnHold,
+    /// It waits until what it depends on is ready.
+    Waiting,
+    /// What its definition declares did not become ready, so it runs an older spec.
+    RolledBack,
+    /// What its definition declares did not become ready, and there is nothing to go back to.
+    Failed,
+    /// A user stopped it.
+    Stopped,
+    /// A user keeps it at an older spec, which runs.
+    Pinned,
+    /// Its definition is broken; its processes stay as they are.
+    Broken,
+    /// Its name belongs to processes that are not ours.
+    Blocked,
+    /// Its label names another app than its name does, so it is left alone.
+    Mislabelled,
+    /// Its removal waits for confirmation.
+    Held,
+    /// It has no definition and is left alone, as the settings say.
+    Kept,
+    /// It has no definition; it is removed if a later pass finds none either.
+    Leaving,
+}
+
+impl Condition {
+    /// Whether it is as its definition, the settings or a user ask.
+    #[must_use]
+    pub fn is_in_sync(self) -> bool {
+        matches!(
+            self,
+            Self::InSync | Self::Ended | Self::Kept | Self::Stopped | Self::Pinned
+        )
+    }
+
+    /// The condition of an app whose processes differ in nothing from its definition.
+    pub(super) fn of(states: &[ProcessState]) -> Self {
+        let is_any = |wanted: &[ProcessState]| states.iter().any(|state| wanted.contains(state));
+        if is_any(&[
+            ProcessState::Crashing,
+            ProcessState::GaveUp,
+            ProcessState::Unstoppable,
+        ]) {
+            Self::Degraded
+        } else if is_any(&[ProcessState::Stopping]) {
+            Self::Stopping
+        } else if is_any(&[ProcessState::Starting, ProcessState::NoProcess]) {
+            Self::Starting
+        } else if is_any(&[
+            ProcessState::Ended,
+            ProcessState::Waiting,
+            ProcessState::Stopped,
+        ]) {
+            Self::Ended
+        } else {
+            Self::InSync
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::InSync => "in sync",
+            Self::Ended => "ended",
+            Self::Starting => "starting",
+            Self::Stopping => "stopping",
+            Self::Pending => "pending",
+            Self::Degraded => "degraded",
+            Self::OnHold => "on hold",
+            Self::Waiting => "waiting",
+            Self::RolledBack => "rolled back",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Pinned => "pinned",
+            Self::Broken => "broken",
+            Self::Blocked => "blocked",
+            Self::Mislabelled => "mislabelled",
+            Self::Held => "held",
+            Self::Kept => "kept",
+            Self::Leaving => "leaving",
+        })
+    }
+}
+
+/// The state of one app.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct AppState {
+    /// The daemon.
+    pub daemon: DaemonId,
+    /// The app's name.
+    pub app: String,
+    /// How many processes it wants; none when it has no definition.
+    pub wanted: Option<u32>,
+    /// Its processes.
+    pub processes: Vec<Arc<ObservedProcess>>,
+    /// What each of them does.
+    states: Vec<ProcessState>,
+    /// Its state.
+    pub condition: Condition,
+    /// Why it is not simply as its definition says.
+    pub causes: Vec<Cause>,
+    /// What of it is in force; none when it has no definition.
+    pub spec: Option<AppSpec>,
+}
+
+impl AppState {
+    /// The state of an app whose processes were observed at `at_ms`, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn new(
+        daemon: &DaemonId,
+        app: &str,
+        wanted: Option<u32>,
+        processes: impl IntoIterator<Item = Arc<ObservedProcess>>,
+        condition: Condition,
+        at_ms: u64,
+    ) -> Self {
+        let processes: Vec<_> = processes.into_iter().collect();
+        Self {
+            daemon: daemon.clone(),
+            app: app.to_owned(),
+            wanted,
+            states: processes.iter().map(|it| it.state(at_ms)).collect(),
+            processes,
+            condition,
+            causes: Vec::new(),
+            spec: None,
+        }
+    }
+
+    /// Its processes, each with what it does.
+    pub fn states(&self) -> impl Iterator<Item = (&ObservedProcess, ProcessState)> {
+        let processes = self.processes.iter().map(AsRef::as_ref);
+        processes.zip(self.states.iter().copied())
+    }
+
+    /// Whether one of its workers tries what the others do not have yet.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        let tries = |cause: &Cause| matches!(cause, Cause::Gated { canary: true, .. });
+        self.causes.iter().any(tries)
+    }
+
+    /// How many of its processes have to be ready for it to be ready: one while a canary is tried.
+    #[must_use]
+    pub fn want_ready(&self) -> u32 {
+        match self.is_canary() {
+            true => 1,
+            false => self.wanted.unwrap_or(0),
+        }
+    }
+
+    /// How many of its processes run, ready or not.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        let runs = |process: &&Arc<ObservedProcess>| process.is_running();
+        self.processes.iter().filter(runs).count()
+    }
+}

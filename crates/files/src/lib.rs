@@ -1,0 +1,50 @@
+//! Opens and writes files the careful way.
+//!
+//! The files that pm2-sync reads are in places that others may write to: a FIFO must not hang it, a device must not be
+//! read, a huge file must not fill the memory, and a symbolic link must not lead it to another file. The
+//! files that it writes must never be seen half-written. Every other crate goes through this one.
+//!
+//! | function | guarantees |
+//! | --- | --- |
+//! | [`open`] | a regular file, opened without blocking, without becoming a controlling terminal |
+//! | [`read`], [`read_if_exists`] | the same, and an error for a file that is larger than a limit |
+//! | [`read_start`], [`read_end`] | the same, and only so many bytes of it |
+//! | [`write()`] | the old content or the new content, never a part; mode 0600 |
+//! | [`open_to_lock`] | a regular file, not a link, that only its owner can open |
+//! | [`create()`] | the whole content, where there was no file |
+//! | [`append()`] | more at the end of a regular file, whose mode stays |
+//! | [`create_private_dirs`], [`check_dirs`] | real directories, not links |
+//! | [`check_room`] | leaves nothing behind |
+//! | [`sweep`] | removes what a killed [`write()`] left behind |
+//! | [`touch`] | gives a file or directory a time of its own |
+//! | [`foreign_owner`] | finds files that belong neither to the caller nor to root |
+//!
+//! # Examples
+//!
+//! ```
+//! use files::{Durability, Links};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("state.json");
+//! files::write(&path, b"{}", Durability::Synced)?;
+//! assert_eq!(files::read(&path, Links::Refuse, 1024)?, b"{}");
+//! // A file that is larger than the limit is an error.
+//! assert!(files::read(&path, Links::Refuse, 1).is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+mod dirs;
+mod open;
+mod owner;
+mod write;
+
+pub use dirs::{check_dirs, create_private_dirs};
+pub use open::{
+    Links, check_size, open, open_seen, open_to_lock, read, read_end, read_if_exists, read_start,
+};
+pub use owner::{foreign_owner, is_trusted};
+pub use write::{
+    Access, Durability, TEMPORARY_PREFIX, append, check_room, create, sweep, touch, write,
+};

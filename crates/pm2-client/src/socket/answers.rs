@@ -1,0 +1,91 @@
+//! What is made of PM2's answers.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use daemon_model::PmId;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::timeouts::timeout_in;
+use crate::adapter::{AdapterError, Method};
+use crate::record::{ProcessRecord, is_one_of, record};
+use crate::wire::{Reply, WireError};
+
+/// Makes something of a reply: what was asked for, or PM2's refusal.
+pub(super) type ReadReply<'r, T> =
+    dyn FnMut(Reply<'_>) -> serde_json::Result<Result<T, String>> + 'r;
+
+/// What `read` makes of PM2's answer.
+pub(super) fn made_of<T>(
+    method: Method,
+    reply: Reply<'_>,
+    read: &mut ReadReply<'_, T>,
+) -> Result<T, AdapterError> {
+    match read(reply) {
+        Ok(Ok(made)) => Ok(made),
+        Ok(Err(message)) => Err(AdapterError::Refused { method, message }),
+        Err(error) => Err(AdapterError::Protocol {
+            method,
+            source: WireError::Json(error),
+        }),
+    }
+}
+
+/// Reads a list of PM2 as these entries and makes something of them.
+pub(super) fn listed<'a, E: Deserialize<'a>, T>(
+    reply: Reply<'a>,
+    make: impl FnOnce(Vec<E>) -> serde_json::Result<T>,
+) -> serde_json::Result<Result<T, String>> {
+    match reply.read()? {
+        Ok(entries) => make(entries).map(Ok),
+        Err(message) => Ok(Err(message)),
+    }
+}
+
+/// Visits the records of a list, those of these numbers or all, and notes how long each process may take to end and to start.
+pub(super) fn visit_list(
+    reply: Reply<'_>,
+    only: Option<&[PmId]>,
+    timeouts: &mut BTreeMap<PmId, Duration>,
+    visit: &mut dyn FnMut(ProcessRecord),
+) -> serde_json::Result<Result<(), String>> {
+    listed(reply, |entries: Vec<&RawValue>| {
+        for entry in entries {
+            // PM2 cannot be asked for less than all, but the rest need not be read.
+            if only.is_some_and(|only| !is_one_of(entry, only)) {
+                continue;
+            }
+            if let Some(record) = record(serde_json::from_str(entry.get())?) {
+                timeouts.insert(record.pm_id, timeout_in(&record.pm2_env));
+                visit(record);
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn failed(method: Method, timeout: Duration, source: std::io::Error) -> AdapterError {
+    match source.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => AdapterError::Timeout {
+            method,
+            after: timeout,
+        },
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+            AdapterError::Closed { method }
+        }
+        _ => AdapterError::Io { method, source },
+    }
+}
+
+pub(super) fn version_in(answer: &Value) -> Result<String, AdapterError> {
+    answer
+        .as_str()
+        .map(ToOwned::to_owned)
+        .ok_or(AdapterError::Answer {
+            method: Method::Version,
+            missing: "version",
+        })
+}

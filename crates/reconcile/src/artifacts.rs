@@ -1,0 +1,210 @@
+//! Artifacts of a pass: written where they changed, removed where nothing defines them any more.
+//!
+//! An artifact that cannot be written or read is a failure of its daemon alone, and no reason not to sync: PM2 is given
+//! what the definition says, not what the artifact says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use daemon_model::{DaemonId, HeldRemoval, Loss, RemovalCode, guard_removal};
+use edn_render::artifact::{ArtifactError, ArtifactStore, OnDisk, Outcome};
+
+use crate::config::Config;
+use crate::definitions::Definitions;
+use crate::lock::Lock;
+use crate::parallel;
+
+/// What could not be done to artifacts.
+#[derive(Debug, Clone, Default)]
+pub struct ArtifactFailures {
+    /// Artifacts that could not be written, read or removed.
+    pub daemons: BTreeMap<DaemonId, Arc<ArtifactError>>,
+    /// Why the directory of artifacts cannot be used, so that all were left as they are.
+    pub directory: Option<Arc<ArtifactError>>,
+}
+
+impl ArtifactFailures {
+    /// Whether nothing failed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.daemons.is_empty() && self.directory.is_none()
+    }
+
+    /// Adds the failure of a daemon's artifact.
+    pub(crate) fn add(&mut self, id: DaemonId, error: ArtifactError) {
+        self.daemons.insert(id, Arc::new(error));
+    }
+}
+
+/// What became of the artifacts.
+#[derive(Debug, Default)]
+pub struct ArtifactReport {
+    /// Written, because missing or different.
+    pub written: Vec<DaemonId>,
+    /// As they should be.
+    pub unchanged: Vec<DaemonId>,
+    /// Removed, because nothing defines them.
+    pub removed: Vec<DaemonId>,
+    /// To be removed by a later pass, if nothing defines them then.
+    pub leaving: Vec<DaemonId>,
+    /// What failed.
+    pub failures: ArtifactFailures,
+    /// What would be removed, but is too much at once.
+    pub held: Option<HeldRemoval>,
+}
+
+impl ArtifactReport {
+    /// Adds what a further round of the same sync did.
+    pub(crate) fn add(&mut self, round: Self) {
+        self.written.extend(round.written);
+        self.removed.extend(round.removed);
+        self.unchanged = round.unchanged;
+        self.leaving = round.leaving;
+        self.failures = round.failures;
+        self.held = round.held;
+    }
+}
+
+/// Which artifacts are missing or differ, and which belong to nothing.
+#[derive(Debug, Default)]
+pub struct ArtifactCheck {
+    /// Not there.
+    pub missing: Vec<DaemonId>,
+    /// There, but with other content.
+    pub stale: Vec<DaemonId>,
+    /// There, but nothing defines them.
+    pub orphaned: Vec<DaemonId>,
+    /// What could not be read or listed.
+    pub failures: ArtifactFailures,
+}
+
+impl ArtifactCheck {
+    /// Whether all is as it should be.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.missing.is_empty()
+            && self.stale.is_empty()
+            && self.orphaned.is_empty()
+            && self.failures.is_empty()
+    }
+}
+
+/// What is to be written for each.
+fn texts<'a>(
+    definitions: &'a Definitions,
+    include: &'a dyn Fn(&DaemonId) -> bool,
+) -> impl Iterator<Item = (&'a DaemonId, &'a Arc<str>)> {
+    definitions
+        .daemons
+        .iter()
+        .filter(move |(id, _)| include(id))
+        .filter_map(|(id, definition)| Some((id, definition.artifact()?)))
+}
+
+/// Compares artifacts with the files on disk ahead of [`write()`], which then need not do it.
+pub fn preload(store: &ArtifactStore, definitions: &Definitions) {
+    let texts: Vec<_> = texts(definitions, &|_| true).collect();
+    // What cannot be read is written, or is a failure then.
+    parallel::map(&texts, |(id, text)| drop(store.compare(id, text)));
+}
+
+/// Writes the artifacts of every definition that is not broken, as far as `include` says so.
+pub fn write(
+    store: &ArtifactStore,
+    definitions: &Definitions,
+    include: &dyn Fn(&DaemonId) -> bool,
+) -> ArtifactReport {
+    let mut report = ArtifactReport::default();
+    if let Err(error) = store.prepare() {
+        report.failures.directory = Some(error.into());
+        return report;
+    }
+    let (known, texts): (Vec<_>, Vec<_>) =
+        texts(definitions, include).partition(|(id, text)| store.is_known(id, text));
+    report.unchanged = known.into_iter().map(|(id, _)| id.clone()).collect();
+    let outcomes = parallel::map(&texts, |(id, text)| store.write(id, text));
+    for ((id, _), outcome) in texts.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(Outcome::Unchanged) => report.unchanged.push(id.clone()),
+            Ok(Outcome::Written) => report.written.push(id.clone()),
+            Err(error) => report.failures.add(id.clone(), error),
+        }
+    }
+    report
+}
+
+/// Artifacts of daemons that surely have no definition any more. With the lock, what killed runs left is swept away.
+///
+/// # Errors
+/// [`ArtifactError::Directory`] when the directory cannot be listed.
+pub fn orphaned(
+    store: &ArtifactStore,
+    definitions: &Definitions,
+    include: &dyn Fn(&DaemonId) -> bool,
+    lock: Option<&Lock>,
+) -> Result<Vec<DaemonId>, ArtifactError> {
+    let defined = |id: &DaemonId| definitions.daemons.contains_key(id);
+    let others = match lock {
+        Some(_) => store.sweep(defined),
+        None => store.list(defined),
+    };
+    let is_orphaned = |id: &DaemonId| include(id) && definitions.is_absent(id);
+    Ok(others?.into_iter().filter(is_orphaned).collect())
+}
+
+/// Removes these artifacts.
+pub fn remove(store: &ArtifactStore, ids: Vec<DaemonId>, report: &mut ArtifactReport) {
+    for id in ids {
+        match store.remove(&id) {
+            Ok(()) => report.removed.push(id),
+            Err(error) => report.failures.add(id, error),
+        }
+    }
+}
+
+/// The removal of `orphaned` artifacts, if the guard for processes would hold as much of them.
+///
+/// # Errors
+/// [`ArtifactError::Directory`] when the directory cannot be listed.
+pub fn guard(
+    config: &Config,
+    store: &ArtifactStore,
+    definitions: &Definitions,
+    orphaned: &[DaemonId],
+    confirmed: Option<&RemovalCode>,
+) -> Result<Option<HeldRemoval>, ArtifactError> {
+    if orphaned.is_empty() {
+        return Ok(None);
+    }
+    let loss = Loss {
+        losing: orphaned.iter().cloned().collect(),
+        managed: store.list(|_| false)?.len(),
+        defined: definitions.daemons.len(),
+        ..Loss::default()
+    };
+    let held = guard_removal(config.root(), &loss);
+    Ok(held.filter(|held| confirmed != Some(&held.code)))
+}
+
+/// Compares artifacts with what would be written.
+#[must_use]
+pub fn check(
+    store: &ArtifactStore,
+    definitions: &Definitions,
+    include: &dyn Fn(&DaemonId) -> bool,
+) -> ArtifactCheck {
+    let mut check = ArtifactCheck::default();
+    for (id, text) in texts(definitions, include) {
+        match store.compare(id, text) {
+            Ok(OnDisk::Missing) => check.missing.push(id.clone()),
+            Ok(OnDisk::Different) => check.stale.push(id.clone()),
+            Ok(OnDisk::Same) => {}
+            Err(error) => check.failures.add(id.clone(), error),
+        }
+    }
+    match orphaned(store, definitions, include, None) {
+        Ok(orphaned) => check.orphaned = orphaned,
+        Err(error) => check.failures.directory = Some(error.into()),
+    }
+    check
+}

@@ -1,0 +1,69 @@
+//! What the definitions of a workspace want, for the planner.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use daemon_model::{AppSpec, DaemonId, Desired, DesiredDaemon};
+use edn_render::artifact::{ArtifactError, ArtifactStore};
+use serde_json::Value;
+
+use super::{Definitions, Renderer};
+use crate::config::Config;
+use crate::values::ValueSources;
+
+impl Definitions {
+    /// What they want. A daemon whose definition is broken keeps what it wanted last, as far as that is in `last_good`; so
+    /// does one of `unseen`, which may have a definition where the tree cannot be read.
+    #[must_use]
+    pub fn desired(
+        &self,
+        unseen: BTreeSet<DaemonId>,
+        mut last_good: BTreeMap<DaemonId, Vec<AppSpec>>,
+    ) -> Desired {
+        let mut broken = |id: &DaemonId| DesiredDaemon::Broken {
+            last_good: last_good.remove(id).unwrap_or_default(),
+        };
+        let mut daemons: BTreeMap<DaemonId, DesiredDaemon> = BTreeMap::new();
+        for (id, definition) in &self.daemons {
+            let daemon = match definition.is_broken() {
+                true => broken(id),
+                false => {
+                    let apps = definition.apps().iter();
+                    DesiredDaemon::Apps(apps.map(|placed| placed.app.clone()).collect())
+                }
+            };
+            daemons.insert(id.clone(), daemon);
+        }
+        for id in unseen {
+            let daemon = broken(&id);
+            daemons.insert(id, daemon);
+        }
+        Desired {
+            daemons,
+            ..Desired::default()
+        }
+    }
+}
+
+/// The apps of the last good render of a daemon: those of its artifact. Without one there are none, nor where one refers to
+/// values that are not there.
+///
+/// # Errors
+/// [`ArtifactError::Read`] and [`ArtifactError::Damaged`] when the artifact cannot be used; the next good render replaces it.
+pub fn last_good(
+    id: &DaemonId,
+    config: &Config,
+    values: &ValueSources,
+) -> Result<Vec<AppSpec>, ArtifactError> {
+    let Some(document) = ArtifactStore::new(&config.layout).read(id)? else {
+        return Ok(Vec::new());
+    };
+    let apps = document.get("apps").and_then(Value::as_array);
+    let apps = apps
+        .into_iter()
+        .flatten()
+        .map(|app| Some(Cow::Borrowed(app)));
+    let renderer = Renderer::new(config, values);
+    let placed = renderer.read_apps(id, apps, document.get("deploy"), drop);
+    Ok(placed.into_iter().map(|placed| placed.app).collect())
+}

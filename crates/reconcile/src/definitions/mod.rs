@@ -1,0 +1,451 @@
+//! All definitions of a workspace, rendered and checked: the half of a pass that needs no PM2.
+
+mod desired;
+mod render;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use daemon_model::{
+    DEFINITION_FILE, DaemonId, Declared, Diagnostic, Diagnostics, EnvFileState, Level, Misnamed,
+    PlacedApp, Severity, find_conflicts,
+};
+use edn_render::Document;
+use watcher::{Problem, ProblemKind, ScanError, Source, Tree};
+
+use crate::config::Config;
+use crate::error::FailureKind;
+use crate::parallel;
+use crate::values::ValueSources;
+
+pub use desired::last_good;
+pub use render::{EnvFileFinding, RenderedDefinition, Renderer};
+
+/// One definition.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// Its path relative to the workspace, for messages.
+    pub name: Utf8PathBuf,
+    /// Its bytes, if they could be read.
+    pub source: Option<Arc<[u8]>>,
+    /// What was found about it, sorted by place.
+    pub diagnostics: Diagnostics,
+    cached: Arc<CachedRender>,
+}
+
+/// What is kept of a definition from pass to pass while its bytes stay.
+#[derive(Debug, Default)]
+struct CachedRender {
+    artifact: Option<Arc<str>>,
+    /// Without its document.
+    rendered: RenderedDefinition,
+}
+
+impl Definition {
+    /// Renders it, unless `previous` did that to the same bytes.
+    fn read(
+        id: &DaemonId,
+        source: &Source,
+        config: &Config,
+        renderer: &Renderer<'_>,
+        previous: Option<&Definitions>,
+    ) -> Self {
+        let name = config.layout.definition_name(id);
+        let (source, cached) = match source {
+            Source::Present(bytes) => {
+                let is_same = |known: &&Self| {
+                    let source = known.source.as_ref();
+                    source.is_some_and(|known| Arc::ptr_eq(known, bytes))
+                        && !known.cached.rendered.is_transient
+                        && renderer.values.are_same(known.env_files())
+                };
+                let known = previous.and_then(|previous| previous.daemons.get(id));
+                let cached = match known.filter(is_same) {
+                    Some(known) => Arc::clone(&known.cached),
+                    None => Arc::new(CachedRender::new(id, bytes, config, renderer)),
+                };
+                (Some(Arc::clone(bytes)), cached)
+            }
+            Source::Unreadable(why) => {
+                let rendered = RenderedDefinition::unreadable(why);
+                let artifact = None;
+                (None, Arc::new(CachedRender { artifact, rendered }))
+            }
+        };
+        Self {
+            name,
+            source,
+            diagnostics: cached.rendered.diagnostics.clone(),
+            cached,
+        }
+    }
+
+    /// Whether PM2 must not be given it.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.diagnostics.has_errors()
+    }
+
+    /// Its artifact's text, unless it is broken.
+    #[must_use]
+    pub fn artifact(&self) -> Option<&Arc<str>> {
+        self.cached.artifact.as_ref().filter(|_| !self.is_broken())
+    }
+
+    /// The env files that its apps name, as they were read.
+    #[must_use]
+    pub fn env_files(&self) -> &[(Utf8PathBuf, Arc<EnvFileState>)] {
+        &self.cached.rendered.env_files
+    }
+
+    /// Its apps; of a broken one those that could be read.
+    #[must_use]
+    pub fn apps(&self) -> &[PlacedApp] {
+        &self.cached.rendered.apps
+    }
+}
+
+impl CachedRender {
+    fn new(id: &DaemonId, source: &[u8], config: &Config, renderer: &Renderer<'_>) -> Self {
+        let file = config.layout.definition_path(id);
+        let mut rendered = renderer.render(id, &file, source);
+        let is_good = !rendered.diagnostics.has_errors();
+        let document = rendered.document.take().filter(|_| is_good);
+        let artifact = document.map(|document| {
+            let header = edn_render::header(&config.layout.definition_name(id));
+            document.to_json(Some(&header)).into()
+        });
+        Self { artifact, rendered }
+    }
+}
+
+/// Something about a path of the tree, as opposed to what a definition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeFinding {
+    /// Where, relative to the workspace if it is below it.
+    pub path: String,
+    /// The line, from 1, where it is about one.
+    pub line: Option<usize>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<&'static str>,
+    /// Whether it is about an env file. It breaks the definitions that name the file, which say so, too.
+    pub is_env_file: bool,
+}
+
+impl TreeFinding {
+    fn error(problem: &Problem, config: &Config) -> Self {
+        Self {
+            path: shown_path(&problem.path, config),
+            line: None,
+            severity: Severity::Error,
+            message: describe(&problem.kind),
+            help: None,
+            is_env_file: false,
+        }
+    }
+
+    fn misnamed(path: &Path, config: &Config) -> Self {
+        let name = path.file_name().and_then(OsStr::to_str);
+        Self {
+            path: shown_path(path, config),
+            line: None,
+            severity: Severity::Warning,
+            message: format!("not read, because definitions are named `{DEFINITION_FILE}`"),
+            help: name.and_then(Misnamed::of).map(Misnamed::advice),
+            is_env_file: false,
+        }
+    }
+
+    /// What was found about an env file.
+    #[must_use]
+    pub fn env_file(found: &EnvFileFinding) -> Self {
+        Self {
+            path: found.file.clone(),
+            line: found.line,
+            severity: match found.is_error {
+                true => Severity::Error,
+                false => Severity::Warning,
+            },
+            message: found.message.clone(),
+            help: None,
+            is_env_file: true,
+        }
+    }
+
+    /// The path, with the line where there is one.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.line {
+            Some(line) => format!("{}:{line}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    /// Whether it is an error.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// A path for messages: relative to the workspace if it is below it.
+fn shown_path(path: &Path, config: &Config) -> String {
+    let root = config.root().as_std_path();
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+/// All definitions of a workspace.
+#[derive(Debug)]
+pub struct Definitions {
+    /// By daemon.
+    pub daemons: BTreeMap<DaemonId, Definition>,
+    /// What was found about paths of the tree: errors, then warnings.
+    pub of_tree: Vec<TreeFinding>,
+    tree: Arc<Tree>,
+    values: ValueSources,
+}
+
+/// Why there are no definitions to work with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DefinitionsError {
+    /// The tree cannot be read. Nothing was changed.
+    #[error("the definitions cannot be read, so nothing was changed")]
+    Scan(#[from] ScanError),
+    /// No definition has the mode.
+    #[error("no definition has the mode `{mode}`{}", known_names(.known, "any `:profiles`"))]
+    UnknownMode {
+        /// The mode.
+        mode: String,
+        /// The modes there are.
+        known: BTreeSet<String>,
+    },
+    /// No app has the environment.
+    #[error("no app has an `:env_{env}`{}", known_names(.known, "any `:env_NAME`"))]
+    UnknownEnv {
+        /// The environment's name.
+        env: String,
+        /// The names there are.
+        known: BTreeSet<String>,
+    },
+}
+
+impl DefinitionsError {
+    /// What the failure means for the caller.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Scan(_) => FailureKind::Other,
+            Self::UnknownMode { .. } | Self::UnknownEnv { .. } => FailureKind::Usage,
+        }
+    }
+}
+
+fn known_names(known: &BTreeSet<String>, kind: &str) -> String {
+    if known.is_empty() {
+        return format!("; none has {kind}");
+    }
+    let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    format!("; there are {}", names.join(", "))
+}
+
+impl Definitions {
+    /// Reads and renders all of them.
+    ///
+    /// # Errors
+    /// [`DefinitionsError`] when the tree cannot be read, or the mode or environment is in none of them. A definition that
+    /// cannot be used is no error: it is in the result, with its findings.
+    pub fn load(config: &Config) -> Result<Self, DefinitionsError> {
+        let tree = watcher::scan(&config.layout)?;
+        Self::of_tree(Arc::new(tree), config, None)
+    }
+
+    /// Renders what a scan found; what has the same bytes as in `previous` is taken from there.
+    ///
+    /// # Errors
+    /// [`DefinitionsError::UnknownMode`] and [`DefinitionsError::UnknownEnv`] when no definition has the chosen mode or
+    /// environment.
+    pub fn of_tree(
+        tree: Arc<Tree>,
+        config: &Config,
+        previous: Option<&Self>,
+    ) -> Result<Self, DefinitionsError> {
+        let sources: Vec<(&DaemonId, &Source)> = tree.sources.iter().collect();
+        let values = ValueSources::new(config, previous.map(|previous| &previous.values));
+        let renderer = Renderer::new(config, &values);
+        let definitions = parallel::map(&sources, |(id, source)| {
+            Definition::read(id, source, config, &renderer, previous)
+        });
+        let ids = tree.sources.keys().cloned();
+        let mut daemons: BTreeMap<DaemonId, Definition> = ids.zip(definitions).collect();
+        if previous.is_none() {
+            // Later, when the last definition that has it goes, the others must not suffer for it.
+            check_variant(&daemons, config)?;
+        }
+        let is_complete = tree.is_complete();
+        let together = find_conflicts(daemons.iter().map(|(daemon, definition)| Declared {
+            daemon,
+            apps: definition.apps(),
+            is_complete: is_complete && !definition.is_broken(),
+        }));
+        for (id, findings) in together {
+            let definition = daemons.get_mut(&id);
+            if let Some(definition) = definition
+                && let Some(source) = &definition.source
+            {
+                // Rare enough to read the file's text again for the places.
+                let document = edn_render::read(source, &renderer.options)
+                    .document
+                    .unwrap_or_else(|| Document::unplaced(source));
+                document.diagnose_all(&findings, &mut definition.diagnostics);
+                definition.diagnostics.omit_all(findings.omitted());
+            }
+        }
+        let errors = tree.problems.iter();
+        let errors = errors.map(|problem| TreeFinding::error(problem, config));
+        let warnings = tree.misnamed.iter();
+        let warnings = warnings.map(|path| TreeFinding::misnamed(path, config));
+        // A file that several apps name is reported once.
+        let of_env_files: BTreeSet<&EnvFileFinding> = daemons
+            .values()
+            .flat_map(|definition| &definition.cached.rendered.of_env_files)
+            .collect();
+        let (errors_of_files, warnings_of_files): (Vec<_>, Vec<_>) = of_env_files
+            .into_iter()
+            .map(TreeFinding::env_file)
+            .partition(TreeFinding::is_error);
+        let errors = errors.chain(errors_of_files);
+        let of_tree = errors.chain(warnings).chain(warnings_of_files).collect();
+        Ok(Self {
+            daemons,
+            of_tree,
+            tree,
+            values,
+        })
+    }
+
+    /// Whether they are what this tree says.
+    pub(crate) fn are_of(&self, tree: &Arc<Tree>) -> bool {
+        Arc::ptr_eq(&self.tree, tree)
+    }
+
+    /// Keeps these daemons alone, and of the findings about paths those about env files that they name.
+    pub fn retain(&mut self, only: &BTreeSet<DaemonId>) {
+        self.daemons.retain(|id, _| only.contains(id));
+        let kept = self.daemons.values();
+        let kept = kept.flat_map(|definition| &definition.cached.rendered.of_env_files);
+        let kept: Vec<TreeFinding> = kept.map(TreeFinding::env_file).collect();
+        self.of_tree.retain(|found| kept.contains(found));
+    }
+
+    /// The env files that they name, absolute; one that several name comes several times.
+    pub fn env_files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
+        let definitions = self.daemons.values();
+        let files = definitions.flat_map(|definition| definition.env_files());
+        files.map(|(path, _)| path)
+    }
+
+    /// The daemons that name an env file which is not any more as it was read for them.
+    #[must_use]
+    pub fn with_edited_env_files(&self, config: &Config) -> BTreeSet<DaemonId> {
+        let values = ValueSources::new(config, Some(&self.values));
+        let edited = self.daemons.iter();
+        let edited = edited.filter(|(_, it)| !values.are_same(it.env_files()));
+        edited.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// What references to values stand for.
+    pub(crate) fn values(&self) -> &ValueSources {
+        &self.values
+    }
+
+    /// Directories below the tree on which another file system is mounted.
+    pub(crate) fn mounts(&self) -> &BTreeSet<Utf8PathBuf> {
+        &self.tree.mounts
+    }
+
+    /// Whether the whole tree could be read, so that a definition that was not found does not exist.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.tree.is_complete()
+    }
+
+    /// Whether a daemon certainly has no definition. An unreadable one is not absent.
+    #[must_use]
+    pub fn is_absent(&self, id: &DaemonId) -> bool {
+        self.tree.is_absent(id)
+    }
+
+    /// Errors about paths of the tree itself.
+    pub fn tree_errors(&self) -> impl Iterator<Item = &TreeFinding> {
+        let all = self.of_tree.iter();
+        all.filter(|found| found.is_error() && !found.is_env_file)
+    }
+
+    /// Daemons whose definition is broken.
+    pub fn broken(&self) -> impl Iterator<Item = (&DaemonId, &Definition)> {
+        self.daemons
+            .iter()
+            .filter(|(_, definition)| definition.is_broken())
+    }
+}
+
+/// At least one definition must have the mode or environment: a name that none has is a typing error.
+fn check_variant(
+    daemons: &BTreeMap<DaemonId, Definition>,
+    config: &Config,
+) -> Result<(), DefinitionsError> {
+    let is_unread = |definition: &Definition| {
+        let at_render = |found: &Diagnostic| found.is_error() && found.level == Level::Render;
+        definition.diagnostics.iter().any(at_render)
+    };
+    // The one that has it may be the one that cannot be read right now.
+    if daemons.is_empty() || daemons.values().any(is_unread) {
+        return Ok(());
+    }
+    let all = || {
+        daemons
+            .values()
+            .map(|definition| &definition.cached.rendered)
+    };
+    if let Some(mode) = &config.mode
+        && !all().any(|rendered| rendered.has_mode)
+    {
+        return Err(DefinitionsError::UnknownMode {
+            mode: mode.clone(),
+            known: all().flat_map(|rendered| rendered.modes.clone()).collect(),
+        });
+    }
+    if let Some(env) = &config.env_name
+        && !all().any(|rendered| rendered.envs.contains(env))
+    {
+        return Err(DefinitionsError::UnknownEnv {
+            env: env.clone(),
+            known: all().flat_map(|rendered| rendered.envs.clone()).collect(),
+        });
+    }
+    Ok(())
+}
+
+fn describe(kind: &ProblemKind) -> String {
+    match kind {
+        ProblemKind::InvalidId(error) => error.to_string(),
+        ProblemKind::NotUtf8 => {
+            "the path is not UTF-8, so it cannot be the ID of a daemon".to_owned()
+        }
+        ProblemKind::UnlistableDir(error) => {
+            format!("cannot be listed ({error}): the daemons below it are left as they are")
+        }
+        other => format!("cannot be inspected: {other:?}"),
+    }
+}

@@ -1,0 +1,382 @@
+//! Carries out a settled plan: artifacts, steps, PM2's dump, and what is left to do afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use daemon_model::{
+    AppState, ApplyReport, Attempt, Condition, DaemonId, History, Observed, Outcome, Plan, Planned,
+    Status, Step,
+};
+use edn_render::artifact::ArtifactStore;
+use pm2_client::{AdapterError, DumpError, StepError, transition_timeout};
+
+use super::snapshot::{Snapshot, starts_something};
+use super::{Pass, PassError, PassEvent};
+use crate::artifacts::{self, ArtifactReport};
+use crate::config::Config;
+use crate::failures::Failures;
+use crate::guard::GuardMemory;
+use crate::lock::Lock;
+use crate::pm2::{Writer, now_ms};
+use crate::rollout;
+use crate::state::StateWarning;
+
+/// How often PM2 is asked whether what it is stopping has stopped.
+const STOPPING_POLL: Duration = Duration::from_millis(50);
+
+/// How often a pass plans and takes steps.
+const ROUNDS: u32 = 3;
+
+/// What was done, and what is left.
+pub(super) struct Execution {
+    pub(super) applied: ApplyReport<StepError>,
+    /// The plan of what is left to do.
+    pub(super) after: Planned,
+    pub(super) artifacts: ArtifactReport,
+    pub(super) pm2_started: bool,
+    pub(super) save_error: Option<DumpError>,
+    pub(super) failures: Failures,
+    pub(super) guard: GuardMemory,
+    pub(super) warnings: Vec<StateWarning>,
+}
+
+/// Carries out the plan that was made of `snapshot`.
+pub(super) fn execute(
+    pass: &mut Pass<'_>,
+    store: &ArtifactStore,
+    writer: &mut Writer<'_, '_>,
+    snapshot: &Snapshot,
+    planned: &Planned,
+) -> Result<Execution, PassError> {
+    let plan = &planned.plan;
+    let artifacts = write_artifacts(store, snapshot, plan);
+    let pm2_started = starts_something(plan) && writer.ensure_running()?;
+    if pm2_started {
+        (pass.observer)(PassEvent::Pm2Started);
+    }
+    (pass.observer)(PassEvent::Planned(plan, &snapshot.definitions));
+    let mut execution = Execution {
+        applied: ApplyReport { steps: Vec::new() },
+        after: planned.clone(),
+        artifacts,
+        pm2_started,
+        save_error: None,
+        failures: snapshot.failures.clone(),
+        guard: snapshot.guard.clone(),
+        warnings: Vec::new(),
+    };
+    execution.run(
+        pass,
+        writer,
+        snapshot,
+        &untried(pass, planned, &BTreeSet::new()),
+    )?;
+    for _ in 1..ROUNDS {
+        match execution.next_round(pass, writer, snapshot)? {
+            Some(next) => execution.run(pass, writer, snapshot, &next)?,
+            None => break,
+        }
+    }
+    execution.remove_artifacts(store, snapshot, writer.lock());
+    execution.failures.update(
+        &execution.applied,
+        &execution.artifacts.failures,
+        &execution.after,
+        &|id| snapshot.includes(id),
+        snapshot.taken_at,
+    );
+    execution.guard.update(
+        &snapshot.definitions,
+        &execution.applied,
+        planned.plan.confirmed.is_some(),
+        &execution.after,
+        snapshot.taken_at,
+    );
+    Ok(execution)
+}
+
+impl Execution {
+    /// Takes the steps of the plan, saves PM2's dump, and plans again.
+    fn run(
+        &mut self,
+        pass: &mut Pass<'_>,
+        writer: &mut Writer<'_, '_>,
+        snapshot: &Snapshot,
+        planned: &Planned,
+    ) -> Result<(), PassError> {
+        let plan = &planned.plan;
+        if !writer.pm2().is_connected() {
+            return Ok(());
+        }
+        self.record(pass, writer, snapshot, &planned.attempts);
+        if plan.steps.is_empty() {
+            self.after = match planned.attempts.is_empty() {
+                true => planned.clone(),
+                // What runs already has to be known as ready.
+                false => plan_again(pass, writer, snapshot, snapshot.observed.clone())?,
+            };
+            if writer.is_unsaved() && pass.request.save {
+                // The writer that made the last changes was killed before it saved them.
+                let (_, dump) = writer.observe_with_dump()?;
+                self.save_error = writer.save(&snapshot.definitions, dump).err();
+            }
+            return Ok(());
+        }
+        // Steps that stop this process run last, when all else is done and saved.
+        let own = pass.config.own_pm_id();
+        let (last, first): (Vec<Step>, Vec<Step>) =
+            plan.steps.iter().cloned().partition(|step| step.ends(own));
+        let jobs = pass.request.jobs;
+        let mut apply = |steps: Vec<Step>, writer: &mut Writer<'_, '_>| {
+            let part = Plan {
+                steps,
+                ..Plan::default()
+            };
+            let observer = &mut pass.observer;
+            writer.apply(&part, jobs, &mut |progress| {
+                observer(PassEvent::Step(progress));
+            })
+        };
+        let was_unsaved = writer.is_unsaved();
+        writer.begin_work(pass.request.save);
+        let applied = apply(first, writer);
+        let ended = |error| ended(pass.config, error);
+        let (mut observed, dump) = writer.observe_with_dump().map_err(ended)?;
+        if pass.request.save {
+            if applied.changed_anything() || was_unsaved {
+                self.save_error = writer.save(&snapshot.definitions, dump).err();
+            } else {
+                writer.note_saved();
+            }
+        }
+        self.applied.steps.extend(applied.steps);
+        if !last.is_empty() {
+            self.applied.steps.extend(apply(last, writer).steps);
+            observed = writer.pm2().observe().map_err(ended)?;
+        }
+        writer.end_work();
+        self.note_applied(writer, &planned.attempts);
+        self.after = plan_again(pass, writer, snapshot, observed)?;
+        if self.note_unapplied(writer, &planned.attempts) {
+            let observed = writer.pm2().observe().map_err(ended)?;
+            self.after = plan_again(pass, writer, snapshot, observed)?;
+        }
+        Ok(())
+    }
+
+    /// Notes in the histories which steps failed: nothing is waited for on their account. Gives whether anything was noted.
+    fn note_unapplied(&mut self, writer: &mut Writer<'_, '_>, attempts: &[Attempt]) -> bool {
+        let steps = self.applied.steps.iter();
+        let failed = steps.filter(|step| matches!(step.outcome, Outcome::Failed(_)));
+        let mut unapplied: BTreeMap<&DaemonId, BTreeSet<&str>> = BTreeMap::new();
+        for step in failed.map(|step| &step.step) {
+            // What was done all the same is judged by how it stands.
+            let mut apps = self.after.apps.iter();
+            let is_left = apps.any(|app| {
+                let is_it = app.daemon == step.daemon && app.app == step.app;
+                is_it && app.condition == Condition::Pending
+            });
+            if is_left {
+                let apps = unapplied.entry(&step.daemon).or_default();
+                apps.insert(&step.app);
+            }
+        }
+        if unapplied.is_empty() {
+            return false;
+        }
+        let (records, _) = writer.pm2().records().read();
+        let mut is_changed = false;
+        for attempt in attempts {
+            let Some(apps) = unapplied.get(&attempt.daemon) else {
+                continue;
+            };
+            let mut history = History::clone(&records.history(&attempt.daemon));
+            if history.unapplied(apps, now_ms()) {
+                let written = writer.record(&attempt.daemon, &Arc::new(history));
+                self.warnings.extend(written.err());
+                is_changed = true;
+            }
+        }
+        is_changed
+    }
+
+    /// Notes in the histories that the steps have been taken: stopping old processes does not count as time to become ready.
+    fn note_applied(&mut self, writer: &mut Writer<'_, '_>, attempts: &[Attempt]) {
+        let (records, _) = writer.pm2().records().read();
+        for attempt in attempts {
+            let window = |name: &str| {
+                let mut gated = attempt.gated.iter();
+                gated.find(|app| app.name() == name).map(|app| app.window())
+            };
+            let mut history = History::clone(&records.history(&attempt.daemon));
+            if history.applied(now_ms(), window) {
+                let written = writer.record(&attempt.daemon, &Arc::new(history));
+                self.warnings.extend(written.err());
+            }
+        }
+    }
+
+    /// Writes what is about to be applied to the histories, as pending.
+    fn record(
+        &mut self,
+        pass: &Pass<'_>,
+        writer: &mut Writer<'_, '_>,
+        snapshot: &Snapshot,
+        attempts: &[Attempt],
+    ) {
+        if attempts.is_empty() {
+            return;
+        }
+        let (records, _) = writer.pm2().records().read();
+        let now_ms = now_ms();
+        for attempt in attempts {
+            let daemon = &attempt.daemon;
+            // As the snapshot has it: a retry is not written yet.
+            let before = snapshot.records.history(daemon);
+            let mut history = match records.history(daemon) {
+                now if now.last().map(|it| it.number) == before.last().map(|it| it.number) => {
+                    History::clone(&before)
+                }
+                now => History::clone(&now),
+            };
+            let (config, definitions) = (pass.config, &snapshot.definitions);
+            let command = pass.request.command;
+            let entry = rollout::entry(config, command, definitions, &history, attempt, now_ms);
+            if let Some(entry) = entry {
+                history.begin(entry);
+                let written = writer.record(daemon, &Arc::new(history));
+                self.warnings.extend(written.err());
+            }
+        }
+    }
+
+    /// What is left to do and can be done in this pass: what PM2 was stopping had no step yet, and another program may have
+    /// changed something meanwhile. What failed is not tried again.
+    fn next_round(
+        &mut self,
+        pass: &mut Pass<'_>,
+        writer: &mut Writer<'_, '_>,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Planned>, PassError> {
+        if !pass.request.settle || pass.stop.is_set() {
+            return Ok(None);
+        }
+        if self.after.has_stopping() {
+            (pass.observer)(PassEvent::Settling(&self.after));
+            self.wait_until_stopped(pass, writer, snapshot)?;
+        }
+        let failed = self.applied.failed_daemons().collect();
+        let next = untried(pass, &self.after, &failed);
+        Ok((!next.plan.steps.is_empty()).then_some(next))
+    }
+
+    /// Waits until PM2 has stopped what it is stopping, for as long as that may take, and plans again.
+    fn wait_until_stopped(
+        &mut self,
+        pass: &mut Pass<'_>,
+        writer: &mut Writer<'_, '_>,
+        snapshot: &Snapshot,
+    ) -> Result<(), PassError> {
+        let deadline = Instant::now() + longest_stop(&self.after);
+        while self.after.has_stopping() && Instant::now() < deadline && !pass.stop.is_set() {
+            std::thread::sleep(STOPPING_POLL);
+            let observed = writer.pm2().observe()?;
+            self.after = plan_again(pass, writer, snapshot, observed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes artifacts of daemons that have neither a definition nor processes.
+    fn remove_artifacts(&mut self, store: &ArtifactStore, snapshot: &Snapshot, lock: &Lock) {
+        let definitions = &snapshot.definitions;
+        let includes = |id: &DaemonId| snapshot.includes(id);
+        let orphaned = artifacts::orphaned(store, definitions, &includes, Some(lock));
+        let mut gone = match orphaned {
+            Ok(orphaned) => orphaned,
+            Err(error) => {
+                self.artifacts.failures.directory = Some(error.into());
+                return;
+            }
+        };
+        // While a removal is held, no artifact is deleted.
+        if !snapshot.removes() || self.after.plan.held.is_some() || definitions.daemons.is_empty() {
+            return;
+        }
+        let left: BTreeSet<&DaemonId> = self.after.apps.iter().map(|app| &app.daemon).collect();
+        gone.retain(|id| !left.contains(id));
+        if snapshot.defers_removals() {
+            self.artifacts.leaving = gone;
+        } else {
+            artifacts::remove(store, gone, &mut self.artifacts);
+        }
+    }
+}
+
+/// A plan without the steps of daemons of which one has failed.
+fn untried(pass: &Pass<'_>, planned: &Planned, failed: &BTreeSet<&DaemonId>) -> Planned {
+    let has_failed = |id: &DaemonId| failed.contains(id) || pass.failed.contains(id);
+    let mut planned = planned.clone();
+    planned.plan.steps.retain(|step| !has_failed(&step.daemon));
+    let attempts = &mut planned.attempts;
+    attempts.retain(|attempt| !has_failed(&attempt.daemon));
+    planned
+}
+
+/// Writes the artifacts that are missing or out of date.
+fn write_artifacts(store: &ArtifactStore, snapshot: &Snapshot, plan: &Plan) -> ArtifactReport {
+    // The artifact of a held daemon stays: only it remembers `protect`, if that was added after its processes were started.
+    let is_held = |id: &DaemonId| plan.held.iter().any(|held| held.daemons.contains(id));
+    let mut report = artifacts::write(store, &snapshot.definitions, &|id| {
+        snapshot.includes(id) && !is_held(id)
+    });
+    // Those of broken definitions are not written, but read.
+    let unreadable = snapshot.artifact_failures.daemons.clone();
+    report.failures.daemons.extend(unreadable);
+    report
+}
+
+/// The failure of a question that PM2 answered before steps were taken.
+fn ended(config: &Config, error: AdapterError) -> PassError {
+    match error {
+        AdapterError::NotRunning { .. } | AdapterError::Closed { .. } => PassError::Pm2Ended {
+            log: config.pm2_home.join("pm2.log"),
+            source: error,
+        },
+        other => other.into(),
+    }
+}
+
+/// The plan from the same definitions to what PM2 runs now.
+fn plan_again(
+    pass: &Pass<'_>,
+    writer: &mut Writer<'_, '_>,
+    snapshot: &Snapshot,
+    observed: Observed,
+) -> Result<Planned, PassError> {
+    let definitions = Arc::clone(&snapshot.definitions);
+    let pm2 = writer.pm2();
+    // The same daemons as before: what an ID named may be gone by now.
+    let mut request = pass.request.clone();
+    request.ids.clear();
+    request.only = snapshot.chosen().cloned();
+    let mut next = Snapshot::of(pass.config, pm2, definitions, observed, &request)?;
+    if snapshot.defers_removals() {
+        next.defer_removals();
+    }
+    Ok(next.plan())
+}
+
+/// How long the slowest of the processes that are being stopped may take.
+fn longest_stop(planned: &Planned) -> Duration {
+    let is_stopping = |app: &&AppState| app.condition == Condition::Stopping;
+    planned
+        .apps
+        .iter()
+        .filter(is_stopping)
+        .flat_map(|app| &app.processes)
+        .filter(|process| process.status == Status::Stopping)
+        .map(|process| transition_timeout(process))
+        .max()
+        .unwrap_or_default()
+}

@@ -1,0 +1,483 @@
+//! PM2, and the right to change it.
+//!
+//! Anyone may observe a [`Pm2`]. Only a [`Writer`] can change it, and only the [`Lock`] gives one out: there is one writer for
+//! each PM2, for all workspaces.
+
+mod events;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use daemon_model::{
+    Action, ApplyReport, DaemonId, History, Label, Observed, ObservedProcess, Plan, ProcessState,
+    StepReport,
+};
+use files::Links;
+use jiff::Timestamp;
+use pm2_client::{
+    AdapterError, ApplyContext, Bus, ConnectOptions, Dump, DumpError, Host, LaunchError, Orphans,
+    Pm2Command, ProcessAdapter, ProcessRecord, Progress, SocketAdapter, StepError, StopFlag, apply,
+    ensure_running, is_in_lineage, observe,
+};
+
+use crate::config::Config;
+use crate::definitions::Definitions;
+use crate::error::FailureKind;
+use crate::lock::Lock;
+use crate::rollout::RecordStore;
+use crate::state::StateWarning;
+
+use events::Events;
+
+/// A PM2, whether it runs or not.
+pub struct Pm2<'a> {
+    config: &'a Config,
+    stop: StopFlag,
+    /// Whether PM2 is asked for its list as soon as it is connected.
+    prefetch: bool,
+    /// Whether lists are kept for a moment: while PM2 may be changed.
+    keeps_lists: bool,
+    adapter: Option<Box<dyn ProcessAdapter>>,
+    bus: Option<Bus>,
+    events: Events,
+    records: RecordStore,
+}
+
+/// PM2 cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no command to start it.
+    #[error("PM2 is not running, and no `pm2` command was found to start it")]
+    NoCommand,
+    /// The command failed.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// It was started, but cannot be reached.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+}
+
+impl StartError {
+    /// What the failure means for the caller.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Launch(LaunchError::Stopped) => FailureKind::Interrupted,
+            Self::NoCommand | Self::Launch(_) => FailureKind::Pm2,
+            Self::Adapter(error) => FailureKind::of_call(error),
+        }
+    }
+}
+
+impl<'a> Pm2<'a> {
+    /// The PM2 of a configuration, not connected yet. Waiting for an answer ends soon after `stop` is set.
+    #[must_use]
+    pub fn new(config: &'a Config, stop: &StopFlag) -> Self {
+        Self {
+            config,
+            stop: stop.clone(),
+            prefetch: false,
+            keeps_lists: false,
+            adapter: None,
+            bus: None,
+            events: Events::default(),
+            records: RecordStore::new(config.state()),
+        }
+    }
+
+    /// Asks PM2 for its list as soon as it is connected, so that it answers while the caller does something else. For
+    /// callers that observe once or twice.
+    #[must_use]
+    pub fn with_prefetch(mut self) -> Self {
+        self.prefetch = true;
+        self
+    }
+
+    /// Uses this connection, such as one to a PM2 in memory. Another one is made only when it fails.
+    #[must_use]
+    pub fn with_adapter(mut self, adapter: Box<dyn ProcessAdapter>) -> Self {
+        self.adapter = Some(adapter);
+        self
+    }
+
+    /// Connects, unless connected. Gives whether PM2 runs.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when PM2 runs but does not answer, is not supported, or belongs to another user.
+    pub fn connect(&mut self) -> Result<bool, AdapterError> {
+        self.connect_with(self.prefetch)
+    }
+
+    fn connect_with(&mut self, prefetch_list: bool) -> Result<bool, AdapterError> {
+        if self.adapter.is_none() {
+            let options = ConnectOptions {
+                stop: self.stop.clone(),
+                prefetch_list,
+                ..ConnectOptions::default()
+            };
+            self.adapter = match SocketAdapter::connect(&self.config.pm2_home, options) {
+                Ok(mut adapter) => {
+                    adapter.keep_lists(self.keeps_lists);
+                    Some(Box::new(adapter))
+                }
+                Err(AdapterError::NotRunning { .. }) => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(self.is_connected())
+    }
+
+    /// Whether there is a connection. PM2 may have ended since it was made.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.adapter.is_some()
+    }
+
+    /// Drops the connection: the next [`connect`](Self::connect) makes a new one.
+    pub fn disconnect(&mut self) {
+        self.adapter = None;
+    }
+
+    /// Calls `hint` for each event of PM2, from another thread, if PM2 can be subscribed to. Does nothing while an earlier
+    /// subscription is alive.
+    pub(crate) fn subscribe(&mut self, hint: impl Fn() + Send + 'static) {
+        if self.adapter.is_some() && !self.bus.as_ref().is_some_and(Bus::is_alive) {
+            let hint = self.events.counted(hint);
+            // Without it, the timer has to do.
+            self.bus = Bus::subscribe(&self.config.pm2_home, hint).ok();
+        }
+    }
+
+    /// Whether PM2's events arrive: there is a subscription, and what this program changed last was heard. One that is silent is
+    /// given up; the next [`connect`](Self::connect) makes another.
+    pub(crate) fn hears_events(&mut self) -> bool {
+        if self.events.are_awaited() {
+            if self.events.gives_up() {
+                self.bus = None;
+                self.events.begin_anew();
+            }
+            return false;
+        }
+        self.bus.as_ref().is_some_and(Bus::is_alive)
+    }
+
+    /// What PM2 runs; nothing when there is no connection.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when PM2 does not answer.
+    pub fn observe(&mut self) -> Result<Observed, AdapterError> {
+        Ok(match &mut self.adapter {
+            Some(adapter) => {
+                let mut observed = observed(adapter.observe()?);
+                observed.usage = adapter.usage().iter().copied().collect();
+                observed
+            }
+            None => Observed::default(),
+        })
+    }
+
+    /// PM2's records of all processes; none when there is no connection.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when PM2 does not answer.
+    pub(crate) fn list(&mut self) -> Result<Vec<ProcessRecord>, AdapterError> {
+        match &mut self.adapter {
+            Some(adapter) => adapter.list(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Adds the processes that PM2 started and does not list. Reads the environment of every process of the machine.
+    pub(crate) fn search_orphans(&mut self, observed: &mut Observed) {
+        let pids = |processes: &[Arc<ObservedProcess>]| -> Vec<u32> {
+            processes.iter().filter_map(|process| process.pid).collect()
+        };
+        let listed = pids(&observed.processes);
+        let found = Orphans::search(&self.config.pm2_home, daemon_pid(self.config), &listed);
+        observed.orphans = match &mut self.adapter {
+            Some(adapter) if !found.if_unlisted.is_empty() => match adapter.observe() {
+                Ok(processes) => found.unlisted(&pids(&processes)),
+                // What cannot be ruled out is left alone.
+                Err(_) => found.certain,
+            },
+            _ => found.certain,
+        };
+    }
+
+    /// What is recorded about the daemons of this workspace in this PM2's home.
+    pub(crate) fn records(&mut self) -> &mut RecordStore {
+        &mut self.records
+    }
+
+    /// The right to change PM2, for as long as the lock is held.
+    pub fn write(&mut self, lock: Lock) -> Writer<'_, 'a> {
+        self.keep_lists(true);
+        Writer { pm2: self, lock }
+    }
+
+    fn keep_lists(&mut self, keep: bool) {
+        self.keeps_lists = keep;
+        if let Some(adapter) = &mut self.adapter {
+            adapter.keep_lists(keep);
+        }
+    }
+
+    /// Whether PM2 runs another process under this one's name.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when PM2 does not answer.
+    pub(crate) fn replacement_runs(&mut self) -> Result<bool, AdapterError> {
+        let (Some(name), Some(adapter)) = (self.config.own_name(), &mut self.adapter) else {
+            return Ok(false);
+        };
+        let others: Vec<u32> = adapter
+            .observe()?
+            .iter()
+            .filter(|process| process.name == name)
+            .filter_map(|process| process.pid)
+            .collect();
+        Ok(!others.is_empty() && is_in_lineage(&others) == Some(false))
+    }
+}
+
+/// The right to change a PM2. While it exists, its holder has the lock.
+pub struct Writer<'w, 'a> {
+    pm2: &'w mut Pm2<'a>,
+    lock: Lock,
+}
+
+impl Drop for Writer<'_, '_> {
+    fn drop(&mut self) {
+        self.pm2.keep_lists(false);
+    }
+}
+
+impl<'a> Writer<'_, 'a> {
+    /// The PM2, for reading.
+    pub fn pm2(&mut self) -> &mut Pm2<'a> {
+        self.pm2
+    }
+
+    /// The lock.
+    #[must_use]
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Replaces the history of a daemon.
+    pub(crate) fn record(
+        &mut self,
+        daemon: &DaemonId,
+        history: &Arc<History>,
+    ) -> Result<(), StateWarning> {
+        self.pm2.records.write_history(daemon, history, &self.lock)
+    }
+
+    /// Starts PM2 unless it runs. Gives whether it was started.
+    ///
+    /// # Errors
+    /// [`StartError::NoCommand`] when no `pm2` command is found; [`StartError::Launch`] when it fails or does not end in
+    /// time; [`StartError::Adapter`] when PM2 then does not answer.
+    pub fn ensure_running(&mut self) -> Result<bool, StartError> {
+        // PM2 is about to be changed: a list that is asked for now would be out of date when it is read.
+        if self.pm2.connect_with(false)? {
+            return Ok(false);
+        }
+        let config = self.pm2.config;
+        let command = config.pm2.as_ref().ok_or(StartError::NoCommand)?;
+        let stop = self.pm2.stop.clone();
+        ensure_running(
+            &Pm2Command::new(command),
+            &config.pm2_home,
+            &config.environment.base_env(&config.env_policy()),
+            self.lock.share(),
+            &stop,
+        )?;
+        if !self.pm2.connect_with(false)? {
+            let path = config.pm2_home.join("rpc.sock");
+            return Err(AdapterError::NotRunning { path }.into());
+        }
+        Ok(true)
+    }
+
+    /// The connection, if there is one.
+    pub(crate) fn adapter(&mut self) -> Option<&mut dyn ProcessAdapter> {
+        match &mut self.pm2.adapter {
+            Some(adapter) => Some(adapter.as_mut()),
+            None => None,
+        }
+    }
+
+    /// Takes the steps of a plan. Without a connection none are taken.
+    pub(crate) fn apply(
+        &mut self,
+        plan: &Plan,
+        jobs: NonZeroUsize,
+        observer: &mut dyn FnMut(Progress<'_>),
+    ) -> ApplyReport<StepError> {
+        let config = self.pm2.config;
+        let env_policy = config.env_policy();
+        let host = config.local_host();
+        let stop = self.pm2.stop.clone();
+        let context = ApplyContext {
+            workspace: config.root(),
+            env_policy: &env_policy,
+            host: &host,
+            jobs,
+            stop: &stop,
+        };
+        let is_subscribed = self.pm2.bus.as_ref().is_some_and(Bus::is_alive);
+        let heard = self.pm2.events.count();
+        let report = match self.adapter() {
+            Some(adapter) => apply(plan, adapter, &context, observer),
+            None => ApplyReport { steps: Vec::new() },
+        };
+        let restarts = |step: &StepReport<StepError>| {
+            matches!(step.step.action, Action::Change { .. }) && step.outcome.is_done()
+        };
+        if is_subscribed && report.steps.iter().any(restarts) {
+            self.pm2.events.expect_after(heard);
+        }
+        report
+    }
+
+    /// What PM2 runs, with what its dump is to say of it.
+    pub(crate) fn observe_with_dump(&mut self) -> Result<(Observed, Dump), AdapterError> {
+        let config = self.pm2.config;
+        let mut processes = Vec::new();
+        let mut dump = Dump::of(config.root());
+        if let Some(adapter) = self.adapter() {
+            let add = &mut |record| {
+                dump.add(&record);
+                processes.push(Arc::new(observe(record)));
+            };
+            // The steps that were taken last have been verified by the same list.
+            if !adapter.visit_recent(None, add) {
+                adapter.visit(None, add)?;
+            }
+        }
+        processes.sort_by_key(|process| process.pm_id);
+        Ok((observed(processes), dump))
+    }
+
+    /// Whether PM2 may be busy with what a writer asked for that was killed.
+    pub(crate) fn is_pm2_busy(&self) -> bool {
+        self.lock.is_in_progress()
+    }
+
+    /// Whether PM2 has been changed since its dump was written.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.lock.is_dirty()
+    }
+
+    /// Notes that PM2 is about to be changed, and whether its dump is to be written afterwards.
+    pub(crate) fn begin_work(&mut self, save: bool) {
+        self.lock.begin_work(save);
+    }
+
+    /// Notes that PM2 has done what it was asked to do.
+    pub(crate) fn end_work(&mut self) {
+        self.lock.end_work();
+    }
+
+    /// Notes that the dump is as PM2 is.
+    pub(crate) fn note_saved(&mut self) {
+        self.lock.note_saved();
+    }
+
+    /// Writes PM2's dump.
+    pub(crate) fn save(&mut self, definitions: &Definitions, dump: Dump) -> Result<(), DumpError> {
+        let names: BTreeSet<&str> = definitions
+            .daemons
+            .values()
+            .flat_map(|definition| definition.apps())
+            .map(|placed| placed.app.name())
+            .collect();
+        self.save_as(&names, dump)
+    }
+
+    /// Writes PM2's dump, without what it said of unlabelled processes of these names.
+    pub(crate) fn save_as(&mut self, names: &BTreeSet<&str>, dump: Dump) -> Result<(), DumpError> {
+        dump.save(&self.pm2.config.pm2_home, names)?;
+        self.lock.note_saved();
+        Ok(())
+    }
+}
+
+fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
+    let workspaces: BTreeSet<&Utf8PathBuf> = processes
+        .iter()
+        .filter_map(|process| process.label.as_ref())
+        .map(|label: &Label| &label.workspace)
+        .collect();
+    let missing_workspaces = workspaces
+        .into_iter()
+        .filter(|workspace| {
+            // Only a plain "it is not there" counts: what cannot be read may well exist.
+            std::fs::symlink_metadata(workspace)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        })
+        .cloned()
+        .collect();
+    let at_ms = now_ms();
+    let is_given_up =
+        |process: &&Arc<ObservedProcess>| process.state(at_ms) == ProcessState::GaveUp;
+    let given_up = processes.iter().filter(is_given_up);
+    let scripts = given_up.filter_map(|process| process.text("pm_exec_path"));
+    let scripts_changed_ms = scripts
+        .filter_map(|script| Some((script.into(), changed_ms(script)?)))
+        .collect();
+    Observed {
+        processes,
+        missing_workspaces,
+        at_ms,
+        scripts_changed_ms,
+        ..Observed::default()
+    }
+}
+
+/// The time, in milliseconds since the Unix epoch. PM2 records when it started a process by this clock.
+pub(crate) fn now_ms() -> u64 {
+    milliseconds(Timestamp::now())
+}
+
+/// A time in milliseconds since the Unix epoch.
+pub(crate) fn milliseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millisecond()).unwrap_or(0)
+}
+
+/// When a file was changed last, in milliseconds since the Unix epoch: its content, its mode, or the file in its place. No
+/// tool can set this time back.
+pub(crate) fn changed_ms(path: &str) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if metadata.is_dir() {
+        return changed_ms(&format!("{path}/index.js"));
+    }
+    let seconds = u64::try_from(metadata.ctime()).ok()?;
+    Some(seconds * 1000 + u64::try_from(metadata.ctime_nsec()).unwrap_or(0) / 1_000_000)
+}
+
+/// Whether the PM2 that ran this process is gone. None when PM2 does not run it, or where that cannot be seen.
+pub(crate) fn own_pm2_is_gone(config: &Config) -> Option<bool> {
+    config.own_pm_id()?;
+    // PM2 is the one that started this process, not just any PM2 that happens to run now.
+    let daemon = daemon_pid(config)?;
+    is_in_lineage(&[daemon]).map(|below| !below)
+}
+
+/// The environment of PM2's daemon, where it can be read.
+pub(crate) fn daemon_environ(config: &Config) -> Option<BTreeMap<String, String>> {
+    let process = config.local_host().inspect(daemon_pid(config)?);
+    process.ok()??.environ
+}
+
+/// The pid that PM2 wrote down when it was started last.
+fn daemon_pid(config: &Config) -> Option<u32> {
+    let path = config.pm2_home.join("pm2.pid");
+    let text = files::read(path.as_std_path(), Links::Follow, 64).ok()?;
+    std::str::from_utf8(&text).ok()?.trim().parse().ok()
+}

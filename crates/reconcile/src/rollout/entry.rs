@@ -1,0 +1,75 @@
+//! Makes history entries from planned attempts.
+
+use daemon_model::{AppSpec, Attempt, Entry, EntryApp, History};
+use edn_render::artifact;
+use serde_json::{Map, Value};
+
+use super::commit;
+use crate::config::Config;
+use crate::definitions::{Definition, Definitions};
+
+/// The entry of an attempt that begins at `now_ms`, in milliseconds since the Unix epoch. None when one of its apps is known
+/// neither to the definitions nor to the history.
+pub(crate) fn entry(
+    config: &Config,
+    command: &str,
+    definitions: &Definitions,
+    history: &History,
+    attempt: &Attempt,
+    now_ms: u64,
+) -> Option<Entry> {
+    let definition = definitions.daemons.get(&attempt.daemon);
+    let defined = Defined::new(definition);
+    let known = |app: &AppSpec| {
+        let entries = history.entries().iter().rev();
+        let mut apps = entries.flat_map(|entry| &entry.apps);
+        apps.find(|known| known.name == app.name() && known.revision == *app.revision())
+    };
+    let entry_app = |app: &AppSpec| match defined.app(app) {
+        Some(map) => Some(EntryApp::new(app, map.clone())),
+        None => known(app).cloned(),
+    };
+    let apps = attempt.apps.iter().map(entry_app).collect::<Option<_>>()?;
+    let mut entry = Entry::pending(command, now_ms, apps, attempt.gates(now_ms));
+    entry.user = Some(config.environment.user());
+    entry.commit = commit::checked_out(config.root());
+    entry.back_to = attempt.back_to;
+    match attempt.back_to.and_then(|number| history.entry(number)) {
+        Some(origin) => {
+            entry.env.clone_from(&origin.env);
+            entry.deploy.clone_from(&origin.deploy);
+        }
+        None => {
+            entry.env.clone_from(&config.env_name);
+            entry.deploy = defined.document.get("deploy").cloned();
+        }
+    }
+    Some(entry)
+}
+
+/// A definition, and the document that its artifact holds.
+struct Defined<'d> {
+    definition: Option<&'d Definition>,
+    document: Map<String, Value>,
+}
+
+impl<'d> Defined<'d> {
+    fn new(definition: Option<&'d Definition>) -> Self {
+        let artifact = definition.and_then(|definition| definition.artifact());
+        let document = artifact.and_then(|text| artifact::parse(text.as_bytes()).ok());
+        Self {
+            definition,
+            document: document.unwrap_or_default(),
+        }
+    }
+
+    /// An app as it was rendered, if the definition declares it just so.
+    fn app(&self, app: &AppSpec) -> Option<&Map<String, Value>> {
+        let mut placed = self.definition?.apps().iter();
+        let placed = placed.find(|placed| {
+            placed.app.name() == app.name() && placed.app.revision() == app.revision()
+        })?;
+        let apps = self.document.get("apps")?;
+        apps.get(placed.index)?.as_object()
+    }
+}

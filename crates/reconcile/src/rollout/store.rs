@@ -1,0 +1,426 @@
+//! Histories and overrides in the state directory: `history/<id>.jsonl`, one entry a line, and `overrides.json`.
+//!
+//! Every snapshot needs them, so unchanged files are cached. Files are replaced, never written in place: a change gives another
+//! file and another time of its directory.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use camino::Utf8Path;
+use daemon_model::{DaemonId, Entry, History, Overrides};
+use files::Durability;
+
+use crate::config::Config;
+use crate::lock::Lock;
+use crate::state::{StateDir, StateWarning};
+
+/// The directory of histories.
+const HISTORY: &str = "history";
+
+/// The name of the file of overrides.
+const OVERRIDES: &str = "overrides.json";
+
+/// A file or directory that was changed less than this long ago may change again without another time: the clock of a file
+/// system ticks some hundred times a second.
+const CLOCK_TICK: Duration = Duration::from_millis(50);
+
+/// What is recorded about the daemons of a workspace.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    /// What was applied to each daemon, and what became of it.
+    pub histories: Arc<BTreeMap<DaemonId, Arc<History>>>,
+    /// What a user decided.
+    pub overrides: Arc<Overrides>,
+}
+
+impl Records {
+    /// The history of a daemon; an empty one if nothing was ever applied.
+    #[must_use]
+    pub fn history(&self, daemon: &DaemonId) -> Arc<History> {
+        self.histories.get(daemon).cloned().unwrap_or_default()
+    }
+
+    /// Whether these are the very records of an earlier read.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.histories, &other.histories)
+            && Arc::ptr_eq(&self.overrides, &other.overrides)
+    }
+
+    fn set(&mut self, daemon: &DaemonId, history: Arc<History>) {
+        Arc::make_mut(&mut self.histories).insert(daemon.clone(), history);
+    }
+}
+
+/// What is recorded about the daemons of a workspace. Files that cannot be used count as empty, with a warning.
+#[must_use]
+pub fn records(config: &Config) -> (Records, Vec<StateWarning>) {
+    RecordStore::new(config.state()).read()
+}
+
+/// Reads and writes records.
+#[derive(Debug)]
+pub(crate) struct RecordStore {
+    state: StateDir,
+    records: Records,
+    /// The directory of histories as it was read or written last.
+    histories: Stamp,
+    /// Each history as it was read or written last.
+    files: BTreeMap<DaemonId, Stamp>,
+    overrides: Stamp,
+    /// Whether what killed writers left among the histories was removed. They may be thousands, so that is done once.
+    is_swept: bool,
+}
+
+/// Distinguishes a file from a later one in its place. None if there is no such file, or if it cannot be identified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stamp {
+    /// Not read yet, or changed too recently.
+    Unknown,
+    /// There is no such file.
+    Absent,
+    Present {
+        device: u64,
+        inode: u64,
+        modified: SystemTime,
+    },
+}
+
+impl Stamp {
+    /// The stamp of what is there; [`Stamp::Unknown`] where that may change again and keep it.
+    fn of(path: &Utf8Path) -> Self {
+        let is_settled = |modified: &SystemTime| {
+            let age = SystemTime::now().duration_since(*modified);
+            age.is_ok_and(|age| age >= CLOCK_TICK)
+        };
+        match Self::now(path) {
+            Self::Present { modified, .. } if !is_settled(&modified) => Self::Unknown,
+            stamp => stamp,
+        }
+    }
+
+    fn now(path: &Utf8Path) -> Self {
+        let metadata = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Self::Absent,
+            Err(_) => return Self::Unknown,
+        };
+        match metadata.modified() {
+            Ok(modified) => Self::Present {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                modified,
+            },
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    /// Whether what was read under this stamp is still what is there.
+    fn is_still(self, now: Self) -> bool {
+        self == now && self != Self::Unknown
+    }
+}
+
+impl RecordStore {
+    pub(crate) fn new(state: StateDir) -> Self {
+        Self {
+            state,
+            records: Records::default(),
+            histories: Stamp::Unknown,
+            files: BTreeMap::new(),
+            overrides: Stamp::Unknown,
+            is_swept: false,
+        }
+    }
+
+    /// Reads what has changed. Files that cannot be used count as empty.
+    pub(crate) fn read(&mut self) -> (Records, Vec<StateWarning>) {
+        let mut warnings = Vec::new();
+        let dir = self.state.path().join(HISTORY);
+        let stamp = Stamp::of(&dir);
+        if !self.histories.is_still(stamp) {
+            self.histories = stamp;
+            self.read_histories(&dir, &mut warnings);
+        }
+        let stamp = Stamp::of(&self.state.path().join(OVERRIDES));
+        if !self.overrides.is_still(stamp) {
+            self.overrides = stamp;
+            let (overrides, warning) = self.state.read::<Overrides>(OVERRIDES);
+            warnings.extend(warning);
+            if overrides != *self.records.overrides {
+                self.records.overrides = Arc::new(overrides);
+            }
+        }
+        (self.records.clone(), warnings)
+    }
+
+    fn read_histories(&mut self, dir: &Utf8Path, warnings: &mut Vec<StateWarning>) {
+        let listed = match dir.read_dir_utf8() {
+            Ok(entries) => entries.flatten(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.forget_histories(),
+            // What was read or written before is all that is known.
+            Err(_) => return,
+        };
+        let listed: BTreeMap<DaemonId, String> = listed
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                Some((daemon_of(name)?, name.to_owned()))
+            })
+            .collect();
+        let is_gone = |id: &&DaemonId| !listed.contains_key(*id);
+        let gone: Vec<DaemonId> = self
+            .records
+            .histories
+            .keys()
+            .filter(is_gone)
+            .cloned()
+            .collect();
+        for id in gone {
+            Arc::make_mut(&mut self.records.histories).remove(&id);
+            self.files.remove(&id);
+        }
+        for (id, name) in listed {
+            let stamp = Stamp::of(&dir.join(&name));
+            if self
+                .files
+                .get(&id)
+                .is_some_and(|known| known.is_still(stamp))
+            {
+                continue;
+            }
+            let (history, warning) = self.state.read_as(&format!("{HISTORY}/{name}"), parse);
+            warnings.extend(warning);
+            self.files.insert(id.clone(), stamp);
+            let is_known = |known: &Arc<History>| **known == history;
+            if !self.records.histories.get(&id).is_some_and(is_known) {
+                self.records.set(&id, Arc::new(history));
+            }
+        }
+    }
+
+    fn forget_histories(&mut self) {
+        self.records.histories = Arc::default();
+        self.files.clear();
+    }
+
+    /// Replaces the history of a daemon. It is remembered even if it cannot be written.
+    ///
+    /// # Errors
+    /// [`StateWarning::Write`].
+    pub(crate) fn write_history(
+        &mut self,
+        daemon: &DaemonId,
+        history: &Arc<History>,
+        lock: &Lock,
+    ) -> Result<(), StateWarning> {
+        self.records.set(daemon, Arc::clone(history));
+        let Some(name) = file_name(daemon) else {
+            return Ok(());
+        };
+        if !std::mem::replace(&mut self.is_swept, true) {
+            self.state.sweep(HISTORY, lock);
+        }
+        let name = format!("{HISTORY}/{name}");
+        let dir = self.state.path().join(HISTORY);
+        let is_known = self.histories.is_still(Stamp::now(&dir));
+        // A killed process loses nothing by it, and there may be a thousand of them in one pass.
+        let written = self
+            .state
+            .write_as(&name, || format(history), Durability::Cached, lock);
+        self.files
+            .insert(daemon.clone(), Stamp::of(&self.state.path().join(&name)));
+        // With a time that no other writer gives it, the directory need not be read again until one writes.
+        self.histories = match files::touch(dir.as_std_path()) {
+            Ok(()) if is_known => Stamp::now(&dir),
+            _ => Stamp::Unknown,
+        };
+        written
+    }
+
+    /// Replaces the overrides. They are remembered even if they cannot be written.
+    ///
+    /// # Errors
+    /// [`StateWarning::Write`].
+    pub(crate) fn write_overrides(
+        &mut self,
+        overrides: Overrides,
+        lock: &Lock,
+    ) -> Result<(), StateWarning> {
+        let written = self.state.write(OVERRIDES, &overrides, lock);
+        self.records.overrides = Arc::new(overrides);
+        self.overrides = Stamp::of(&self.state.path().join(OVERRIDES));
+        written
+    }
+}
+
+fn parse(bytes: &[u8]) -> serde_json::Result<History> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let entries = lines
+        .filter(|line| !line.is_empty())
+        .map(serde_json::from_slice::<Entry>);
+    entries.collect::<Result<_, _>>().map(History::new)
+}
+
+fn format(history: &History) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for entry in history.entries() {
+        serde_json::to_writer(&mut bytes, entry)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}
+
+/// The name of a daemon's history. None for an id that is too long for a file name: no history of it is kept on disk.
+fn file_name(daemon: &DaemonId) -> Option<String> {
+    const MAX_NAME: usize = 255;
+    let escaped = daemon.as_str().replace('%', "%25").replace('/', "%2F");
+    let name = format!("{escaped}.jsonl");
+    (name.len() <= MAX_NAME).then_some(name)
+}
+
+/// The daemon whose history has this name.
+fn daemon_of(name: &str) -> Option<DaemonId> {
+    let escaped = name.strip_suffix(".jsonl")?;
+    DaemonId::new(escaped.replace("%2F", "/").replace("%25", "%")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use daemon_model::{EntryOutcome, Override};
+    use pm2_client::StopFlag;
+
+    use super::*;
+
+    fn id(name: &str) -> DaemonId {
+        DaemonId::new(name).unwrap()
+    }
+
+    fn history(commands: &[&str]) -> Arc<History> {
+        let mut history = History::default();
+        for command in commands {
+            let number = history
+                .begin(Entry::pending(command, 5, Vec::new(), BTreeMap::new()))
+                .number;
+            history.decide(number, EntryOutcome::Ready { at_ms: 6 });
+        }
+        Arc::new(history)
+    }
+
+    fn with_stores(test: impl FnOnce(&mut RecordStore, &mut RecordStore, &Utf8Path, &Lock)) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(dir.path()).unwrap();
+        let stop = StopFlag::default();
+        let lock = Lock::take(home, "test", Duration::ZERO, &stop, &mut |_| {}).unwrap();
+        let state = StateDir::new(home, "/w".into());
+        let path = state.path().to_owned();
+        let (mut one, mut other) = (RecordStore::new(state.clone()), RecordStore::new(state));
+        test(&mut one, &mut other, &path, &lock);
+    }
+
+    #[test]
+    fn what_one_writes_another_reads_however_soon() {
+        with_stores(|one, other, _, lock| {
+            for round in 1..20_usize {
+                let commands: Vec<&str> = std::iter::repeat_n("sync", round).collect();
+                let written = history(&commands);
+                for name in ["a", "b/c", "50%/d"] {
+                    one.write_history(&id(name), &written, lock).unwrap();
+                }
+                let (records, warnings) = other.read();
+                assert!(warnings.is_empty());
+                assert_eq!(records.histories.len(), 3);
+                for name in ["a", "b/c", "50%/d"] {
+                    assert_eq!(records.history(&id(name)), written);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_writer_does_not_miss_what_another_wrote_before() {
+        with_stores(|one, other, path, lock| {
+            let written = history(&["sync"]);
+            for round in 0..20 {
+                let [first, second] = ["a", "b"].map(|name| id(&format!("{name}{round}")));
+                one.write_history(&first, &written, lock).unwrap();
+                other.write_history(&second, &written, lock).unwrap();
+                for store in [&mut *one, &mut *other] {
+                    let (records, _) = store.read();
+                    assert_eq!(records.history(&first), written);
+                    assert_eq!(records.history(&second), written);
+                }
+            }
+            let listed = Stamp::now(&path.join(HISTORY));
+            assert!(!one.histories.is_still(listed), "it changed a moment ago");
+        });
+    }
+
+    #[test]
+    fn a_writer_knows_what_it_wrote() {
+        with_stores(|one, other, path, lock| {
+            one.write_history(&id("a"), &history(&["x"]), lock).unwrap();
+            let dir = path.join(HISTORY);
+            let long_ago = SystemTime::now() - Duration::from_secs(9);
+            std::fs::File::open(&dir)
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+            one.read();
+            one.write_history(&id("b"), &history(&["x"]), lock).unwrap();
+            assert!(one.histories.is_still(Stamp::now(&dir)), "nothing to read");
+            other
+                .write_history(&id("b"), &history(&["y"]), lock)
+                .unwrap();
+            assert!(!one.histories.is_still(Stamp::now(&dir)));
+            assert_eq!(one.read().0.history(&id("b")), history(&["y"]));
+        });
+    }
+
+    #[test]
+    fn overrides_are_read_again_when_they_change() {
+        with_stores(|one, other, _, lock| {
+            for round in 0..10 {
+                let mut overrides = Overrides::default();
+                overrides.change(&id("a"), |it| {
+                    it.stop = Some(Override {
+                        at_ms: round,
+                        ..Override::default()
+                    });
+                });
+                one.write_overrides(overrides.clone(), lock).unwrap();
+                assert_eq!(*other.read().0.overrides, overrides);
+            }
+        });
+    }
+
+    #[test]
+    fn a_damaged_history_is_set_aside_and_the_others_are_kept() {
+        with_stores(|one, other, path, lock| {
+            one.write_history(&id("a"), &history(&["x"]), lock).unwrap();
+            one.write_history(&id("b"), &history(&["x"]), lock).unwrap();
+            std::fs::write(path.join("history/a.jsonl"), "{\"number\":1").unwrap();
+            let (records, warnings) = other.read();
+            assert_eq!(records.history(&id("a")), Arc::default());
+            assert_eq!(records.history(&id("b")), history(&["x"]));
+            let [warning @ StateWarning::Damaged { .. }] = &warnings[..] else {
+                panic!("{warnings:?}");
+            };
+            StateDir::set_aside(warning, lock);
+            assert!(path.join("history/a.jsonl.damaged").exists());
+            assert!(other.read().1.is_empty());
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_remembered() {
+        with_stores(|one, other, path, lock| {
+            std::fs::create_dir_all(path).unwrap();
+            std::fs::write(path.join("history"), "in the way").unwrap();
+            assert!(one.write_history(&id("a"), &history(&["x"]), lock).is_err());
+            assert_eq!(one.read().0.history(&id("a")), history(&["x"]));
+            assert_eq!(other.read().0.history(&id("a")), Arc::default());
+        });
+    }
+}

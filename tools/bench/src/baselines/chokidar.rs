@@ -1,0 +1,83 @@
+//! The reference way to watch: a chokidar watcher that renders with nbb and runs `pm2 start`.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use pm2_testbed::pm2_bin;
+use tempfile::TempDir;
+
+use crate::bed::Bed;
+use crate::processes::Running;
+use crate::tools::Tools;
+use crate::workspace::{temporary, utf8};
+
+/// A running watcher.
+pub struct Chokidar {
+    child: Running,
+    lines: Receiver<String>,
+    _dir: TempDir,
+}
+
+impl Chokidar {
+    /// Watches the definitions of a bed for its PM2; none when chokidar is not installed. Nbb is needed only to act.
+    pub fn start(tools: &Tools, bed: &Bed) -> Option<Self> {
+        Self::watch(tools, bed, bed.workspace.tree())
+    }
+
+    /// The same for another tree.
+    pub fn watch(tools: &Tools, bed: &Bed, tree: &Utf8Path) -> Option<Self> {
+        let modules = tools.chokidar()?;
+        let nbb = tools.nbb().unwrap_or_else(|| "nbb".into());
+        let dir = temporary();
+        let path = utf8(dir.path());
+        // Modules are looked for beside the script.
+        std::os::unix::fs::symlink(modules, path.join("node_modules")).unwrap();
+        let script = path.join("watch.mjs");
+        std::fs::write(&script, include_str!("watch.mjs")).unwrap();
+        let node = Utf8PathBuf::from("node");
+        let mut child = bed
+            .run_in(&node)
+            .arg(script)
+            .args([tree, &nbb, &tools.reference(), &pm2_bin(), &path])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                // The receiver is gone when the watcher was dropped.
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let watcher = Self {
+            child: Running(child),
+            lines,
+            _dir: dir,
+        };
+        watcher.expect("ready");
+        Some(watcher)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    fn expect(&self, word: &str) {
+        let line = self.lines.recv_timeout(Duration::from_secs(60));
+        assert_eq!(line.as_deref(), Ok(word), "of the chokidar watcher");
+    }
+
+    /// Waits until it has nothing more to do.
+    pub fn settle(&self) {
+        self.expect("done");
+        while self.lines.recv_timeout(Duration::from_millis(300)).is_ok() {}
+    }
+}

@@ -1,0 +1,76 @@
+//! The benchmark, built as users build it; to show only that it runs, built as the tests are.
+
+use std::path::PathBuf;
+
+use crate::command::{Error, cargo, root, run, show};
+use crate::install;
+
+/// Builds what is measured, installs what it is measured against, and measures.
+///
+/// `arguments` are those of `pm2-bench`, but for `--write`, which means the page of the documentation here.
+pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
+    let root = root()?;
+    let is_smoke = arguments.contains(&"--smoke");
+    // Whether the measuring runs can be seen from a build that is not optimised, and is made in a fraction of the time.
+    let (profile, dir) = if is_smoke {
+        ("dev", "debug")
+    } else {
+        ("release", "release")
+    };
+    let build = format!("cargo build --profile {profile} --package pm2-sync --package pm2-bench");
+    show(&build);
+    let mut command = cargo();
+    command.args(build.split(' ').skip(1)).current_dir(root);
+    run(&build, &mut command, &[0])?;
+
+    let mut given = Vec::new();
+    for argument in arguments {
+        given.push(*argument);
+        if *argument == "--write" {
+            given.push("docs/benchmarks.md");
+        }
+    }
+    let line = [format!("target/{dir}/pm2-bench").as_str()]
+        .into_iter()
+        .chain(given.iter().copied())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let mut command = cargo();
+    command
+        .args(["run", "--quiet", "--profile", profile])
+        .args(["--package", "pm2-bench", "--"])
+        .args(&given)
+        .current_dir(root);
+    for (variable, dir) in baselines(is_smoke)? {
+        command.env(variable, dir);
+    }
+    show(&line);
+    run(&line, &mut command, &[0]).map(drop)
+}
+
+/// Where the baselines are. To show that the measuring still runs, those do that are there already.
+fn baselines(smoke: bool) -> Result<Vec<(&'static str, PathBuf)>, Error> {
+    let (nbb, chokidar, supervisor) = if smoke {
+        let [nbb, chokidar, supervisor] = ["nbb", "chokidar", "supervisor"].map(install::earlier);
+        (nbb, chokidar, supervisor)
+    } else {
+        // Python is not needed for anything else here, so it may be missing.
+        let supervisor = install::supervisor().inspect_err(|error| {
+            println!("supervisor is left out: {}", crate::chain(error));
+        });
+        (
+            Some(install::nbb()?),
+            Some(install::chokidar()?),
+            supervisor.ok(),
+        )
+    };
+    let named = [
+        ("PM2_BENCH_NBB", nbb),
+        ("PM2_BENCH_CHOKIDAR", chokidar),
+        ("PM2_BENCH_SUPERVISOR", supervisor),
+    ];
+    Ok(named
+        .into_iter()
+        .filter_map(|(variable, dir)| Some((variable, dir?)))
+        .collect())
+}

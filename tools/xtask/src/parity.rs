@@ -1,0 +1,15 @@
+//! The definitions of a workspace, rendered by both renderers.
+
+use crate::command::{Error, cargo, root, run, show};
+
+/// Prints what differs. That something differs is not an error of the chore.
+pub(crate) fn run_on(workspace: &str) -> Result<(), Error> {
+    let line = format!("cargo run --quiet --package pm2-parity -- {workspace}");
+    show(&line);
+    let mut parity = cargo();
+    parity
+        .args(["run", "--quiet", "--manifest-path"])
+        .arg(root()?.join("Cargo.toml"))
+        .args(["--package", "pm2-parity", "--", workspace]);
+    run(&line, &mut parity, &[0, 1]).map(drop)
+}
