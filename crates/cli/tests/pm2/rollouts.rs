@@ -31,7 +31,8 @@ fn a_definition_with_probes_and_an_env_file_does_what_its_author_meant() {
     let env = Env::new();
     env.write("pm2-sync.edn", "{:interpolate true}");
     env.write("api.js", API);
-    let port = free_ports(2);
+    // One for each process, and one for the extra worker that tries a change first.
+    let port = free_ports(3);
     let secret = |name: &str| format!("s3cr3t-planted-outside-{name}");
     let rotate = |password: &str| {
         env.write_private(
