@@ -5,9 +5,7 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
-use camino::Utf8PathBuf;
 use common::Env;
 use serde_json::Value;
 
@@ -37,12 +35,6 @@ fn run_with(env: &Env, given: &[(&str, &str)]) -> Run {
         let given = given.iter().find(|(known, _)| *known == name);
         given.map(|(_, value)| *value).or(default).unwrap()
     };
-    let binary = Utf8PathBuf::from_path_buf(assert_cmd::cargo::cargo_bin!("pm2-sync").into());
-    let path = format!(
-        "{}:{}",
-        binary.unwrap().parent().unwrap(),
-        std::env::var("PATH").unwrap()
-    );
     let summary = env.bed.dir().join("summary.md");
     std::fs::write(&summary, "").unwrap();
     let mut run = Run {
@@ -59,14 +51,9 @@ fn run_with(env: &Env, given: &[(&str, &str)]) -> Run {
             Some(condition) => unreachable!("unknown condition {condition}"),
         }
         assert_eq!(step["shell"], "bash");
-        let mut bash = Command::new("bash");
+        let mut bash = env.program("bash");
         bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c"])
             .arg(step["run"].as_str().unwrap())
-            .current_dir(&env.root)
-            .env_clear()
-            .envs(env.bed.env())
-            .env("PATH", &path)
-            .env("PM2_HOME", env.bed.home())
             .env("GITHUB_STEP_SUMMARY", &summary);
         for (name, value) in step["env"].as_object().unwrap() {
             let value = value.as_str().unwrap();

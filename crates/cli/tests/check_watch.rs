@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStderr, Stdio};
 
-use common::{Env, sleeper};
+use common::{Env, planted, sleeper};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A running `check --watch`.
@@ -29,6 +29,7 @@ impl Check {
     fn round(&mut self) -> Vec<String> {
         let mut round = Vec::new();
         for line in self.lines.by_ref().map(Result::unwrap) {
+            planted::check(&line);
             let is_last = line.contains("checked ");
             round.push(line);
             if is_last {

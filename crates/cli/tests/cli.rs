@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Env, sleeper};
+use common::{Done, Env, sleeper};
 use serde_json::json;
 
 #[test]
@@ -468,8 +468,7 @@ fn nobody_listens() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let done = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let said = Done::wait(child).err;
     assert!(!said.contains("panic") && !said.contains("error"), "{said}");
 }
 

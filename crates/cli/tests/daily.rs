@@ -67,17 +67,12 @@ fn shells_complete_commands_flags_and_ids() {
 fn bash_completes_an_id() {
     let env = workspace();
     let script = env.expect(0, &["completions", "bash"]).out;
-    let bin = assert_cmd::cargo::cargo_bin!("pm2-sync");
     let test = format!(
-        "{script}\nPATH={}:$PATH\nCOMP_WORDS=(pm2-sync sync mcp/ser); COMP_CWORD=2; COMP_TYPE=9\n\
-         _clap_complete_pm2_sync pm2-sync mcp/ser sync\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
-        bin.parent().unwrap().display()
+        "{script}\nCOMP_WORDS=(pm2-sync sync mcp/ser); COMP_CWORD=2; COMP_TYPE=9\n\
+         _clap_complete_pm2_sync pm2-sync mcp/ser sync\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
     );
-    let output = std::process::Command::new("bash")
-        .args(["-c", &test])
-        .current_dir(&env.root)
-        .output()
-        .unwrap();
+    let mut bash = env.program("bash");
+    let output = bash.args(["-c", &test]).output().unwrap();
     assert_eq!(
         String::from_utf8_lossy(&output.stdout).trim(),
         "mcp/serena",

@@ -9,7 +9,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{Env, sleeper};
+use common::checked::Checked;
+use common::{Env, planted, sleeper};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Commands that other tests or the gate run, by how they begin.
@@ -102,7 +103,7 @@ fn workspace() -> Env {
 }
 
 /// A line in a shell, which ends within a minute.
-fn shell(env: &Env, line: &str) -> Command {
+fn shell(env: &Env, line: &str) -> Checked {
     let mut bash = env.program("timeout");
     bash.args(["--foreground", "60", "bash", "-c", line]);
     bash
@@ -148,6 +149,7 @@ fn run_for_a_moment(env: &Env, line: &str) {
     kill_process(pid, Signal::TERM).unwrap();
     let status = child.wait().unwrap();
     assert!(first.is_ok(), "{line} printed nothing");
+    planted::check(&first.unwrap());
     assert!(matches!(status.code(), Some(0 | 130)), "{line}: {status}");
 }
 

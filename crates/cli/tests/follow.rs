@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Stdio};
 
-use common::{Env, sleeper};
+use common::{Env, planted, sleeper};
 use pm2_testbed::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -29,7 +29,9 @@ impl Follow {
     }
 
     fn next(&mut self) -> Value {
-        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+        let line = self.lines.next().unwrap().unwrap();
+        planted::check(&line);
+        serde_json::from_str(&line).unwrap()
     }
 
     fn signal(&self, signal: Signal) {

@@ -7,7 +7,7 @@ mod common;
 use std::fs::File;
 use std::io::Read;
 
-use common::{Env, sleeper};
+use common::{Env, planted, sleeper};
 use pm2_testbed::wait_for;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -47,6 +47,7 @@ fn seen(env: &Env, args: &[&str], columns: u16) -> Vec<String> {
     }
     child.wait().unwrap();
     let text = String::from_utf8(text).unwrap();
+    planted::check(&text);
     text.lines()
         .map(|line| line.trim_end().to_owned())
         .collect()

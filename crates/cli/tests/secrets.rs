@@ -290,6 +290,23 @@ fn a_secret_that_is_printed_fails_every_test() {
 }
 
 #[test]
+#[should_panic(expected = "prints a secret")]
+fn a_secret_that_is_printed_fails_every_test_however_it_runs_the_command() {
+    let env = Env::new();
+    env.define(OUTSIDE, "{:apps [");
+    let mut command = env.command(&["check"]);
+    let _ = command.env("TERM", "dumb").output();
+}
+
+#[test]
+#[should_panic(expected = "a secret is in")]
+fn a_secret_that_is_printed_while_the_test_does_something_else_fails_it() {
+    let env = Env::new();
+    env.define(OUTSIDE, "{:apps [");
+    env.command(&["check"]).spawn().unwrap().wait().unwrap();
+}
+
+#[test]
 fn no_diagnostic_shows_a_value_of_a_variable() {
     let env = Env::new();
     let cases = cases();

@@ -7,16 +7,19 @@
 )]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod checked;
 pub mod contract;
 pub mod planted;
 pub mod proxy;
 pub mod server;
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use checked::Checked;
 use pm2_client::{ConnectOptions, ProcessAdapter, ProcessRecord, SocketAdapter};
 use pm2_testbed::Testbed;
 use serde_json::Value;
@@ -33,6 +36,27 @@ pub struct Done {
     pub code: i32,
     pub out: String,
     pub err: String,
+}
+
+impl Done {
+    /// Waits for a command that was spawned, and looks at what it printed to pipes.
+    #[track_caller]
+    pub fn wait(child: Child) -> Self {
+        let done = Self::from(child.wait_with_output().unwrap());
+        planted::check(&done.out);
+        planted::check(&done.err);
+        done
+    }
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 impl Env {
@@ -98,8 +122,8 @@ impl Env {
     }
 
     /// The binary with an environment that holds nothing of the caller's but PATH.
-    pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("pm2-sync"));
+    pub fn command(&self, args: &[&str]) -> Checked {
+        let mut command = self.checked(assert_cmd::cargo::cargo_bin!("pm2-sync"));
         command
             .args(args)
             .current_dir(&self.root)
@@ -112,8 +136,17 @@ impl Env {
         command
     }
 
+    fn checked(&self, program: impl AsRef<OsStr>) -> Checked {
+        Checked::new(Command::new(program), self.printed())
+    }
+
+    /// Where commands print that no test reads.
+    fn printed(&self) -> Utf8PathBuf {
+        self.bed.dir().join("printed")
+    }
+
     /// A program that finds this build's pm2-sync and the pinned PM2 by their names.
-    pub fn program(&self, name: &str) -> Command {
+    pub fn program(&self, name: &str) -> Checked {
         let binary = Utf8PathBuf::from_path_buf(assert_cmd::cargo::cargo_bin!("pm2-sync").into());
         let pm2 = pm2_testbed::pm2_bin();
         let path = format!(
@@ -122,7 +155,7 @@ impl Env {
             pm2.parent().unwrap(),
             std::env::var("PATH").unwrap()
         );
-        let mut command = Command::new(name);
+        let mut command = self.checked(name);
         command
             .current_dir(&self.root)
             .env_clear()
@@ -142,37 +175,16 @@ impl Env {
 
     /// Runs it in a shell that has carried out `limit` before.
     pub fn run_limited(&self, limit: &str, args: &[&str]) -> Done {
-        let command = self.command(args);
-        let mut shell = Command::new("/bin/sh");
+        let mut shell = self.program("/bin/sh");
         shell
-            .args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")])
-            .arg(command.get_program())
-            .args(args)
-            .current_dir(&self.root)
-            .env_clear()
-            .envs(
-                command
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
-            .stdin(Stdio::null());
+            .args(["-c", &format!("{limit}; exec pm2-sync \"$@\""), "sh"])
+            .args(args);
         Self::finish(shell)
     }
 
     #[track_caller]
-    fn finish(mut command: Command) -> Done {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = command.output().unwrap();
-        let done = Done {
-            code: status.code().unwrap_or(-1),
-            out: String::from_utf8(stdout).unwrap(),
-            err: String::from_utf8(stderr).unwrap(),
-        };
-        planted::check_output(command.get_args(), &done.out, &done.err);
-        done
+    fn finish(mut command: Checked) -> Done {
+        Done::from(command.output().unwrap())
     }
 
     /// Runs it and insists on how it ends.
@@ -381,7 +393,7 @@ impl Watch {
 impl Drop for Env {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            planted::check_files(&self.root, self.bed.home());
+            planted::check_files(&self.root, self.bed.home(), &self.printed());
         }
     }
 }
@@ -392,7 +404,7 @@ impl Drop for Watch {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if !std::thread::panicking() {
-            planted::check_output([], "", &self.lines().join("\n"));
+            planted::check(&self.lines().join("\n"));
         }
     }
 }

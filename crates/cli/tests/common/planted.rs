@@ -24,7 +24,9 @@ pub const ENV_FILE: &str = "planted.env";
 /// Looks at what a command with these arguments printed to standard output and standard error.
 #[track_caller]
 pub fn check_output<'a>(args: impl IntoIterator<Item = &'a OsStr>, out: &str, err: &str) {
-    let args: Vec<_> = args.into_iter().filter_map(OsStr::to_str).collect();
+    // Of a shell, the words of its line.
+    let args = args.into_iter().filter_map(OsStr::to_str);
+    let args: Vec<_> = args.flat_map(str::split_whitespace).collect();
     if args.contains(&"--show-values") {
         return;
     }
@@ -32,13 +34,24 @@ pub fn check_output<'a>(args: impl IntoIterator<Item = &'a OsStr>, out: &str, er
     let prints_sources =
         args.contains(&"--stdout") || args.contains(&"import") || args.contains(&"logs");
     for text in [out, err].into_iter().skip(usize::from(prints_sources)) {
-        let found = text.lines().find(|line| line.contains(ANY));
-        assert_eq!(found, None, "{args:?} prints a secret");
+        assert_eq!(secret(text), None, "{args:?} prints a secret");
     }
 }
 
-/// Looks at every file that pm2-sync wrote for a workspace, and at the logs of its watcher.
-pub fn check_files(root: &Utf8Path, pm2_home: &Utf8Path) {
+/// Looks at what a command printed.
+#[track_caller]
+pub fn check(text: &str) {
+    assert_eq!(secret(text), None, "a secret is printed");
+}
+
+/// The first line that holds one.
+fn secret(text: &str) -> Option<&str> {
+    text.lines().find(|line| line.contains(ANY))
+}
+
+/// Looks at every file that pm2-sync wrote for a workspace, at the logs of its watcher, and at what commands printed to files.
+pub fn check_files(root: &Utf8Path, pm2_home: &Utf8Path, printed: &Utf8Path) {
+    check_below(printed.as_std_path());
     check_below(root.join(".generated").as_std_path());
     check_below(pm2_home.join("pm2-sync").as_std_path());
     let logs = std::fs::read_dir(pm2_home.join("logs"));
@@ -65,7 +78,6 @@ fn check_below(path: &Path) {
         if holds_definitions {
             text = text.replace(LITERAL, "");
         }
-        let found = text.lines().find(|line| line.contains(ANY));
-        assert_eq!(found, None, "a secret is in {}", path.display());
+        assert_eq!(secret(&text), None, "a secret is in {}", path.display());
     }
 }

@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use pm2_testbed::wait_for;
 use rustix::process::Signal;
 
-use crate::common::{Env, sleeper};
+use crate::common::{Done, Env, sleeper};
 
 /// A script that ignores SIGINT.
 const STUBBORN: &str = "#!/bin/bash\ntrap '' INT\nwhile :; do sleep 0.1; done\n";
@@ -229,9 +229,9 @@ fn a_pm2_that_ends_while_steps_are_taken_is_reported_as_such() {
         .unwrap();
     wait_for(|| env.named("slow")[0].status == pm2_client::Status::Stopping);
     env.bed.kill_daemon();
-    let done = sync.wait_with_output().unwrap();
-    let said = String::from_utf8(done.stderr).unwrap();
-    assert_eq!(done.status.code(), Some(4), "{said}");
+    let done = Done::wait(sync);
+    let said = done.err;
+    assert_eq!(done.code, 4, "{said}");
     assert!(said.contains("PM2 ended during the sync"), "{said}");
     assert!(said.contains("pm2.log` may say why"), "{said}");
     env.sync();
@@ -261,9 +261,8 @@ fn a_sync_puts_right_what_is_changed_behind_its_back() {
     // Its one step waits for the process that ignores the signal.
     wait_for(|| env.named("stubborn")[0].status == pm2_client::Status::Stopping);
     assert!(env.bed.cli(&["delete", "app0"]).status.success());
-    let done = sync.wait_with_output().unwrap();
-    let said = String::from_utf8(done.stderr).unwrap();
-    assert_eq!(done.status.code(), Some(0), "{said}");
+    let done = Done::wait(sync);
+    assert_eq!(done.code, 0, "{}", done.err);
     env.pid("app0");
     env.sync();
 }

@@ -2,7 +2,7 @@
 
 use pm2_testbed::{is_alive, wait_for};
 
-use crate::common::{Env, command_line, sleeper};
+use crate::common::{Done, Env, command_line, planted, sleeper};
 
 #[test]
 fn two_syncs_at_once_do_the_work_once() {
@@ -281,21 +281,21 @@ impl Running {
     /// Reads lines up to one that contains the text. Fails at the end of the output.
     #[track_caller]
     fn wait_for(&mut self, text: &str) {
-        assert!(
-            self.err.any(|line| line.unwrap().contains(text)),
-            "no line with `{text}`"
-        );
+        let mut lines = self.err.by_ref().map(Result::unwrap);
+        let found = lines.any(|line| {
+            planted::check(&line);
+            line.contains(text)
+        });
+        assert!(found, "no line with `{text}`");
     }
 
     /// Its exit status, its output, and the lines of its standard error that were not read yet.
     fn end(mut self) -> (i32, String, String) {
         let rest: Vec<String> = self.err.by_ref().map(Result::unwrap).collect();
-        let output = self.child.wait_with_output().unwrap();
-        (
-            output.status.code().unwrap_or(-1),
-            String::from_utf8(output.stdout).unwrap(),
-            rest.join("\n"),
-        )
+        let rest = rest.join("\n");
+        planted::check(&rest);
+        let done = Done::wait(self.child);
+        (done.code, done.out, rest)
     }
 }
 

@@ -33,12 +33,7 @@ fn configure_command(env: &Env) -> Utf8PathBuf {
 }
 
 fn run_in(env: &Env, dir: &Utf8Path, args: &[&str]) -> Done {
-    let output = env.command(args).current_dir(dir).output().unwrap();
-    Done {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    Done::from(env.command(args).current_dir(dir).output().unwrap())
 }
 
 #[test]

@@ -207,19 +207,9 @@ fn the_command_that_confirms_works_as_it_is_printed() {
         printed.contains("'d 0'") && printed.contains("--workspace"),
         "{printed}"
     );
-    let line = format!(
-        "{} {printed}",
-        assert_cmd::cargo::cargo_bin!("pm2-sync").display()
-    );
-    let mut shell = std::process::Command::new("sh");
-    let done = shell
-        .args(["-c", &line])
-        .current_dir("/")
-        .env_clear()
-        .envs(env.bed.env())
-        .env("PM2_HOME", env.bed.home())
-        .output()
-        .unwrap();
+    let line = format!("pm2-sync {printed}");
+    let mut shell = env.program("sh");
+    let done = shell.args(["-c", &line]).current_dir("/").output().unwrap();
     assert!(done.status.success(), "{line}: {done:?}");
     assert_eq!(env.list().len(), 2);
 }

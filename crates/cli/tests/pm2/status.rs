@@ -2,7 +2,7 @@
 
 use pm2_testbed::wait_for;
 
-use crate::common::{Env, sleeper};
+use crate::common::{Env, planted, sleeper};
 
 #[test]
 fn status_says_what_is_wrong_in_words() {
@@ -80,8 +80,11 @@ fn status_follows_what_changes() {
         .spawn()
         .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    let mut next =
-        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let mut next = || -> serde_json::Value {
+        let line = lines.next().unwrap().unwrap();
+        planted::check(&line);
+        serde_json::from_str(&line).unwrap()
+    };
     assert_eq!(next()["apps"][0]["condition"], "in-sync");
     assert!(env.bed.cli(&["stop", "a"]).status.success());
     let mut condition = next()["apps"][0]["condition"].clone();

@@ -35,12 +35,7 @@ fn run_in_time(env: &Env, args: &[&str]) -> Done {
         assert!(!hangs, "{args:?} hangs");
         std::thread::sleep(Duration::from_millis(10));
     }
-    let output = child.wait_with_output().unwrap();
-    Done {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    Done::wait(child)
 }
 
 /// A directory in an artifact's place, which cannot be replaced.
