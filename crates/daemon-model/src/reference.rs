@@ -65,39 +65,41 @@ const HEAD: &str = "\
 
 <!-- Generated from the table in crates/daemon-model/src/attribute.rs: `UPDATE_DOCS=1 cargo test -p pm2-sync-model --test reference`. -->
 
-A definition is a map with `:apps`, a vector of maps. These are the keys of an app; `pm2-sync check` warns of others,
-because PM2 ignores them. `nil` means the same as leaving a key out; so do `false` and `\"\"` if the key has no such value and
-PM2 treats them as unset (`:cron_restart \"\"`, `:log_date_format false`). `pm2-sync schema` prints the same table as a JSON Schema of
-the generated config. All keys work with PM2 5, 6 and 7, unless the table names a version.
+A definition is a map with `:apps`, a vector of maps. The table lists the keys of an app; `pm2-sync check` warns of others. `nil` means the same
+as leaving a key out; so do `false` and `\"\"` where PM2 treats them as unset (`:cron_restart \"\"`, `:log_date_format false`). `pm2-sync schema`
+prints the table as a JSON Schema. All keys work with PM2 5, 6 and 7, unless the table names a version.
 
-What a change costs:
+The column \"a change\" says what a change of the key does to the app's processes:
 
-| word | what happens to the app's processes |
+| word | effect |
 | --- | --- |
 | scale | processes are started or removed; the others keep running |
 | restart | each is restarted in place; an app in cluster mode is reloaded without downtime |
 | full restart | each is restarted in place, in cluster mode too |
 | replace | new processes take the place of the old ones |
 
-| key | other names | value | default | a change | what it does |
+| key | other names | value | default | a change | meaning |
 | --- | --- | --- | --- | --- | --- |
 ";
 
 const FURTHER: &str = "
 ## Further keys of an app
 
-| key | value | what it does |
+| key | value | meaning |
 | --- | --- | --- |
 | `:env_file` | a path, a map such as `{:path \".env.local\" :required false}`, or a vector of both | files whose variables the app gets; `:env` wins over them ([values.md](values.md)) |
 | `:env_NAME` | a map of environment variables | merged over `:env` with `--env NAME`; text is ignored, unless selected |
-| `:pm2-sync` | a map with `:on-change`, `:on-remove`, `:protect`, `:interpolate`, `:on-failure`, `:within`, `:canary` and `:together` | settings of pm2-sync for this app; PM2 never sees them |
+| `:pm2-sync` | a map, see the next table | settings of pm2-sync for this app; PM2 never sees them |
 | `:startup_probe` `:readiness_probe` `:liveness_probe` | a map, see [below](#probes-and-order) | check whether the app works |
 | `:depends_on` | a vector of names, see [below](#probes-and-order) | what must be ready before the app starts |
 
-`:on-change` is `:reload`, `:restart`, `:replace` or `:hold`: what to do when the app has changed. `:on-remove` is
-`:delete`, `:stop` or `:keep`: what to do when its definition is gone ([removal.md](removal.md)).
-`:protect true` requires confirmation for that. `:interpolate true` replaces `${NAME}` in `:script`, `:cwd`, `:args` and `:env`
-([values.md](values.md)).
+| key of `:pm2-sync` | value | meaning |
+| --- | --- | --- |
+| `:on-change` | `:reload`, `:restart`, `:replace` or `:hold` | how changes are applied; `:hold` only reports them |
+| `:on-remove` | `:delete`, `:stop` or `:keep` | what happens when the definition is gone ([removal.md](removal.md#choose-what-removal-does)) |
+| `:protect` | `true` or `false` | whether removal requires confirmation |
+| `:interpolate` | `true` or `false` | whether `${NAME}` is replaced ([values.md](values.md#name-in-a-definition)) |
+| `:on-failure` `:within` `:canary` `:together` | see [below](#probes-and-order) | what happens when the app does not become ready |
 ";
 
 const TAIL: &str = "
@@ -111,19 +113,19 @@ Besides keys that PM2 ignores, such as `:exec-mode` for `:exec_mode`:
 | an interpreter other than `node` in cluster mode, named or implied by the script's extension | PM2 runs cluster workers with its own node |
 | `:time true` with another `:log_date_format` | `:time` wins |
 | `:autostart false` with `:cron_restart` | PM2 never starts it: `:cron_restart` starts only what has run before |
-| `${NAME}` in `:script`, `:cwd`, `:args` or `:env` | it is replaced only with `:interpolate` ([values.md](values.md)) |
-| `$NAME` in these | only a shell that gets the text replaces it |
+| `${NAME}` in `:script`, `:cwd`, `:args` or `:env` | it is replaced only with `:interpolate` |
+| `$NAME` in these | it is replaced only by a shell that gets the text |
 | `nil` in `:env` | the process gets the text `null` |
-| a duration or a number that PM2 reads as another | see the table |
+| a duration or a number that PM2 reads as another | see the first table |
 
 ## Beside `:apps`
 
-| key | what it does |
+| key | meaning |
 | --- | --- |
-| `:profiles` | maps that `--mode NAME` merges over the definition; not in the generated config |
+| `:profiles` | maps that `--mode NAME` merges over the definition |
 | `:deploy` | settings of `pm2 deploy`; `:NAME {:env {...}}` in it is merged over `:env` with `--env NAME` |
 
-`pm2-sync check` warns of other keys: they are copied into the generated config, where nothing reads them.
+`pm2-sync check` warns of other keys: they are copied into the generated config, but nothing reads them.
 ";
 
 /// A JSON Schema (draft 2020-12) of artifacts. What it rejects `pm2-sync check` rejects too; unknown keys are

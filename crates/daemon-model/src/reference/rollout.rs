@@ -9,7 +9,7 @@ use crate::attribute::camel_case;
 pub(super) const MARKDOWN: &str = "
 ## Probes and order
 
-A change counts as done when the app is ready. If it does not become ready, it rolls back ([rollouts.md](rollouts.md)).
+These keys say when an app is [ready](rollouts.md#when-is-an-app-ready), and what it depends on.
 
 ```clojure
 {:name \"api\" :script \"./api.js\" :env {:PORT 3000}
@@ -20,15 +20,11 @@ A change counts as done when the app is ready. If it does not become ready, it r
  :pm2-sync {:on-failure :rollback :within \"30s\"}}
 ```
 
-An app is ready when it is online, its startup probe and then its readiness probe have succeeded, if it has them, and it has been up for
-`:min_uptime` ([in detail](rollouts.md#when-is-an-app-ready)). A failing liveness probe restarts the process; a readiness probe that fails
-later restarts nothing.
-
 A probe has exactly one handler:
 
 | handler | succeeds when |
 | --- | --- |
-| `:http_get {:url U}`, or `{:host H :port P :path P :headers {...}}` | the answer's status is from 200 to 399; redirects are not followed |
+| `:http_get {:url U}`, or `{:host H :port P :path P :headers {...}}` | the status is from 200 to 399; redirects are not followed |
 | `:tcp_socket {:host H :port P}` | the connection is accepted |
 | `:exec {:command [\"pg_isready\" \"-q\"]}`, or one string for `sh -c` | the command exits with 0; it gets the app's working directory and variables |
 
@@ -47,19 +43,18 @@ A time is a number of milliseconds, or `\"500ms\"`, `\"10s\"`, `\"2m\"`, `\"1h\"
 `:retries`. The spellings of Kubernetes and process-compose are accepted: `:initial_delay_seconds`, `:period_seconds`,
 `:timeout_seconds`, and all keys in camel case.
 
-`${NAME}` in the URL, host, port or path, in the value of a header or in a word of a command is the variable `NAME` of the probed
-process: each instance of an app with `:increment_var` is probed at its own port. In a command for `sh -c`, the shell replaces it.
+`${NAME}` in the URL, host, port, path, header values or command words is the variable `NAME` of the probed process, with or without
+`:interpolate`. So each instance of an app with `:increment_var` is probed at its own port. In a command for `sh -c`, the shell replaces it.
 
 `:depends_on` names apps of the workspace, or daemons by ID, meaning all of their apps. An app starts when all of these are ready, and is
-stopped or removed before them. A change that would restart it waits while one of them is being started or changed. If one of them
-has failed, the app is not started; a running app stays as it is. A change of a dependency does not restart the app. Unknown names and
-cycles are errors.
+stopped or removed before them. A change that would restart it waits while one of them is being started or changed; a change of a dependency
+does not restart the app. If a dependency has failed, the app is not started; a running app keeps running. Unknown names and cycles are errors.
 
 | key of `:pm2-sync` | default | meaning |
 | --- | --- | --- |
-| `:on-failure` | `:rollback` | what happens to an app that does not become ready: `:rollback` restores the last version that was ready, `:keep` leaves the new one, `:stop` stops the app |
+| `:on-failure` | `:rollback` | when the app does not become ready, `:rollback` restores the last version that was, `:keep` leaves the new one, `:stop` stops the app |
 | `:within` | as long as the startup probe may take; without one 30 s with a readiness probe, else 10 s; at least twice `:min_uptime` | how long the app may take to become ready |
-| `:canary` | `true` | whether one extra worker of a cluster app tries a change first; meanwhile it gets its share of the requests. Not with `:on-failure :keep` or `:stop` |
+| `:canary` | `true` | whether one extra worker of a cluster app tries a change first. Not with `:on-failure :keep` or `:stop` |
 | `:together` | `true` | whether the app rolls back together with the other apps of its daemon |
 ";
 
