@@ -96,7 +96,7 @@ const FURTHER: &str = "
 | key of `:pm2-sync` | value | meaning |
 | --- | --- | --- |
 | `:on-change` | `:reload`, `:restart`, `:replace` or `:hold` | how changes are applied; `:hold` only reports them |
-| `:on-remove` | `:delete`, `:stop` or `:keep` | what happens when the definition is gone ([removal.md](removal.md#choose-what-removal-does)) |
+| `:on-remove` | `:delete`, `:stop` or `:keep` | what happens when the definition is gone ([removal.md](removal.md#choose-the-effect-of-a-removal)) |
 | `:protect` | `true` or `false` | whether removal requires confirmation |
 | `:interpolate` | `true` or `false` | whether `${NAME}` is replaced ([values.md](values.md#name-in-a-definition)) |
 | `:on-failure` `:within` `:canary` `:together` | see [below](#probes-and-order) | what happens when the app does not become ready |
@@ -128,7 +128,7 @@ Besides keys that PM2 ignores, such as `:exec-mode` for `:exec_mode`:
 `pm2-sync check` warns of other keys: they are copied into the generated config, but nothing reads them.
 ";
 
-/// A JSON Schema (draft 2020-12) of artifacts. What it rejects `pm2-sync check` rejects too; unknown keys are
+/// A JSON Schema (draft 2020-12) of artifacts. `pm2-sync check` rejects everything that it rejects. Unknown keys are
 /// allowed, because PM2 ignores them.
 #[must_use]
 pub fn json_schema() -> Value {
