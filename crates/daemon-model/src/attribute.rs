@@ -205,7 +205,7 @@ impl Attribute {
         }
     }
 
-    /// The PM2 that it came with, where that is later than 5.0, the first that is supported.
+    /// The version of PM2 that introduced it, if later than 5.0, the first that is supported.
     ///
     /// Source: `lib/API/schema.json` of PM2 5.0.0, 5.1.0, 5.2.0, 5.3.0, 5.3.1, 5.4.0, 5.4.3, 6.0.5, 6.0.14 and 7.0.4.
     #[must_use]
@@ -217,7 +217,7 @@ impl Attribute {
         })
     }
 
-    /// What becomes of a 0 that the definition gives, where it is not what its author means.
+    /// How PM2 reads a 0 in a definition, where that is not what its author means.
     ///
     /// Source: PM2 7.0.4, `lib/tools/Config.js`, `validateJSON` (a falsy value of a key of several words is read as
     /// absent, which changes nothing where absent means the same); `lib/God/Methods.js`, `lib/God.js` (`0 || default`).
@@ -247,7 +247,7 @@ impl Attribute {
         )
     }
 
-    /// Whether PM2 takes `false`, `""` and 0 under this name of it for no value at all, where they are none of its values.
+    /// Whether PM2 reads `false`, `""` and 0 under this name as unset, because they are not among its values.
     ///
     /// Source: PM2 7.0.4, `lib/tools/Config.js` (`validateJSON`: `conf[key] || (conf[key] = json[alias])`, the camel case
     /// form last, so that only what is under that survives); `lib/Common.js` (`verifyConfs`, for `env` and `name`).
@@ -367,8 +367,8 @@ pub enum RecordKey {
     Runtime,
 }
 
-/// What PM2's own `key` in the flat record of a process is, and the key itself for keeping; none of an environment
-/// variable.
+/// The kind of PM2's own `key` in the flat record of a process, and the key itself for keeping; none for an
+/// environment variable.
 #[must_use]
 pub fn record_key(key: &str) -> Option<(&'static str, RecordKey)> {
     let (key, kind) = RECORD_KEYS.get_key_value(key)?;
@@ -381,7 +381,7 @@ static RECORD_KEYS: LazyLock<FxHashMap<&str, RecordKey>> = LazyLock::new(|| {
     let attributes = own_names.chain(DERIVED_KEYS.iter().copied());
     let runtime = RUNTIME_KEYS.iter().copied();
     let runtime = runtime.map(|key| (key, RecordKey::Runtime));
-    // Where a name is both, it is what an author can write.
+    // A name that is both counts as an attribute, which an author can write.
     runtime
         .chain(attributes.map(|key| (key, RecordKey::Attribute)))
         .collect()
@@ -397,16 +397,16 @@ pub fn is_record_key(key: &str) -> bool {
 /// Variables that PM2, or the node that runs it, sets for every process, whatever an app says: its home, and the channel to
 /// a forked process.
 ///
-/// Source: PM2 7.0.4, `lib/Common.js` (`mergeEnvironmentVariables`); Node 20, `child_process.fork`; of 90 names that were
-/// tried on each kind of app these are all, besides `PYTHONUNBUFFERED` for Python.
+/// Source: PM2 7.0.4, `lib/Common.js` (`mergeEnvironmentVariables`); Node 20, `child_process.fork`; 90 names were
+/// tried on each kind of app; the only other one is `PYTHONUNBUFFERED` for Python.
 pub const OVERWRITTEN_ENV: [&str; 3] = [
     "PM2_HOME",
     "NODE_CHANNEL_FD",
     "NODE_CHANNEL_SERIALIZATION_MODE",
 ];
 
-/// Names that no map which PM2 is given may have: PM2's daemon compares maps with text and copies them key by key, and
-/// JavaScript calls the first for that and makes the second the map's prototype. It ends with every app.
+/// Keys that no map for PM2 may have. PM2's daemon compares maps with text and copies them key by key: JavaScript
+/// calls the first key for that, and makes the second the map's prototype. The daemon ends, and every app with it.
 ///
 /// Source: PM2 7.0.4, `lib/Utility.js` (`extend`, `extendMix`); measured.
 pub const FATAL_KEYS: [&str; 2] = ["toString", "__proto__"];

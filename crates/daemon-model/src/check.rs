@@ -187,8 +187,8 @@ fn check_steps(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
     Ok(())
 }
 
-/// The guard against removing too much at once. Which removal was confirmed the planner has compared; here it counts
-/// that one was.
+/// The guard against removing too much at once. The planner has compared the code of the confirmed removal; here it
+/// counts that there is one.
 fn check_amount(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
     let removes = |step: &&crate::Step| matches!(step.action, Action::Remove { .. });
     let removed = plan.steps.iter().filter(removes).map(|step| &step.daemon);

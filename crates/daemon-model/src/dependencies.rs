@@ -50,7 +50,8 @@ impl<'a> Names<'a> {
 /// How many names of a cycle a message has at most.
 const MOST_NAMED: usize = 6;
 
-/// Adds an error for each dependency on a name that nothing has, on the app itself, and on an app that depends on it in turn. All of a cycle are found, each where it is.
+/// Adds an error for each dependency on an unknown name, on the app itself, and on an app that depends on it in turn.
+/// Every dependency in a cycle is reported, at its own place.
 pub(crate) fn check(definitions: &[Declared<'_>], findings: &mut BTreeMap<DaemonId, Findings>) {
     let nodes: Vec<Node<'_>> = definitions
         .iter()
@@ -72,7 +73,7 @@ pub(crate) fn check(definitions: &[Declared<'_>], findings: &mut BTreeMap<Daemon
     let cycles = Cycles::new(&nodes, &names);
     for (at, node) in nodes.iter().enumerate() {
         for dependency in node.depends_on {
-            // No more is worked out than anyone reads.
+            // Nobody reads further findings.
             let known = findings.get(node.daemon);
             if known.is_some_and(|known| known.is_full(Severity::Error)) {
                 break;

@@ -105,15 +105,15 @@ struct Unredacted {
     help: Option<String>,
 }
 
-/// Why what a finding quotes may be a secret.
+/// Why the quotations in a finding may be secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Secrecy {
-    /// It is none.
+    /// They are not.
     Open,
-    /// It is in an environment.
+    /// They are from an environment.
     Env,
-    /// The text cannot be read, so that it may be in an environment. Or it is not from a definition at all.
+    /// The text cannot be read, so that they may be from an environment, or they are not from a definition.
     Doubtful,
 }
 

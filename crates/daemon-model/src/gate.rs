@@ -23,9 +23,9 @@ pub struct GateReport {
 impl History {
     /// Judges the gates of the pending entry of `daemon` by the state of its apps in a plan, and notes those that have become ready.
     ///
-    /// An app of which a step failed is as it was, and decides nothing: it will be tried again.
-    /// An app is not judged that a user stopped, that a plan does not contain, or of which another spec is in force than the
-    /// entry holds. Nothing has to be waited for on its account, and the entry stays undecided.
+    /// An app with a failed step is as it was, and decides nothing: it will be tried again. An app is not judged if a
+    /// user stopped it, if the plan does not contain it, or if a spec other than the entry's is in force. Nothing
+    /// waits for it, and the entry stays undecided.
     pub fn judge(
         &mut self,
         daemon: &DaemonId,
@@ -93,8 +93,8 @@ impl History {
         report
     }
 
-    /// Notes that the newest entry works after all: it failed, its apps were left as they are, and now all of them have been up for
-    /// as long as they may take to become ready, with probes that succeed. Gives whether it does.
+    /// Notes that the newest entry works after all: it failed, its apps were left as they are, and now all of them
+    /// have been up for as long as they may take to become ready, with probes that succeed. Returns whether it does.
     pub fn recover(&mut self, daemon: &DaemonId, planned: &Planned, input: &GateInput<'_>) -> bool {
         let Some(last) = self.entries_mut().last_mut() else {
             return false;

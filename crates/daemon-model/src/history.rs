@@ -1,8 +1,8 @@
 //! What was applied to a daemon, and the outcome.
 //!
-//! Written is not working: a spec that was applied is *pending* until its apps are ready, and *failed* when they do not become
-//! ready in time. A spec that failed is not tried again; the daemon rolls back to the last one that was ready. These values decide
-//! all of this; the state directory keeps them.
+//! Applied is not the same as working: a spec that was applied is *pending* until its apps are ready, and *failed*
+//! when they do not become ready in time. A spec that failed is not tried again; the daemon rolls back to the last
+//! one that was ready. These values decide all of this; the state directory keeps them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -217,9 +217,9 @@ impl Entry {
         }
     }
 
-    /// Its apps as specs of a daemon of the workspace at `root`, for a user whose home is `home`. References in them stand for
-    /// `values`: what these were before is kept nowhere. None when one of them
-    /// cannot be read any more: part of a daemon is not what was ready.
+    /// Its apps as specs of a daemon of the workspace at `root`, for a user whose home is `home`. References in them
+    /// stand for `values`, because older values are not kept. None if one of them cannot be read any more: a part of
+    /// the daemon was never ready by itself.
     #[must_use]
     pub fn specs(
         &self,
@@ -271,7 +271,7 @@ impl History {
         self.entries.last()
     }
 
-    /// The newest entry, if it is not known yet what becomes of it.
+    /// The newest entry, if it is not decided yet.
     #[must_use]
     pub fn pending(&self) -> Option<&Entry> {
         self.last().filter(|entry| entry.outcome.is_pending())
@@ -368,7 +368,7 @@ impl History {
         }
     }
 
-    /// Changes the gate of an app of the pending entry. Gives whether there is one.
+    /// Changes the gate of an app of the pending entry. Returns whether there is one.
     pub fn change_gate(&mut self, app: &str, change: impl FnOnce(&mut Gate)) -> bool {
         let last = self.entries.last_mut();
         let gate = last.and_then(|last| match &mut last.outcome {
@@ -379,7 +379,7 @@ impl History {
     }
 
     /// Notes that the steps of the pending entry have been taken: what was changed for it has from now on as long to become ready as
-    /// it has according to `window`. Gives whether anything has changed.
+    /// it has according to `window`. Returns whether anything has changed.
     pub fn applied(&mut self, now_ms: u64, window: impl Fn(&str) -> Option<Duration>) -> bool {
         let Some(Entry {
             outcome: EntryOutcome::Pending { gates },
@@ -399,7 +399,7 @@ impl History {
     }
 
     /// Notes that steps of these apps failed for the pending entry, which leaves them as they were. The entry is decided when all
-    /// of its other apps are ready. Gives whether anything has changed.
+    /// of its other apps are ready. Returns whether anything has changed.
     pub fn unapplied(&mut self, apps: &BTreeSet<&str>, now_ms: u64) -> bool {
         let Some(Entry { outcome, .. }) = self.entries.last_mut() else {
             return false;
@@ -422,7 +422,7 @@ impl History {
         is_changed
     }
 
-    /// Notes what became of an entry. One that is decided already stays as it is. Gives whether it was changed.
+    /// Notes the outcome of an entry. One that is decided already stays as it is. Returns whether it was changed.
     pub fn decide(&mut self, number: u32, outcome: EntryOutcome) -> bool {
         let entry = self.entries.iter_mut().find(|it| it.number == number);
         match entry {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DaemonId, OnRemove};
 
-/// What a managed process carries in PM2's record of it: whose it is, and of which definition it was
-/// started. It proves ownership, not state: people change attributes under it.
+/// The mark of a managed process in PM2's record: its owner, and the definition that it was started from. It proves
+/// ownership, not state: people change the attributes beside it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Label {
     /// Canonical path of the workspace's root.
@@ -19,10 +19,10 @@ pub struct Label {
     pub app: String,
     /// Digest of the app it was started from.
     pub spec: SpecDigest,
-    /// Whether its removal has to be confirmed, should its definition be gone with all that it said.
+    /// Whether its removal has to be confirmed when its definition is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
-    /// What its removal does, where its definition said so.
+    /// What its removal does, if its definition said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_remove: Option<OnRemove>,
     /// The attributes that had a value from outside of the definition: what PM2 has recorded of them may be a secret.
@@ -30,9 +30,9 @@ pub struct Label {
     pub outside: Vec<String>,
 }
 
-/// A versioned digest of a canonical app, for example `v1:9f86d081884c7d65`. Of an app with values from outside of its
-/// definition it has three parts, with dots between them: the digest of what the definition says, the name of a key, and a
-/// digest of everything that was made with that key.
+/// A versioned digest of a canonical app, for example `v1:9f86d081884c7d65`. For an app with values from outside of
+/// its definition it has three parts, with dots between them: the digest of the definition's content, the name of a
+/// key, and a digest of everything, made with that key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecDigest(pub String);

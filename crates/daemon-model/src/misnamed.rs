@@ -15,8 +15,8 @@ pub enum Misnamed {
 }
 
 impl Misnamed {
-    /// Why a file of this name is not read. None of other files, of `ecosystem.pm2.edn` itself, and of what editors leave
-    /// beside it.
+    /// Why a file of this name is not read. None for other files, for `ecosystem.pm2.edn` itself, and for backups
+    /// that editors leave beside it.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         /// The endings of config files that PM2 reads.

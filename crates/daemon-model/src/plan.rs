@@ -33,7 +33,7 @@ pub use removal::{
     HeldRemoval, InvalidRemovalCode, Loss, RemovalCode, guard_removal, workspace_code,
 };
 
-/// What to do with what has lost its definition.
+/// What to do with processes that have lost their definition.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]

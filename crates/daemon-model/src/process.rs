@@ -96,7 +96,7 @@ pub struct ObservedProcess {
     pub pm_id: PmId,
     /// Its name.
     pub name: String,
-    /// The operating system's id of it, or of the last one where PM2 is going to start it again; none where it is not.
+    /// The operating system's process id, or that of its last run if PM2 is going to start it again; otherwise none.
     pub pid: Option<u32>,
     /// PM2's word for its state.
     pub status: Status,

@@ -11,12 +11,12 @@ use crate::{AppSpec, Gate, ObservedProcess, PmId, ProbeKind, ProcessState, Statu
 /// How many exits count as failure, whatever is left of the time.
 const MOST_EXITS: u32 = 3;
 
-/// What the runs of a probe of one process add up to.
+/// The combined result of the runs of a probe of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// As many successes as it takes.
+    /// Enough successes in a row.
     Succeeded,
-    /// Not as many yet.
+    /// Not enough yet.
     Unknown {
         /// Why the last run failed: `connection refused`. None when no run has ended yet.
         why: Option<String>,
@@ -145,8 +145,8 @@ impl fmt::Display for NotReady {
     }
 }
 
-/// How far an app is of which `want` processes have to be ready: all that it wants, or one while a canary is tried. Of its
-/// `processes` those count that were started from what it declares now.
+/// How far an app is, `want` processes of which have to be ready: all that it wants, or one while a canary is tried.
+/// Only those of its `processes` count that were started from what it declares now.
 #[must_use]
 pub fn readiness<'p>(
     app: &AppSpec,

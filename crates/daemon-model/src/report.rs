@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{DaemonId, Step};
 
-/// What became of one step. `E` is the error of the code that applied it.
+/// The outcome of one step. `E` is the error of the code that applied it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome<E> {
@@ -24,18 +24,18 @@ impl<E> Outcome<E> {
     }
 }
 
-/// One step and what became of it.
+/// One step and its outcome.
 #[derive(Debug)]
 pub struct StepReport<E> {
     /// The step as it was planned.
     pub step: Step,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome<E>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Every step of a plan and what became of it, in the order in which they ended.
+/// Every step of a plan and its outcome, in the order in which they ended.
 #[derive(Debug)]
 pub struct ApplyReport<E> {
     /// One entry for each step of the plan.

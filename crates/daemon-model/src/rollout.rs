@@ -93,7 +93,7 @@ impl Rollout {
             .unwrap_or(Duration::from_secs(10))
     }
 
-    /// How long the startup and the readiness probe may take until they have succeeded, once they are run and what they ask works.
+    /// How long the startup and the readiness probe may take to succeed, once they run and the app works.
     #[must_use]
     pub fn probing_time(&self) -> Duration {
         let of = |probe: &Probe| {

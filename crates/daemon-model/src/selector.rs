@@ -31,7 +31,7 @@ pub struct Known {
     pub apps: BTreeMap<String, BTreeSet<DaemonId>>,
 }
 
-/// The daemons that were named, and of those that were named by an app, which apps.
+/// The selected daemons and, for those that were named by an app, which apps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection(BTreeMap<DaemonId, Apps>);
 

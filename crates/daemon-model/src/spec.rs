@@ -253,8 +253,8 @@ impl AppSpec {
         (spec.map(|content| Self(Arc::new(content))), findings.list)
     }
 
-    /// What is found about an app of which some values could not be read, and are left out: what each of the others says
-    /// by itself, and nothing that those which are missing could change.
+    /// Findings about an app some of whose values could not be read and are left out: findings about single other
+    /// values, and none that the missing values could change.
     #[must_use]
     pub fn look_at_part(
         app: &Value,

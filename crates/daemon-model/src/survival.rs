@@ -1,5 +1,5 @@
-//! Values of the right type that nevertheless crash PM2: what its daemon throws at them, at once or when a
-//! file changes, ends it and every app with it.
+//! Values of the right type that nevertheless crash PM2: its daemon throws an error, at once or when a file changes,
+//! and ends with every app.
 //!
 //! Source: PM2 7.0.4, `lib/God.js`, `lib/Watcher.js`; chokidar 3.6.0, `index.js`; picomatch 2.3.2, `lib/parse.js`;
 //! measured.
@@ -105,7 +105,7 @@ fn longest_number(text: &str) -> usize {
 pub fn watch_options_survive(options: &Map<String, Value>) -> bool {
     options.iter().all(|(key, value)| match key.as_str() {
         "cwd" => value.is_string() || value.is_null(),
-        // An empty text is taken for a pattern here, and is none.
+        // PM2 takes an empty text for a pattern here, which it is not.
         "ignored" => value.is_null() || value.as_str() != Some("") && are_watch_patterns(value),
         // It fills in what is left out, which only a map takes.
         "awaitWriteFinish" => value.is_boolean() || value.is_object() || value.is_null(),

@@ -56,8 +56,8 @@ impl Values {
         }
     }
 
-    /// Every reference counts as present, and what it stands for is not known: for checks where there are no values, and for
-    /// apps of which only what the definition itself says is of interest.
+    /// Every reference counts as present, with an unknown value: for checks where there are no values, and for apps
+    /// of which only the definition's own content matters.
     #[must_use]
     pub fn assumed() -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! Artifacts of a pass: written where they changed, removed where nothing defines them any more.
 //!
-//! An artifact that cannot be written or read is a failure of its daemon alone, and no reason not to sync: PM2 is given
-//! what the definition says, not what the artifact says.
+//! An artifact that cannot be written or read is a failure of its daemon alone, and does not prevent a sync: PM2 gets
+//! the content of the definition, not that of the artifact.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl ArtifactFailures {
     }
 }
 
-/// What became of the artifacts.
+/// The outcome for all artifacts.
 #[derive(Debug, Default)]
 pub struct ArtifactReport {
     /// Written, because missing or different.
@@ -104,7 +104,7 @@ fn texts<'a>(
 /// Compares artifacts with the files on disk ahead of [`write()`], which then need not do it.
 pub fn preload(store: &ArtifactStore, definitions: &Definitions) {
     let texts: Vec<_> = texts(definitions, &|_| true).collect();
-    // What cannot be read is written, or is a failure then.
+    // An unreadable artifact is written, which may fail.
     parallel::map(&texts, |(id, text)| drop(store.compare(id, text)));
 }
 

@@ -13,7 +13,7 @@ use crate::pm2::{Pm2, Writer};
 /// What was removed.
 #[derive(Debug)]
 pub struct Cleared {
-    /// What became of each step.
+    /// The outcome of each step.
     pub applied: ApplyReport<StepError>,
     /// What PM2 still lists of the workspace.
     pub after: Planned,

@@ -32,7 +32,7 @@ pub struct Config {
     pub interpolate: bool,
     /// Whether references count as present without being read: for work on definitions alone.
     pub assume_values: bool,
-    /// What is done with what has lost its definition.
+    /// What is done with processes that have lost their definition.
     pub on_remove: OnRemove,
     /// Who renders.
     pub renderer: Renderer,
@@ -42,7 +42,7 @@ pub struct Config {
     pub environment: Environment,
 }
 
-/// What wins over the settings file and the environment: a command line's flags, for example.
+/// Values that override the settings file and the environment, such as a command line's flags.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// The workspace; none: the nearest one upwards from the current directory.

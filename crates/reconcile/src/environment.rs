@@ -88,7 +88,8 @@ impl Environment {
         self.var("HOME").map(Utf8PathBuf::from)
     }
 
-    /// The user for whom this process acts: who called `sudo`, else who is logged in; a number where no name is known.
+    /// The user for whom this process acts: the caller of `sudo`, else the user who is logged in; a number if the
+    /// name is not known.
     #[must_use]
     pub fn user(&self) -> String {
         let names = ["SUDO_USER", "USER", "LOGNAME"];

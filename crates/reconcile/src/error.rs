@@ -1,4 +1,4 @@
-//! What all errors have in common: a kind, and a text with their causes.
+//! The common part of all errors: a kind, and a text with their causes.
 
 use pm2_client::AdapterError;
 

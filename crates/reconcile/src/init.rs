@@ -34,13 +34,13 @@ const SCRIPTS: &[&str] = &[
 /// The largest `package.json` or `.gitignore` that is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// What is written above the first definition.
+/// The comment above the first definition.
 const COMMENT: &str = "\
 ;; `pm2-sync sync` makes PM2 run this. To change it, edit this file and sync again.
 ;; All keys: `docs/definition-reference.md` of pm2-sync.
 ";
 
-/// What was made.
+/// The new definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Initialized {
     /// The workspace's root.

@@ -38,7 +38,7 @@ pub struct Lock {
     holder: Holder,
 }
 
-/// Why the lock could not be had.
+/// Why the lock could not be taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
@@ -190,7 +190,7 @@ impl Lock {
         self.describe();
     }
 
-    /// Notes that the dump is as PM2 is.
+    /// Notes that the dump is up to date.
     pub(crate) fn note_saved(&mut self) {
         self.holder.dirty = false;
         self.describe();

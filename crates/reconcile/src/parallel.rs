@@ -6,7 +6,7 @@ use std::thread;
 /// Below this, threads cost more time and memory than they save.
 const MANY: usize = 2000;
 
-/// What `work` makes of each item, in their order: on all processors when there are many.
+/// The results of `work` for each item, in their order; on all processors if there are many.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     // `available_parallelism` reads a handful of files.
     let threads = match items.len() < MANY {

@@ -104,7 +104,7 @@ impl<'a> Pm2<'a> {
         self
     }
 
-    /// Connects, unless connected. Gives whether PM2 runs.
+    /// Connects, unless connected. Returns whether PM2 runs.
     ///
     /// # Errors
     /// [`AdapterError`] when PM2 runs but does not answer, is not supported, or belongs to another user.
@@ -277,7 +277,7 @@ impl<'a> Writer<'_, 'a> {
         self.pm2.records.write_history(daemon, history, &self.lock)
     }
 
-    /// Starts PM2 unless it runs. Gives whether it was started.
+    /// Starts PM2 unless it runs. Returns whether it was started.
     ///
     /// # Errors
     /// [`StartError::NoCommand`] when no `pm2` command is found; [`StartError::Launch`] when it fails or does not end in
@@ -345,7 +345,7 @@ impl<'a> Writer<'_, 'a> {
         report
     }
 
-    /// What PM2 runs, with what its dump is to say of it.
+    /// PM2's processes, with the records for its dump.
     pub(crate) fn observe_with_dump(&mut self) -> Result<(Observed, Dump), AdapterError> {
         let config = self.pm2.config;
         let mut processes = Vec::new();
@@ -384,7 +384,7 @@ impl<'a> Writer<'_, 'a> {
         self.lock.end_work();
     }
 
-    /// Notes that the dump is as PM2 is.
+    /// Notes that the dump is up to date.
     pub(crate) fn note_saved(&mut self) {
         self.lock.note_saved();
     }
@@ -400,7 +400,7 @@ impl<'a> Writer<'_, 'a> {
         self.save_as(&names, dump)
     }
 
-    /// Writes PM2's dump, without what it said of unlabelled processes of these names.
+    /// Writes PM2's dump, without its entries for unlabelled processes of these names.
     pub(crate) fn save_as(&mut self, names: &BTreeSet<&str>, dump: Dump) -> Result<(), DumpError> {
         dump.save(&self.pm2.config.pm2_home, names)?;
         self.lock.note_saved();
@@ -417,7 +417,7 @@ fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
     let missing_workspaces = workspaces
         .into_iter()
         .filter(|workspace| {
-            // Only a plain "it is not there" counts: what cannot be read may well exist.
+            // Only "not found" counts: a path that cannot be read may well exist.
             std::fs::symlink_metadata(workspace)
                 .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
         })

@@ -22,7 +22,7 @@ pub struct RecentStarts {
 }
 
 impl RecentStarts {
-    /// Reads PM2's log. One that cannot be read says nothing. PM2 writes times of `zone`.
+    /// Reads PM2's log. One that cannot be read counts as empty. PM2 writes times of `zone`.
     #[must_use]
     pub fn read(pm2_home: &Utf8Path, since: Timestamp, zone: &TimeZone) -> Self {
         let lines = lines_since(&pm2_home.join("pm2.log"), since, zone);

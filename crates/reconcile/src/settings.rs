@@ -29,7 +29,7 @@ pub struct Settings {
     pub pass_env: Vec<String>,
     /// Whether `${NAME}` is replaced in definitions that do not say otherwise.
     pub interpolate: bool,
-    /// What is done with what has lost its definition.
+    /// What is done with processes that have lost their definition.
     pub on_remove: OnRemove,
     /// Names of directories that are not searched.
     pub skip_dirs: Vec<String>,
@@ -140,7 +140,7 @@ fn list(value: &Value) -> Option<Vec<String>> {
 }
 
 impl Settings {
-    /// Reads the file; one that does not exist says nothing.
+    /// Reads the file; one that does not exist sets nothing.
     ///
     /// # Errors
     /// [`SettingsError::Read`] when the file exists and cannot be read, [`SettingsError::Invalid`] when it is not valid.

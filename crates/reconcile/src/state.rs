@@ -1,8 +1,8 @@
 //! The state directory of a workspace: `$PM2_HOME/pm2-sync/<8 hex digits>/`.
 //!
-//! It holds what cannot be derived from the definitions and from PM2: what was applied and whether it worked, what users
-//! decided, what failed and why, what was removed lately. Losing it loses information, never correctness. So a file that cannot
-//! be read is a [`StateWarning`], not an error: the writer sets it aside and starts over.
+//! It holds everything that cannot be derived from the definitions and from PM2: applied definitions and their
+//! outcomes, decisions of users, failures, recent removals. Losing it loses information, never correctness. So a file
+//! that cannot be read is a [`StateWarning`], not an error: the writer sets it aside and starts over.
 //!
 //! Files are JSON, mode 0600, in directories of mode 0700. They are written by the holder of the [`Lock`] only.
 
@@ -118,7 +118,7 @@ impl StateDir {
         self.write_as(name, bytes, Durability::Synced, lock)
     }
 
-    /// Removes what killed writers left in a directory of the state directory.
+    /// Removes temporary files that killed writers left in a directory of the state directory.
     pub(crate) fn sweep(&self, dir: &str, _lock: &Lock) {
         files::sweep(self.path.join(dir).as_std_path());
     }

@@ -36,7 +36,7 @@ pub(crate) struct Subprocess<'a> {
     pub stop: &'a StopFlag,
 }
 
-/// What became of a program that ended by itself.
+/// The outcome of a program that ended by itself.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub status: ExitStatus,

@@ -66,7 +66,7 @@ impl WatcherModuleError {
     }
 }
 
-/// What `up` found or did.
+/// The outcome of `up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpOutcome {
     /// It was running as it should.
@@ -122,7 +122,7 @@ impl<'a> WatcherModule<'a> {
         }
         args.extend_from_slice(arguments);
         let mut env = config.environment.base_env(&config.env_policy());
-        // What is not in the settings the watcher would not know.
+        // The watcher would not know values that are not in the settings.
         if let Some(command) = config.environment.var(PM2_CLJ_VARIABLE) {
             env.insert(PM2_CLJ_VARIABLE.to_owned(), command.to_owned());
         }
@@ -199,7 +199,8 @@ impl<'a> WatcherModule<'a> {
         })
     }
 
-    /// The app with what the caller lacks of `:pass-env` as it is recorded, and the variables that have other values here.
+    /// The app, with recorded values for variables of `:pass-env` that the caller lacks, and the variables whose
+    /// values differ.
     fn with_recorded_env(&self, record: Option<&ProcessRecord>) -> (Value, Vec<String>) {
         let mut app = self.app.clone();
         let policy = self.config.env_policy();
@@ -218,7 +219,7 @@ impl<'a> WatcherModule<'a> {
         (app, changed)
     }
 
-    /// Ends it, and takes it out of what PM2 starts. Gives whether it was there.
+    /// Ends it, and removes it from the modules that PM2 starts. Returns whether it was there.
     ///
     /// # Errors
     /// [`WatcherModuleError::Module`] when its record cannot be removed; [`WatcherModuleError::Pm2`] when PM2 refuses or does

@@ -7,8 +7,9 @@ use crate::plan::in_force::Rule;
 use crate::plan::{Action, ActionKind, Condition};
 use crate::{AppSpec, DaemonId, EntryOutcome, Gate};
 
-/// What is about to be applied to a daemon: the entry of its history that has to be written before the first step, and gated
-/// after the last. It may have no step at all: then the apps run already, and are only to be known as ready.
+/// What is about to be applied to a daemon: the entry of its history that has to be written before the first step,
+/// and gated after the last. It may have no step at all: then the apps run already, and only have to be recorded as
+/// ready.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -74,7 +75,7 @@ fn attempt(drafts: &[Draft<'_>]) -> Option<Attempt> {
         has_steps |= changes;
         is_held |= is_app_held;
     }
-    // What was not decided has to be tried again.
+    // An undecided entry has to be tried again.
     let last = history.last().filter(|last| {
         use EntryOutcome::{NotApplied, Superseded};
         !matches!(last.outcome, Superseded { .. } | NotApplied { .. })

@@ -125,7 +125,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A broken definition changes nothing, but what PM2 has lost of it is started again.
+    /// A broken definition changes nothing, but processes that PM2 has lost are started again.
     fn keep_last_good(&mut self, world: &World<'_>) {
         let app = self.spec();
         let have = count(world.processes(app.name()));
@@ -160,7 +160,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Leaves the processes of an app as they are that failed. A canary beside workers that serve goes.
+    /// Leaves the processes of a failed app as they are. A canary beside workers that serve is removed.
     fn leave(&mut self, world: &World<'_>) -> Condition {
         let app = self.spec();
         if !world.strangers(app.name()).is_empty() {

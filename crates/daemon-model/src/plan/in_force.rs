@@ -118,7 +118,8 @@ impl<'a> DaemonInForce<'a> {
             let ready = history.last_ready();
             let ready = ready.filter(|ready| ready.revisions() != rejection.revisions());
             let ready = ready.and_then(|ready| Some((ready, source.old_apps(ready)?)));
-            // Where only values from outside were changed, the older apps are what failed: old values are kept nowhere.
+            // If only values from outside were changed, the older apps are the ones that failed: old values are not
+            // kept.
             let is_other = |apps: &[AppSpec]| revisions(apps.iter()) != revisions(defined.iter());
             let ready = ready.filter(|(_, apps)| is_other(apps));
             let ready = ready.map(|(entry, apps)| (history.origin(entry), apps));
@@ -144,8 +145,9 @@ impl<'a> DaemonInForce<'a> {
         }
     }
 
-    /// Decides about each app of a definition that was rejected. An app that failed goes back, and takes the others of its
-    /// daemon with it. An app that was `ready` never before stays when it failed, and goes when others take it back.
+    /// Decides about each app of a definition that was rejected. An app that failed goes back, and takes the others
+    /// of its daemon with it. An app that was never `ready` before stays if it failed, and is removed if others roll
+    /// back.
     fn go_back(
         &mut self,
         defined: &[AppSpec],

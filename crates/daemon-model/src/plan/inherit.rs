@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::world::World;
 use super::{Action, Step};
 
-/// Has the app of a step keep what its processes have and the caller lacks.
+/// Makes the app of a step keep the variables that its processes have and the caller lacks.
 pub(super) fn keep(step: &mut Step, world: &World<'_>) {
     let policy = &world.policy.env_policy;
     let Some(passed) = world

@@ -1,4 +1,5 @@
-//! The order of apps that depend on each other: a start waits until what it needs is ready, and removals go the other way round.
+//! The order of apps that depend on each other: a start waits until what it needs is ready, and removals go in
+//! reverse order.
 
 use std::collections::BTreeMap;
 

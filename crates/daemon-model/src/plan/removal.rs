@@ -1,4 +1,4 @@
-//! What no definition wants any more, and the guard against removing too much of it at once.
+//! Processes that no definition wants any more, and the guard against removing too many of them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -279,7 +279,7 @@ mod tests {
         ids.collect::<Result<_, _>>().unwrap()
     }
 
-    /// How many are held of `losing` out of `managed`, after `lately`.
+    /// How many of `losing` are held out of `managed`, after `lately`.
     fn held(losing: &[&str], managed: usize, lately: usize, defined: usize) -> Option<usize> {
         let loss = Loss {
             losing: ids(losing),

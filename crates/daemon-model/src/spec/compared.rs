@@ -1,4 +1,4 @@
-//! What a comparison of an app with a process has found before.
+//! Remembered results of comparing an app with its processes.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

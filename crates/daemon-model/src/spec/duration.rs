@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::coerce::Shown;
 use crate::{Message, Ours, message};
 
-/// What a number without a unit counts.
+/// The unit of a number without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Milliseconds,

@@ -170,8 +170,8 @@ impl<'a> Sources<'a> {
         of_files.or_else(|| self.values.passed(name))
     }
 
-    /// What is wrong with a reference in an env file. It is named only where the settings name it too: a password may have a
-    /// dollar sign, and what follows is a part of it.
+    /// What is wrong with a reference in an env file. Its name is shown only if the settings name it too: the text
+    /// after a dollar sign may be a part of a password.
     fn of_file(&self, unresolved: &Unresolved) -> String {
         let why = match self.values.is_missing(&unresolved.name) {
             true => format!(

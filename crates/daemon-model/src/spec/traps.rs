@@ -1,4 +1,4 @@
-//! What PM2 accepts and then does otherwise than its author thinks.
+//! Settings that PM2 accepts, but applies differently than their author expects.
 //!
 //! Source: PM2 7.0.4, as named at each; measured.
 

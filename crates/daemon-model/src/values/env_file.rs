@@ -1,4 +1,5 @@
-//! Env files: the syntax of docker compose's, read strictly. Where compose guesses or leaves something out, this is an error.
+//! Env files in the syntax of Docker Compose, read strictly: where Compose guesses or leaves something out, this is
+//! an error.
 //!
 //! Source of the syntax: docs.docker.com, "Set environment variables", and compose-go 2.x, `dotenv/parser.go`. What differs
 //! is in docs/values.md.

@@ -20,7 +20,7 @@ struct Reference {
     otherwise: Otherwise,
 }
 
-/// What stands for a variable that has no value.
+/// What replaces a variable that has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Otherwise {
     /// Nothing: that is an error.

@@ -36,7 +36,7 @@ pub struct Definition {
     cached: Arc<CachedRender>,
 }
 
-/// What is kept of a definition from pass to pass while its bytes stay.
+/// The part of a definition that is kept from pass to pass while its bytes stay the same.
 #[derive(Debug, Default)]
 struct CachedRender {
     artifact: Option<Arc<str>>,
@@ -355,7 +355,7 @@ impl Definitions {
         files.map(|(path, _)| path)
     }
 
-    /// The daemons that name an env file which is not any more as it was read for them.
+    /// The daemons that name an env file which has changed since it was read for them.
     #[must_use]
     pub fn with_edited_env_files(&self, config: &Config) -> BTreeSet<DaemonId> {
         let values = ValueSources::new(config, Some(&self.values));

@@ -1,4 +1,4 @@
-//! Remembers what was reported, so that only news is.
+//! Remembers what was reported, so that only news is reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::Discriminant;
@@ -142,7 +142,7 @@ impl<'o> Announcer<'o> {
         self.warnings = Some(now);
     }
 
-    /// Remembers what is wrong with the tree itself; gives whether that has changed.
+    /// Remembers what is wrong with the tree itself; returns whether that has changed.
     pub(super) fn tree_changed(&mut self, tree: &Tree) -> bool {
         let problems = tree.problems.iter();
         let problems =

@@ -1,8 +1,7 @@
 //! Files that were read as soon as they were written, without a wait for quiet.
 //!
-//! The watcher reports them a second time when all is quiet. So whatever is not clearly good counts only then: a file that is
-//! broken or absent, because its editor saves in several steps, or because another file that belongs to the same edit is not
-//! written yet.
+//! The watcher reports them a second time when all is quiet. So a file that is broken or absent counts only then: its
+//! editor may save in several steps, or another file of the same edit may not be written yet.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use watcher::{Batch, Cause, Scope};
 use super::run::{Run, Scanned};
 use crate::definitions::{Definition, Definitions};
 
-/// How long nothing is done because a file did not read well: the watcher waits for quiet no longer than this.
+/// How long a file that did not read well delays everything: the watcher waits for quiet no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
 /// What was read early and did not read well.

@@ -71,7 +71,7 @@ enum Event {
     Stop,
 }
 
-/// Wakes an engine from other threads. One whose engine is gone does nothing.
+/// Wakes an engine from other threads. Does nothing once the engine is gone.
 #[derive(Debug, Clone)]
 pub struct EngineHandle(Sender<Event>);
 
@@ -181,7 +181,7 @@ pub enum Ended {
     Replaced,
 }
 
-/// Why an engine could not begin its work.
+/// Why an engine could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {

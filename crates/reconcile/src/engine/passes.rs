@@ -107,7 +107,7 @@ impl Run<'_, '_> {
             command: COMMAND,
             ..self.options.request.clone()
         };
-        // Going on with a rollout is no change of its own.
+        // Continuing a rollout is not another change.
         let continued = urgent.difference(&self.changed).cloned().collect();
         let mut source = Tracked {
             tree: Some(Arc::clone(self.scanner.tree())),

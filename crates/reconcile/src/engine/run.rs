@@ -47,7 +47,7 @@ pub(super) struct Run<'e, 'o> {
     pub(super) loaded: Option<Arc<Definitions>>,
     pub(super) gates: Gates,
     pub(super) liveness: Liveness,
-    /// How everything stood at the last pass or poll, with the records of then.
+    /// The state at the last pass or poll, with its records.
     pub(super) latest: Option<(Planned, Records)>,
     /// Daemons whose next pass does not wait although they keep changing: what they were changed to failed, or its canary is ready.
     pub(super) urgent: BTreeSet<DaemonId>,
@@ -55,7 +55,7 @@ pub(super) struct Run<'e, 'o> {
     pub(super) unready: Unready,
     /// What the next pass is to restart.
     pub(super) restart: Vec<RestartRequest>,
-    /// What the last pass could do nothing about.
+    /// The differences that the last pass could not settle.
     pub(super) unsettled: Unsettled,
     /// How many of our processes ran at the last poll.
     pub(super) running: usize,
@@ -194,7 +194,7 @@ impl<'e, 'o> Run<'e, 'o> {
         Ok(batches)
     }
 
-    /// Brings the tree up to date. Gives whether it could be read.
+    /// Brings the tree up to date. Returns whether it could be read.
     fn scan(
         &mut self,
         scope: &Scope,
@@ -262,7 +262,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// Has the env files watched that the definitions name now.
+    /// Watches the env files that the definitions name now.
     fn watch_env_files(&mut self, watcher: &Watcher) {
         let Some(definitions) = &self.definitions else {
             return;
@@ -365,8 +365,8 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// Why PM2 runs something else than the definitions want that are known here: a definition of these daemons may have been edited
-    /// a moment ago, and applied by another one.
+    /// Why PM2 may run something else than these definitions want: one of them may have been edited a moment ago, and
+    /// applied by another pm2-sync.
     fn why_pm2_changed(&mut self, daemons: &BTreeSet<DaemonId>) -> PassReason {
         let layout = &self.config.layout;
         let paths: Vec<_> = daemons
@@ -383,7 +383,7 @@ impl<'e, 'o> Run<'e, 'o> {
         PassReason::Pm2Changed
     }
 
-    /// Judges what is pending by how everything stood last, and runs the probes for it. Gives why a pass is due, if one is.
+    /// Judges pending entries by the last known state, and runs their probes. Returns why a pass is due, if one is.
     pub(super) fn judge(&mut self, at_ms: u64) -> Option<PassReason> {
         let (planned, records) = self.latest.as_ref()?;
         let now = Instant::now();

@@ -15,7 +15,7 @@ pub(crate) const REMOVAL_GRACE: Duration = Duration::from_secs(1);
 pub(crate) const SHUTDOWN_CHECK: Duration = Duration::from_millis(500);
 /// The shortest and the longest time until something that failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
-/// The shortest time between two polls of PM2, and how much of PM2's time they may take: one part in so many.
+/// The shortest time between two polls of PM2, and the share of PM2's time that they may take: one part in this many.
 const POLL: (Duration, u32) = (Duration::from_secs(1), 100);
 /// The time between two polls while PM2's events arrive and nothing is left to do. What PM2 does not report, such as the deletion of
 /// a process that did not run, is noticed by then.
@@ -241,7 +241,7 @@ impl Schedule {
         now: Instant,
     ) {
         self.pass = None;
-        // An edit that waited and changed nothing waits no more.
+        // A delayed edit that changed nothing is no longer delayed.
         for (id, pace) in &mut self.paces {
             pace.has_edit &= except.contains(id);
         }
@@ -261,7 +261,7 @@ impl Schedule {
     }
 
     /// A pass took steps for these daemons. The next change of each waits: at first for a moment, and twice as long each time
-    /// that another one follows soon. Gives those of which this is now reported, with the pause.
+    /// that another one follows soon. Returns those of which this is now reported, with the pause.
     pub(crate) fn changed<'d>(
         &mut self,
         daemons: impl IntoIterator<Item = &'d DaemonId>,
@@ -290,7 +290,7 @@ impl Schedule {
         reported
     }
 
-    /// A pass with this request has ended. For the `continued` daemons it went on with what an earlier one had begun. Gives the daemons that are now known to keep changing, with their pause.
+    /// A pass with this request has ended. For the `continued` daemons it went on with what an earlier one had begun. Returns the daemons that are now known to keep changing, with their pause.
     pub(crate) fn ended(
         &mut self,
         report: &SyncReport,
@@ -331,7 +331,7 @@ impl Schedule {
         Some((retry.attempt, retry.delay))
     }
 
-    /// A pass failed as a whole. Gives how long until the next.
+    /// A pass failed as a whole. Returns how long until the next.
     pub(crate) fn pass_failed(&mut self, now: Instant) -> Duration {
         let retry = Retry::after(self.pass.as_ref(), now);
         self.pass = Some(retry);

@@ -28,9 +28,9 @@ pub(super) struct Evaluated {
     pub config: Value,
     /// Values that JSON does not have, so that PM2's daemon does not get them: where, and what each is.
     pub lost: Vec<(DocumentPath, String)>,
-    /// Values that are others without the caller's environment.
+    /// Values that differ without the caller's environment.
     pub from_environment: Vec<DocumentPath>,
-    /// Values that are others each time.
+    /// Values that differ each time.
     pub changing: Vec<DocumentPath>,
     /// What happens without the caller's environment, if it cannot be evaluated then.
     pub fails_without_environment: Option<String>,
@@ -189,7 +189,7 @@ fn place(steps: Vec<Step>) -> DocumentPath {
     DocumentPath(steps.into_iter().map(segment).collect())
 }
 
-/// Where two values differ, as deep inside as both are alike in kind.
+/// Where two values differ, as deep inside as both are of the same kind.
 fn differences(a: &Value, b: &Value, at: &DocumentPath, found: &mut Vec<DocumentPath>) {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {

@@ -1,4 +1,4 @@
-//! Definitions out of what PM2 reads and runs: configs, its list of processes, its dump.
+//! Definitions from PM2's configs, its list of processes, and its dump.
 
 mod config_file;
 mod evaluate;
@@ -193,7 +193,7 @@ fn name_of(app: &Map<String, Value>) -> String {
     daemon_model::default_app_name(&script.unwrap_or_default())
 }
 
-/// Has git pass over a file of the workspace, unless it does.
+/// Makes git ignore a file of the workspace, unless it does already.
 fn ignore(config: &Config, path: &Utf8Path) -> Result<(), ImportError> {
     match path.strip_prefix(config.root()) {
         Ok(inside) => crate::init::ignore(config.root(), &format!("/{inside}")),

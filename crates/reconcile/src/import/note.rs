@@ -1,4 +1,4 @@
-//! What an import has to say besides the definitions.
+//! Notes of an import, besides the definitions.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use camino::Utf8PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
-    /// Values that are others without the caller's environment.
+    /// Values that differ without the caller's environment.
     FromEnvironment {
         /// The app; none: beside the apps.
         app: Option<String>,
         /// Names of variables, and paths of other values.
         values: Vec<String>,
     },
-    /// Values that are others each time the config is evaluated.
+    /// Values that differ each time the config is evaluated.
     Changing {
         /// The app; none: beside the apps.
         app: Option<String>,

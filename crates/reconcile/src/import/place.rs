@@ -24,7 +24,7 @@ pub struct Import {
     pub definitions: Vec<NewDefinition>,
     /// The env files.
     pub env_files: Vec<EnvFile>,
-    /// What there is to say about them.
+    /// Notes about them.
     pub notes: Vec<Note>,
 }
 

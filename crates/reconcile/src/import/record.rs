@@ -1,4 +1,4 @@
-//! One app out of PM2's records of its processes.
+//! One app from PM2's records of its processes.
 //!
 //! The judge is the comparison that decides whether a process is as its definition says: an attribute is in the
 //! definition only where the comparison finds a difference without it.
@@ -37,7 +37,7 @@ const FIRST: &[&str] = &[
 /// How often attributes are taken over that a comparison names. One may show another, but not many.
 const ROUNDS: usize = 4;
 
-/// Reads apps out of records.
+/// Reads apps from records.
 pub(super) struct Reader<'a> {
     config: &'a Config,
     host: LocalHost,
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Adds the variables that are the app's own. Gives what is said of the others.
+    /// Adds the variables that are the app's own. Returns notes about the others.
     fn add_env(&self, app: &mut App, process: &ObservedProcess) -> Option<Note> {
         let spec = self.spec(app)?;
         let differing = diff(&spec, process, &self.env_policy).into_iter();

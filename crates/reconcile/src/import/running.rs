@@ -1,4 +1,4 @@
-//! Apps out of what PM2 runs, or has written into a dump.
+//! Apps from PM2's list of processes, or from its dump.
 
 use std::collections::BTreeMap;
 

@@ -141,7 +141,7 @@ pub(super) fn messages(line: &str) -> Vec<String> {
     }
 }
 
-/// A line without colours, and of a line that was written over again and again what was written last.
+/// A line without colours; if it was overwritten, such as by a progress bar, its last content.
 pub(super) fn last_written(line: &str) -> String {
     let plain = anstream::adapter::strip_str(line).to_string();
     let last = plain.trim_end().rsplit('\r').next();

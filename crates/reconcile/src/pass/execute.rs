@@ -28,7 +28,7 @@ const STOPPING_POLL: Duration = Duration::from_millis(50);
 /// How often a pass plans and takes steps.
 const ROUNDS: u32 = 3;
 
-/// What was done, and what is left.
+/// The completed steps, and the remaining ones.
 pub(super) struct Execution {
     pub(super) applied: ApplyReport<StepError>,
     /// The plan of what is left to do.
@@ -165,13 +165,13 @@ impl Execution {
         Ok(())
     }
 
-    /// Notes in the histories which steps failed: nothing is waited for on their account. Gives whether anything was noted.
+    /// Notes in the histories which steps failed, so that nothing waits for them. Returns whether anything was noted.
     fn note_unapplied(&mut self, writer: &mut Writer<'_, '_>, attempts: &[Attempt]) -> bool {
         let steps = self.applied.steps.iter();
         let failed = steps.filter(|step| matches!(step.outcome, Outcome::Failed(_)));
         let mut unapplied: BTreeMap<&DaemonId, BTreeSet<&str>> = BTreeMap::new();
         for step in failed.map(|step| &step.step) {
-            // What was done all the same is judged by how it stands.
+            // Steps that were taken all the same are judged by the state of their apps.
             let mut apps = self.after.apps.iter();
             let is_left = apps.any(|app| {
                 let is_it = app.daemon == step.daemon && app.app == step.app;
@@ -336,7 +336,7 @@ fn write_artifacts(store: &ArtifactStore, snapshot: &Snapshot, plan: &Plan) -> A
     report
 }
 
-/// The failure of a question that PM2 answered before steps were taken.
+/// The error for a request that failed although PM2 answered earlier in the pass: PM2 has ended.
 fn ended(config: &Config, error: AdapterError) -> PassError {
     match error {
         AdapterError::NotRunning { .. } | AdapterError::Closed { .. } => PassError::Pm2Ended {

@@ -43,7 +43,7 @@ pub struct Terms {
     pub reason: Option<String>,
 }
 
-/// What became of a decree.
+/// The outcome of a decree.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Decreed {
@@ -53,7 +53,7 @@ pub struct Decreed {
     pub warnings: Vec<StateWarning>,
 }
 
-/// What became of a decree for one daemon.
+/// The outcome of a decree for one daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DecreedDaemon {

@@ -32,7 +32,7 @@ pub struct WaitingApp {
 pub(crate) struct Judgement {
     /// The histories that it changed, by daemon.
     pub(crate) changed: BTreeMap<DaemonId, Arc<History>>,
-    /// Daemons of which more has to be done at once: an entry failed, or a canary is ready.
+    /// Daemons that need another pass at once: an entry failed, or a canary is ready.
     pub(crate) urgent: BTreeSet<DaemonId>,
     /// Apps that may become ready without anything being done.
     pub(crate) waiting: Vec<WaitingApp>,

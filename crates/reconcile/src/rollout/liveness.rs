@@ -21,8 +21,8 @@ struct BackOff {
 }
 
 impl Liveness {
-    /// Those of the `dead` processes that are to be restarted now: one of each app, and none while its app waits after the last
-    /// restart. Gives with them when others may be.
+    /// Those of the `dead` processes that are to be restarted now: one of each app, and none while its app waits
+    /// after the last restart. Also returns when others may be restarted.
     pub(crate) fn due(
         &self,
         dead: &[Dead],

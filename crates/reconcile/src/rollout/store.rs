@@ -70,7 +70,8 @@ pub(crate) struct RecordStore {
     /// Each history as it was read or written last.
     files: BTreeMap<DaemonId, Stamp>,
     overrides: Stamp,
-    /// Whether what killed writers left among the histories was removed. They may be thousands, so that is done once.
+    /// Whether files that killed writers left among the histories were removed. There may be thousands of histories,
+    /// so that is done once.
     is_swept: bool,
 }
 

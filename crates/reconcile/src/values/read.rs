@@ -12,9 +12,9 @@ use crate::environment::Environment;
 /// The largest env file that is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// Permissions to write that others than the owner have.
+/// Write permissions of users other than the owner.
 const OTHERS_WRITE: u32 = 0o022;
-/// The permission to read that everybody has.
+/// Everybody's read permission.
 const EVERYBODY_READS: u32 = 0o004;
 
 /// Whose files are used.
