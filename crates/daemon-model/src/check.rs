@@ -31,7 +31,7 @@ pub enum PlanViolation {
         /// The process.
         pm_id: PmId,
     },
-    /// A step takes away or stops a process whose label names another app than its name.
+    /// A step takes away or stops a process whose label names another app than its name, and no user stopped the app.
     #[error("a step of `{app}` removes process {pm_id}, whose label and name name different apps")]
     RemovesMislabelled {
         /// The step's app.
@@ -176,7 +176,8 @@ fn check_steps(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
             let label = process.label.as_ref();
             match removes {
                 true if !is_ours => return Err(PlanViolation::RemovesStranger { app, pm_id }),
-                true if label.is_some_and(|label| label.app != process.name) => {
+                // What a user stops has the name that they gave it by hand, too.
+                true if !is_stopped && label.is_some_and(|it| it.app != process.name) => {
                     return Err(PlanViolation::RemovesMislabelled { app, pm_id });
                 }
                 false if !is_ours => return Err(PlanViolation::ChangesStranger { app, pm_id }),

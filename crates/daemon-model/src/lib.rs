@@ -89,8 +89,8 @@ pub use nearest::nearest_name;
 pub use overrides::{DaemonOverrides, Override, Overrides, Pin};
 pub use plan::{
     Action, ActionKind, AppState, Attempt, Cause, ChangeMethod, Condition, HeldRemoval,
-    InvalidRemovalCode, Loss, OnRemove, Plan, Planned, Policy, Reason, RemovalCode, RemoveMethod,
-    RestartRequest, Scope, Step, Target, Unready, UnreadyReason, guard_removal, plan,
+    InvalidRemovalCode, LastPlan, Loss, OnRemove, Plan, Planned, Policy, Reason, RemovalCode,
+    RemoveMethod, RestartRequest, Scope, Step, Target, Unready, UnreadyReason, guard_removal, plan,
     workspace_code,
 };
 pub use probe::{Check, CheckError, Handler, InvalidReference, Probe, ProbeKind, Template};

@@ -5,6 +5,7 @@
 //! the state of each app before it.
 
 mod action;
+mod again;
 mod app_state;
 mod apps;
 mod attempt;
@@ -26,6 +27,7 @@ use crate::diff::EnvPolicy;
 use crate::{AppSpec, DaemonId, Desired, Observed, PmId, Values};
 
 pub use action::{Action, ActionKind, ChangeMethod, Reason, RemoveMethod, Step, Target};
+pub use again::LastPlan;
 pub use app_state::{AppState, Condition};
 pub use attempt::Attempt;
 pub use cause::{Cause, Unready, UnreadyReason};
@@ -189,6 +191,11 @@ pub struct Planned {
 }
 
 impl Planned {
+    fn sort_apps(&mut self) {
+        self.apps
+            .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
+    }
+
     /// Whether everything in scope is as defined, and stays so by itself.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
@@ -251,9 +258,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Planned 
     apps::plan_apps(&world, &mut planned);
     order::set_stages(&mut planned.plan, &world);
     put_own_last(&mut planned.plan, policy.own);
-    planned
-        .apps
-        .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
+    planned.sort_apps();
     #[cfg(debug_assertions)]
     if let Err(violation) = crate::check_plan(&planned, desired, observed, policy) {
         #[expect(

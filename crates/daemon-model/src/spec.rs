@@ -396,6 +396,11 @@ impl AppSpec {
             .saturating_add(self.rollout().probing_time())
     }
 
+    /// Whether the other is a copy of it, or it of the other.
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The digest of everything that PM2 gets of it.
     #[must_use]
     pub fn digest(&self) -> &SpecDigest {

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::error::FailureKind;
 use crate::lock::Lock;
+use crate::pass::PlanMemory;
 use crate::rollout::RecordStore;
 use crate::state::StateWarning;
 
@@ -44,6 +45,7 @@ pub struct Pm2<'a> {
     bus: Option<Bus>,
     events: Events,
     records: RecordStore,
+    last_plan: PlanMemory,
 }
 
 /// PM2 cannot be started.
@@ -86,6 +88,7 @@ impl<'a> Pm2<'a> {
             bus: None,
             events: Events::default(),
             records: RecordStore::new(config.state()),
+            last_plan: PlanMemory::default(),
         }
     }
 
@@ -102,6 +105,10 @@ impl<'a> Pm2<'a> {
     pub fn with_adapter(mut self, adapter: Box<dyn ProcessAdapter>) -> Self {
         self.adapter = Some(adapter);
         self
+    }
+
+    pub(crate) fn last_plan(&self) -> &PlanMemory {
+        &self.last_plan
     }
 
     /// Connects, unless connected. Returns whether PM2 runs.

@@ -11,6 +11,7 @@ use daemon_model::{
 use edn_render::artifact::ArtifactStore;
 use pm2_client::{AdapterError, DumpError, StepError, transition_timeout};
 
+use super::request::Removal;
 use super::snapshot::{Snapshot, starts_something};
 use super::{Pass, PassError, PassEvent};
 use crate::artifacts::{self, ArtifactReport};
@@ -360,10 +361,10 @@ fn plan_again(
     let mut request = pass.request.clone();
     request.ids.clear();
     request.only = snapshot.chosen().cloned();
-    let mut next = Snapshot::of(pass.config, pm2, definitions, observed, &request)?;
     if snapshot.defers_removals() {
-        next.defer_removals();
+        request.removal = Removal::Defer;
     }
+    let next = Snapshot::of(pass.config, pm2, definitions, observed, &request)?;
     Ok(next.plan())
 }
 

@@ -59,6 +59,7 @@ pub use snapshot::{DefinitionSource, Disk, Snapshot};
 use rounds::Rounds;
 
 pub(crate) use poll::{PollCache, Unsettled, poll, running, unsettled};
+pub(crate) use snapshot::PlanMemory;
 
 /// Why a pass ended before it could do its work.
 #[derive(Debug, thiserror::Error)]

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use daemon_model::{
     Action, AppSpec, DaemonId, DaemonRecord, Desired, Entry, EntryOutcome, History, Label,
-    Observed, ObservedProcess, Plan, Planned, Policy, Scope, Selection, Step, plan,
+    LastPlan, Observed, ObservedProcess, Plan, Planned, Policy, Scope, Selection, Step, plan,
 };
 use edn_render::artifact::ArtifactStore;
 use jiff::Timestamp;
@@ -68,8 +68,9 @@ pub struct Snapshot {
     pub warnings: Vec<StateWarning>,
     /// What the request's IDs name; none: everything.
     selection: Option<Selection>,
-    desired: Desired,
+    desired: Arc<Desired>,
     policy: Policy,
+    last_plan: PlanMemory,
     /// The plan, where it was made already and nothing that it depends on has changed since.
     planned: RefCell<Option<Planned>>,
 }
@@ -170,8 +171,9 @@ impl Snapshot {
                 .collect(),
             records,
             selection,
-            desired,
+            desired: Arc::new(desired),
             policy,
+            last_plan: pm2.last_plan().clone(),
             planned: RefCell::default(),
         };
         snapshot.retry(Self::is_repaired);
@@ -192,7 +194,10 @@ impl Snapshot {
     #[must_use]
     pub fn plan(&self) -> Planned {
         let made = self.planned.take();
-        made.unwrap_or_else(|| plan(&self.desired, &self.observed, &self.policy))
+        made.unwrap_or_else(|| {
+            let (desired, observed) = (&self.desired, &self.observed);
+            self.last_plan.plan(desired, observed, &self.policy)
+        })
     }
 
     /// When it was taken, in milliseconds since the Unix epoch.
@@ -210,8 +215,9 @@ impl Snapshot {
     pub(super) fn set_histories(&mut self, changed: BTreeMap<DaemonId, Arc<History>>) {
         self.planned.take();
         let histories = Arc::make_mut(&mut self.records.histories);
+        let desired = Arc::make_mut(&mut self.desired);
         for (daemon, history) in changed {
-            let record = self.desired.records.entry(daemon.clone()).or_default();
+            let record = desired.records.entry(daemon.clone()).or_default();
             record.history = Arc::clone(&history);
             histories.insert(daemon, history);
         }
@@ -289,6 +295,22 @@ impl Snapshot {
         let is_watcher =
             |process: &&Arc<ObservedProcess>| process.is_module && process.name == name;
         self.observed.processes.iter().find(is_watcher)
+    }
+}
+
+/// The last plan, for the next one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PlanMemory(Arc<Mutex<Option<LastPlan>>>);
+
+impl PlanMemory {
+    fn plan(&self, desired: &Arc<Desired>, observed: &Observed, policy: &Policy) -> Planned {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = last.as_ref();
+        let again = again.and_then(|last| last.plan_changes(desired, observed, policy));
+        let planned = again.unwrap_or_else(|| plan(desired, observed, policy));
+        let (desired, policy) = (Arc::clone(desired), policy.clone());
+        *last = Some(LastPlan::new(desired, observed, policy, planned.clone()));
+        planned
     }
 }
 

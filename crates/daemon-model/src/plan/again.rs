@@ -1,0 +1,298 @@
+//! A plan that is made of what changed since the last one.
+//!
+//! The part of a plan that is about a daemon depends on that daemon, on its processes, and on whatever shares a name with them or is
+//! needed by them. Where nothing of that changed and the daemon was in sync, its part is the same again. So only the rest is
+//! planned, as if it were all there is. What depends on a total (the removal guard, the order of removals) is planned as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+use super::in_force::InForce;
+use super::{Action, AppState, Condition, Planned, Policy, plan};
+use crate::{AppSpec, DaemonId, DaemonRecord, Desired, DesiredDaemon, Observed, ObservedProcess};
+
+/// A plan, and what it was made of.
+#[derive(Debug, Clone)]
+pub struct LastPlan {
+    desired: Arc<Desired>,
+    observed: Observed,
+    policy: Policy,
+    planned: Planned,
+}
+
+impl LastPlan {
+    /// A plan that [`plan`] made of these.
+    #[must_use]
+    pub fn new(
+        desired: Arc<Desired>,
+        observed: &Observed,
+        policy: Policy,
+        planned: Planned,
+    ) -> Self {
+        let observed = Observed {
+            processes: observed.processes.clone(),
+            orphans: observed.orphans.clone(),
+            missing_workspaces: observed.missing_workspaces.clone(),
+            scripts_changed_ms: observed.scripts_changed_ms.clone(),
+            at_ms: observed.at_ms,
+            ..Observed::default()
+        };
+        Self {
+            desired,
+            observed,
+            policy,
+            planned,
+        }
+    }
+
+    /// What [`plan`] gives for these, at the cost of what differs from what this plan was made of. None where it has to be planned as a
+    /// whole. In debug builds it is planned as a whole, too, and must be the same.
+    #[must_use]
+    pub fn plan_changes(
+        &self,
+        desired: &Desired,
+        observed: &Observed,
+        policy: &Policy,
+    ) -> Option<Planned> {
+        let is_comparable = is_same_policy(&self.policy, policy)
+            && self.observed.orphans == observed.orphans
+            && self.observed.missing_workspaces == observed.missing_workspaces
+            && self.observed.scripts_changed_ms == observed.scripts_changed_ms;
+        if !is_comparable {
+            return None;
+        }
+        let mut touched = Touched::default();
+        touched.add_changes(self, desired, observed);
+        touched.close([&*self.desired, desired], [&self.observed, observed])?;
+        let part = touched.of_desired(desired);
+        if touched.lacks_needs(&InForce::new(&part, policy)) {
+            return None;
+        }
+        let mut planned = plan(&part, &touched.of_observed(observed), policy);
+        if depends_on_totals(&planned) {
+            return None;
+        }
+        let same = self.planned.apps.iter();
+        let same = same.filter(|app| !touched.daemons.contains(app.daemon.as_str()));
+        planned.apps.extend(same.cloned());
+        planned.sort_apps();
+        debug_assert_eq!(planned, plan(desired, observed, policy));
+        Some(planned)
+    }
+}
+
+/// The daemons and names that a part of a plan is about.
+#[derive(Default)]
+struct Touched<'a> {
+    daemons: FxHashSet<&'a str>,
+    /// Names of apps and processes.
+    names: FxHashSet<&'a str>,
+    /// Names of apps and daemons that others depend on.
+    needs: FxHashSet<&'a str>,
+}
+
+impl<'a> Touched<'a> {
+    /// Adds what is not the same as before, and what may change though nothing that it depends on does.
+    fn add_changes(&mut self, last: &'a LastPlan, desired: &'a Desired, observed: &'a Observed) {
+        let daemons = differing(&last.desired.daemons, &desired.daemons, is_same_daemon);
+        let records = differing(&last.desired.records, &desired.records, is_same_record);
+        self.daemons.extend(daemons.map(DaemonId::as_str));
+        self.daemons.extend(records.map(DaemonId::as_str));
+        let unsettled = last.planned.apps.iter().filter(|app| !is_settled(app));
+        let unsettled = unsettled.map(|app| &app.daemon);
+        let attempts = last.planned.attempts.iter().map(|it| &it.daemon);
+        let all = unsettled.chain(attempts).chain(&last.planned.broken);
+        self.daemons.extend(all.map(DaemonId::as_str));
+        let (before, now) = (&last.observed.processes, &observed.processes);
+        let is_same = before.len() == now.len();
+        let pairs = before.iter().zip(now);
+        if is_same && pairs.clone().all(|(before, now)| before.pm_id == now.pm_id) {
+            let changed = pairs.filter(|(before, now)| !Arc::ptr_eq(before, now));
+            changed.for_each(|(before, now)| {
+                self.add_process(before);
+                self.add_process(now);
+            });
+            return;
+        }
+        let known: FxHashSet<_> = before.iter().map(Arc::as_ptr).collect();
+        let left: FxHashSet<_> = now.iter().map(Arc::as_ptr).collect();
+        let gone = before.iter().filter(|it| !left.contains(&Arc::as_ptr(it)));
+        let new = now.iter().filter(|it| !known.contains(&Arc::as_ptr(it)));
+        gone.chain(new).for_each(|it| self.add_process(it));
+    }
+
+    fn add_process(&mut self, process: &'a ObservedProcess) {
+        self.names.insert(&process.name);
+        if let Some(label) = &process.label {
+            self.names.insert(&label.app);
+            self.daemons.insert(label.daemon.as_str());
+        }
+    }
+
+    fn has_process(&self, process: &ObservedProcess) -> bool {
+        let label = process.label.as_ref();
+        self.names.contains(process.name.as_str())
+            || label.is_some_and(|label| {
+                self.names.contains(label.app.as_str())
+                    || self.daemons.contains(label.daemon.as_str())
+            })
+    }
+
+    /// Adds all that shares a name with what is there, or is needed by it. None: that is nearly everything.
+    fn close(&mut self, desired: [&'a Desired; 2], observed: [&'a Observed; 2]) -> Option<()> {
+        loop {
+            let before = self.size();
+            for desired in desired {
+                self.add_daemons(desired);
+            }
+            for process in observed.iter().flat_map(|it| &it.processes) {
+                if self.has_process(process) {
+                    self.add_process(process);
+                }
+            }
+            if self.size() == before {
+                return Some(());
+            }
+            if self.daemons.len() > desired[1].daemons.len() / 2 {
+                return None;
+            }
+        }
+    }
+
+    fn size(&self) -> [usize; 3] {
+        [&self.daemons, &self.names, &self.needs].map(FxHashSet::len)
+    }
+
+    fn add_daemons(&mut self, desired: &'a Desired) {
+        for (id, daemon) in &desired.daemons {
+            let has =
+                |app: &AppSpec| self.names.contains(app.name()) || self.needs.contains(app.name());
+            let is_touched = self.daemons.contains(id.as_str())
+                || self.needs.contains(id.as_str())
+                || daemon.apps().iter().any(has);
+            if !is_touched {
+                continue;
+            }
+            self.daemons.insert(id.as_str());
+            for app in daemon.apps() {
+                self.names.insert(app.name());
+                let needs = app.rollout().depends_on.iter();
+                self.needs.extend(needs.map(|it| it.name.as_str()));
+            }
+            // It may run what it was before.
+            let record = desired.records.get(id).into_iter();
+            let entries = record.flat_map(|record| record.history.entries());
+            let apps = entries.flat_map(|entry| &entry.apps);
+            self.names.extend(apps.map(|app| app.name.as_str()));
+        }
+    }
+
+    /// Whether an older spec that is in force needs what is not there.
+    fn lacks_needs(&self, in_force: &InForce<'_>) -> bool {
+        let apps = in_force.daemons.values().flat_map(|it| &it.apps);
+        let mut needs = apps.flat_map(|app| &app.spec.rollout().depends_on);
+        needs.any(|need| !self.needs.contains(need.name.as_str()))
+    }
+
+    fn of_desired(&self, desired: &Desired) -> Desired {
+        fn part<V: Clone>(
+            all: &BTreeMap<DaemonId, V>,
+            daemons: &FxHashSet<&str>,
+        ) -> BTreeMap<DaemonId, V> {
+            let part = all.iter().filter(|(id, _)| daemons.contains(id.as_str()));
+            part.map(|(id, value)| (id.clone(), value.clone()))
+                .collect()
+        }
+        Desired {
+            daemons: part(&desired.daemons, &self.daemons),
+            records: part(&desired.records, &self.daemons),
+        }
+    }
+
+    fn of_observed(&self, observed: &Observed) -> Observed {
+        let processes = observed.processes.iter();
+        Observed {
+            processes: processes
+                .filter(|it| self.has_process(it))
+                .cloned()
+                .collect(),
+            orphans: observed.orphans.clone(),
+            missing_workspaces: observed.missing_workspaces.clone(),
+            scripts_changed_ms: observed.scripts_changed_ms.clone(),
+            at_ms: observed.at_ms,
+            ..Observed::default()
+        }
+    }
+}
+
+/// Whether what is in sync by one policy is so by the other. What they say about removal, adoption and retrying makes no difference
+/// to that.
+fn is_same_policy(before: &Policy, now: &Policy) -> bool {
+    before.workspace == now.workspace
+        && before.home == now.home
+        && before.env_policy == now.env_policy
+        && before.cpus == now.cpus
+        && before.scope == now.scope
+        && before.passed == now.passed
+        && before.restart == now.restart
+        && before.values == now.values
+}
+
+/// The keys of what is in one map alone, or is not the same in both.
+fn differing<'a, V>(
+    before: &'a BTreeMap<DaemonId, V>,
+    now: &'a BTreeMap<DaemonId, V>,
+    is_same: impl Fn(&V, &V) -> bool + 'a,
+) -> impl Iterator<Item = &'a DaemonId> {
+    let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let order = match (before.peek(), now.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some((before, _)), Some((now, _))) => before.cmp(now),
+            };
+            let (old, new) = (
+                order.is_le().then(|| before.next()).flatten(),
+                order.is_ge().then(|| now.next()).flatten(),
+            );
+            match (old, new) {
+                (Some((_, old)), Some((_, new))) if is_same(old, new) => {}
+                (old, new) => return new.or(old).map(|(id, _)| id),
+            }
+        }
+    })
+}
+
+fn is_same_daemon(before: &DesiredDaemon, now: &DesiredDaemon) -> bool {
+    let (DesiredDaemon::Apps(before), DesiredDaemon::Apps(now)) = (before, now) else {
+        return false;
+    };
+    let mut pairs = before.iter().zip(now);
+    before.len() == now.len() && pairs.all(|(before, now)| before.is_shared_with(now))
+}
+
+fn is_same_record(before: &DaemonRecord, now: &DaemonRecord) -> bool {
+    Arc::ptr_eq(&before.history, &now.history) && before.overrides == now.overrides
+}
+
+/// Whether an app is in sync and stays so: it does not depend on the time, or on an older spec.
+fn is_settled(app: &AppState) -> bool {
+    matches!(app.condition, Condition::InSync | Condition::Ended) && app.causes.is_empty()
+}
+
+/// Whether a plan removes anything: how much may go, and in which order, depends on everything else.
+fn depends_on_totals(planned: &Planned) -> bool {
+    let mut steps = planned.plan.steps.iter();
+    let is_leaving = |app: &AppState| {
+        let stays = [Condition::Kept, Condition::Broken, Condition::Mislabelled];
+        app.wanted.is_none() && !stays.contains(&app.condition)
+    };
+    planned.plan.held.is_some()
+        || planned.plan.confirmed.is_some()
+        || steps.any(|step| matches!(step.action, Action::Remove { .. }))
+        || planned.apps.iter().any(is_leaving)
+}
