@@ -109,7 +109,7 @@ Besides keys that PM2 ignores, such as `:exec-mode` for `:exec_mode`:
 
 | in an app | because |
 | --- | --- |
-| a blank in `:script` | PM2 runs `bash -c` with it; `:args` are lost, and a path with a blank is not found |
+| a space in `:script` | PM2 runs `bash -c` with it; `:args` are lost, and a path with a space is not found |
 | an interpreter other than `node` in cluster mode, named or implied by the script's extension | PM2 runs cluster workers with its own node |
 | `:time true` with another `:log_date_format` | `:time` wins |
 | `:autostart false` with `:cron_restart` | PM2 never starts it: `:cron_restart` starts only what has run before |
