@@ -42,14 +42,14 @@ impl EnvPolicy {
 
 /// Whether `name` fits `pattern`, in which `*` stands for any text.
 pub(crate) fn glob(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
-            tail.char_indices()
-                .map(|(at, _)| at)
-                .chain([tail.len()])
-                .any(|at| glob(rest, &tail[at..]))
-        }),
+    fits(pattern.as_bytes(), name.as_bytes())
+}
+
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|at| fits(rest, &name[at..])),
+        ([wanted, rest @ ..], [first, tail @ ..]) => wanted == first && fits(rest, tail),
+        _ => pattern.is_empty() && name.is_empty(),
     }
 }
 
@@ -193,9 +193,12 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, env_policy: &EnvPolicy) -
         ("pid_file", "pm_pid_path", "pid", Some(&files.pid)),
     ] {
         let (has, wanted) = (process.text(key), wanted.map(String::as_str));
-        if !has.zip(wanted).is_some_and(|(has, wanted)| {
-            differs_in_number_only(has, wanted, extension, process.pm_id)
-        }) {
+        let differs_in_number_only = || {
+            has.zip(wanted).is_some_and(|(has, wanted)| {
+                differs_in_number_only(has, wanted, extension, process.pm_id)
+            })
+        };
+        if has != wanted && !differs_in_number_only() {
             compare(name, has, wanted);
         }
     }

@@ -48,13 +48,14 @@ impl SpecDigest {
     /// nothing.
     #[must_use]
     pub fn differs_from(&self, other: &Self) -> bool {
-        if self.version() != other.version() {
+        // Nearly always they are the very same.
+        if self == other || self.version() != other.version() {
             return false;
         }
-        let parts = |digest: &Self| -> [Option<String>; 3] {
-            let mut parts = digest.0.splitn(3, '.').map(ToOwned::to_owned);
+        fn parts(digest: &SpecDigest) -> [Option<&str>; 3] {
+            let mut parts = digest.0.splitn(3, '.');
             [parts.next(), parts.next(), parts.next()]
-        };
+        }
         let ([own, own_key, own_values], [other, other_key, other_values]) =
             (parts(self), parts(other));
         own != other || (own_key == other_key && own_values != other_values)

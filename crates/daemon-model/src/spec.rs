@@ -438,10 +438,12 @@ impl AppSpec {
     pub fn files(&self, pm2_home: &Utf8Path, pm_id: Option<PmId>) -> ProcessFiles {
         let stem = file_stem(&self.0.name);
         let of_stem = |directory: &str, end: &str| {
-            let mut path = pm2_home.join(directory).into_string();
-            for part in ["/", &stem, end] {
-                path.push_str(part);
-            }
+            let length = pm2_home.as_str().len() + directory.len() + stem.len() + end.len() + 2;
+            let mut path = Utf8PathBuf::with_capacity(length);
+            path.push(pm2_home);
+            path.push(directory);
+            let mut path = path.into_string();
+            path.extend(["/", &stem, end]);
             path
         };
         let own_number = pm_id.filter(|_| !self.switch("merge_logs"));

@@ -88,6 +88,10 @@ impl Graph {
 
 /// Leaves out steps that have to wait until other apps are ready.
 pub(super) fn hold_back(drafts: &mut [Draft<'_>], world: &World<'_>) {
+    let depends = |draft: &Draft<'_>| !draft.app.spec.rollout().depends_on.is_empty();
+    if !drafts.iter().any(depends) {
+        return;
+    }
     let nodes: Vec<Node<'_>> = drafts
         .iter()
         .map(|draft| Node {
@@ -197,6 +201,9 @@ fn unready(draft: &Draft<'_>, may_come: bool, world: &World<'_>) -> Option<Unrea
 
 /// Gives each step its stage: what depends on others goes before them, then everything else is started and changed.
 pub(super) fn set_stages(plan: &mut Plan, world: &World<'_>) {
+    if plan.steps.is_empty() {
+        return;
+    }
     let in_force = world.in_force.daemons.values();
     let in_force = in_force.flat_map(|daemon| daemon.apps.iter().map(|app| &app.spec));
     let gone = world.policy.last_specs.values();
