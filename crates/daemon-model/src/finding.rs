@@ -103,9 +103,10 @@ impl DocumentPath {
     }
 
     fn then(&self, segment: PathSegment) -> Self {
-        let mut path = self.clone();
-        path.0.push(segment);
-        path
+        let mut path = Vec::with_capacity(self.0.len() + 1);
+        path.extend_from_slice(&self.0);
+        path.push(segment);
+        Self(path)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use camino::{Utf8Component, Utf8Path};
+use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 /// The id of a daemon: its directory's path relative to the tree of definitions, with `/`,
@@ -42,12 +42,17 @@ impl DaemonId {
     /// [`InvalidId`] when the path is empty, is not made of plain names, has a segment ending in `.json`, or a last one of
     /// more than 250 bytes.
     pub fn new(path: impl AsRef<Utf8Path>) -> Result<Self, InvalidId> {
-        let path = path.as_ref();
-        let mut id = String::new();
-        for component in path.components() {
-            let Utf8Component::Normal(name) = component else {
-                return Err(InvalidId::NotPlain(path.to_string()));
-            };
+        let path = path.as_ref().as_str();
+        let mut id = String::with_capacity(path.len());
+        let mut last = "";
+        for (n, name) in path.split('/').enumerate() {
+            match name {
+                "" if path.is_empty() => break,
+                // As the system reads paths.
+                "" | "." if n > 0 => continue,
+                "" | "." | ".." => return Err(InvalidId::NotPlain(path.to_owned())),
+                name => last = name,
+            }
             if name.ends_with(".json") {
                 return Err(InvalidId::JsonSuffix(name.to_owned()));
             }
@@ -59,8 +64,8 @@ impl DaemonId {
         if id.is_empty() {
             return Err(InvalidId::Empty);
         }
-        if let Some(name) = id.rsplit('/').next().filter(|name| name.len() > MAX_NAME) {
-            return Err(InvalidId::TooLong(name.to_owned()));
+        if last.len() > MAX_NAME {
+            return Err(InvalidId::TooLong(last.to_owned()));
         }
         Ok(Self(id.into()))
     }

@@ -69,15 +69,21 @@ impl Layout {
     /// The definition of a daemon.
     #[must_use]
     pub fn definition_path(&self, id: &DaemonId) -> Utf8PathBuf {
-        self.daemons.join(id.as_str()).join(DEFINITION_FILE)
+        let parts = [self.daemons.as_str(), id.as_str(), DEFINITION_FILE];
+        let length = parts.iter().map(|part| part.len() + 1).sum();
+        let mut path = Utf8PathBuf::with_capacity(length);
+        path.extend(parts);
+        path
     }
 
     /// The definition of a daemon, relative to the root if it is below it: for messages and headers.
     #[must_use]
     pub fn definition_name(&self, id: &DaemonId) -> Utf8PathBuf {
         let path = self.definition_path(id);
-        path.strip_prefix(&self.root)
-            .map_or_else(|_| path.clone(), Utf8Path::to_owned)
+        match below(&path, &self.root) {
+            Some(name) => name.to_owned(),
+            None => path,
+        }
     }
 
     /// The artifact of a daemon.
@@ -89,8 +95,19 @@ impl Layout {
     /// The daemon whose artifact `path` is, if it is one.
     #[must_use]
     pub fn artifact_id(&self, path: &Utf8Path) -> Option<DaemonId> {
-        let relative = path.strip_prefix(&self.out).ok()?;
+        let relative = below(path, &self.out)?;
         DaemonId::new(relative.as_str().strip_suffix(".json")?).ok()
+    }
+}
+
+/// `path` relative to `dir`, if it is below it.
+fn below<'p>(path: &'p Utf8Path, dir: &Utf8Path) -> Option<&'p Utf8Path> {
+    // Nearly always one is the start of the other as text, which needs no split into components.
+    let rest = path.as_str().strip_prefix(dir.as_str());
+    let rest = rest.and_then(|rest| rest.strip_prefix('/'));
+    match rest.filter(|rest| !rest.starts_with(['/', '.'])) {
+        Some(rest) => Some(rest.into()),
+        None => path.strip_prefix(dir).ok(),
     }
 }
 

@@ -1,24 +1,34 @@
 //! Path arithmetic as PM2 does it: lexical, never asking the file system.
 
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::PmId;
 
 /// `path` against `base`, with `.` and `..` taken out by spelling alone (Node's `path.resolve`).
 #[must_use]
 pub fn resolve(base: &Utf8Path, path: &str) -> Utf8PathBuf {
-    let joined = base.join(path);
-    let mut out = Utf8PathBuf::new();
-    for component in joined.components() {
-        match component {
-            Utf8Component::CurDir => {}
-            Utf8Component::ParentDir => {
-                out.pop();
+    let start = match path.starts_with('/') {
+        true => "",
+        false => base.as_str(),
+    };
+    let mut out = String::with_capacity(start.len() + path.len() + 1);
+    if start.starts_with('/') || path.starts_with('/') {
+        out.push('/');
+    }
+    let root = out.len();
+    for name in start.split('/').chain(path.split('/')) {
+        match name {
+            "" | "." => {}
+            ".." => out.truncate(out.rfind('/').map_or(0, |at| at.max(root))),
+            name => {
+                if out.len() > root {
+                    out.push('/');
+                }
+                out.push_str(name);
             }
-            other => out.push(other.as_str()),
         }
     }
-    out
+    out.into()
 }
 
 /// `~` at the start replaced by `home`, as PM2 does for log files.

@@ -85,21 +85,19 @@ pub(super) fn build(
         },
         findings,
     );
-    let place = traps::place_of(app, path, "script");
-    let raw_script = sources.replace_text("script", raw_script, &place, findings);
+    let place = |attribute| traps::place_of(app, path, attribute);
+    let raw_script = sources.replace_text("script", raw_script, || place("script"), findings);
     if let Some(args) = values.get_mut("args") {
-        let place = traps::place_of(app, path, "args");
-        let is_list = traps::written(app, path, "args").is_some_and(|(_, args)| args.is_array());
+        let is_list = traps::written(app, "args").is_some_and(|(_, args)| args.is_array());
         let place_of_word = |n| match is_list {
-            true => place.index(n),
-            false => place.clone(),
+            true => place("args").index(n),
+            false => place("args"),
         };
         sources.replace_words("args", args, place_of_word, findings);
     }
 
     let cwd = take_text(&mut values, "cwd").filter(|cwd| !cwd.is_empty());
-    let place = traps::place_of(app, path, "cwd");
-    let cwd = cwd.map(|cwd| sources.replace_text("cwd", cwd, &place, findings));
+    let cwd = cwd.map(|cwd| sources.replace_text("cwd", cwd, || place("cwd"), findings));
     let cwd = resolve(context.root, cwd.as_deref().unwrap_or(""));
     let script = if raw_script.contains(' ') {
         // PM2 hands a script with a space to a shell, whatever its arguments.

@@ -188,7 +188,7 @@ impl<'a> Sources<'a> {
     pub(super) fn replace(
         &self,
         text: &str,
-        place: &DocumentPath,
+        place: impl FnOnce() -> DocumentPath,
         findings: &mut Findings,
     ) -> Option<(String, Origin)> {
         if !self.interpolates || !text.contains('$') {
@@ -202,7 +202,7 @@ impl<'a> Sources<'a> {
                     Quoted(error.written)
                 );
                 let help = "write `$$` for a dollar sign";
-                findings.error_with_help(place, Place::Value, message, help);
+                findings.error_with_help(&place(), Place::Value, message, help);
                 return None;
             }
         };
@@ -214,7 +214,7 @@ impl<'a> Sources<'a> {
             Ok(text) => Some((text, origin)),
             Err(unresolved) => {
                 let (message, help) = self.of_definition(&unresolved);
-                findings.error_with_help(place, Place::Value, message, help);
+                findings.error_with_help(&place(), Place::Value, message, help);
                 None
             }
         }
@@ -268,7 +268,7 @@ impl<'a> Sources<'a> {
         &mut self,
         name: &'static str,
         text: String,
-        place: &DocumentPath,
+        place: impl FnOnce() -> DocumentPath,
         findings: &mut Findings,
     ) -> String {
         match self.replace(&text, place, findings) {
@@ -291,11 +291,14 @@ impl<'a> Sources<'a> {
         let Value::Array(items) = words else {
             return;
         };
+        if !self.interpolates {
+            return;
+        }
         let mut replaced = items.clone();
         let mut all = Origin::default();
         for (n, item) in replaced.iter_mut().enumerate() {
             if let Value::String(text) = item
-                && let Some((value, origin)) = self.replace(text, &place(n), findings)
+                && let Some((value, origin)) = self.replace(text, || place(n), findings)
             {
                 origin.0.iter().for_each(|source| all.add(source));
                 *text = value;
@@ -333,11 +336,11 @@ impl<'a> Sources<'a> {
         &mut self,
         name: &str,
         value: Value,
-        place: impl Fn() -> DocumentPath,
+        place: impl FnOnce() -> DocumentPath,
         findings: &mut Findings,
     ) -> Value {
         let replaced = match value.as_str() {
-            Some(text) => self.replace(text, &place(), findings),
+            Some(text) => self.replace(text, place, findings),
             None => None,
         };
         match replaced {

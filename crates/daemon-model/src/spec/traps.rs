@@ -148,7 +148,7 @@ impl ReadApp<'_> {
         if let Some(cwd) = self.text("cwd") {
             check_reference(cwd, interpolates, || self.place("cwd"), findings);
         }
-        let Some((place, args)) = written(self.map, self.path, "args") else {
+        let Some((key, args)) = written(self.map, "args") else {
             return;
         };
         let words = args
@@ -162,8 +162,8 @@ impl ReadApp<'_> {
         }
         for (n, word) in words.iter().enumerate() {
             let place = || match args.is_array() {
-                true => place.index(n),
-                false => place.clone(),
+                true => self.path.key(key).index(n),
+                false => self.path.key(key),
             };
             check_reference(word.as_str().unwrap_or(""), interpolates, place, findings);
         }
@@ -173,13 +173,15 @@ impl ReadApp<'_> {
 /// An attribute as it is written: under whichever of its names, and the value.
 pub(super) fn written<'a>(
     app: &'a Map<String, Value>,
-    path: &DocumentPath,
     attribute: &str,
-) -> Option<(DocumentPath, &'a Value)> {
+) -> Option<(&'a str, &'a Value)> {
+    let entry = |name: &str| {
+        let (name, value) = app.get_key_value(name)?;
+        (!value.is_null()).then_some((name.as_str(), value))
+    };
     let attribute = attribute::by_own_name(attribute)?;
-    let value_of = |name: &String| app.get(name).filter(|value| !value.is_null());
-    let name = attribute.names().find(|name| value_of(name).is_some())?;
-    Some((path.key(&name), value_of(&name)?))
+    // Nearly always it is written under its own name.
+    entry(attribute.name).or_else(|| attribute.names().find_map(|name| entry(&name)))
 }
 
 /// Where an attribute is written; the whole app, where it is not.
@@ -188,7 +190,7 @@ pub(super) fn place_of(
     path: &DocumentPath,
     attribute: &str,
 ) -> DocumentPath {
-    written(app, path, attribute).map_or_else(|| path.clone(), |(place, _)| place)
+    written(app, attribute).map_or_else(|| path.clone(), |(key, _)| path.key(key))
 }
 
 /// Warns of a value that refers to a variable which nothing replaces, if it does.
