@@ -62,9 +62,11 @@ pub(crate) fn write_tree(
     with_profiles: bool,
     header: Option<&str>,
 ) -> io::Result<()> {
+    let span = form.span();
+    let length = span.end - span.start + 512;
     let mut printer = Printer {
         out,
-        text: Vec::new(),
+        text: Vec::with_capacity(length.min(PIECE)),
         depth: 1,
     };
     let mut first = true;

@@ -243,6 +243,11 @@ pub(crate) fn symbol(token: &str) -> Result<Tag, Fault> {
 
 /// Checks a name with an optional namespace.
 pub(crate) fn name(token: &str, what: &'static str) -> Result<(), Fault> {
+    // Nearly all of them are words.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if token.bytes().all(is_plain) {
+        return Ok(());
+    }
     if let Some(at) = token.find(['@', '~', '`']) {
         let c = &token[at..=at];
         return Err((

@@ -57,8 +57,9 @@ pub(crate) fn entries<'t>(
 
 /// Turns the map of a checked form into JSON.
 pub(crate) fn lower_map(form: Node<'_>, with_profiles: bool) -> Map<String, Value> {
-    let mut map = Map::new();
-    for (key, value) in entries(form, with_profiles) {
+    let entries = entries(form, with_profiles);
+    let mut map = Map::with_capacity(entries.clone().count());
+    for (key, value) in entries {
         if let Some(text) = key.key_text() {
             map.insert(text.into_owned(), lower(value));
         }

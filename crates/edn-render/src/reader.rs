@@ -127,8 +127,8 @@ pub(crate) fn ends_number(c: char) -> bool {
 fn length_until(text: &str, ends: fn(char) -> bool) -> usize {
     let mut at = 0;
     for &byte in text.as_bytes() {
-        // Letters and digits, most of every token, never end one: they are skipped as bytes.
-        if byte.is_ascii_alphanumeric() {
+        // These, most of every token, never end one: they are skipped as bytes.
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') {
             at += 1;
         } else {
             break;
@@ -168,7 +168,7 @@ impl<'a, 'f> Reader<'a, 'f> {
             stack: Vec::new(),
             tree: Tree {
                 source: Arc::clone(text),
-                cells: Vec::new(),
+                cells: Vec::with_capacity(text.len() / 16),
                 texts: Vec::new(),
             },
             hasher: ValueHasher::default(),
@@ -381,7 +381,9 @@ impl<'a, 'f> Reader<'a, 'f> {
         let rest = &self.text[start..];
         let is_number = leaf::starts_number(rest);
         let ends = if is_number { ends_number } else { ends_token };
-        let length = length_until(rest, ends);
+        // The colon of a keyword does not end it.
+        let colon = usize::from(rest.starts_with(':'));
+        let length = colon + length_until(&rest[colon..], ends);
         // Every character that ends a token has been dealt with before.
         let length = length.max(rest.chars().next().map_or(1, char::len_utf8));
         self.at = start + length;

@@ -132,6 +132,9 @@ pub(crate) struct Name<'t> {
 
 impl<'t> Name<'t> {
     fn split(self) -> (Option<&'t str>, &'t str) {
+        if self.is_plain() {
+            return (None, self.full);
+        }
         match self.full.split_once('/') {
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
                 (Some(namespace), name)
