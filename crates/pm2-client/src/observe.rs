@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use daemon_model::attribute::RecordKey;
-use daemon_model::{Label, ObservedProcess, PmId, Status, attribute, env_text};
+use daemon_model::{Label, ObservedProcess, PmId, Status, Variables, attribute, env_text};
 use rustc_hash::FxHashSet;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -42,14 +42,29 @@ const UNREAD: &[&str] = &[
 
 /// Reads one record.
 #[must_use]
-pub fn observe(record: ProcessRecord) -> ObservedProcess {
-    let mut reading = RecordReader::default();
-    for (key, value) in record.pm2_env {
-        reading.add(&key, value);
+pub fn observe(record: &ProcessRecord) -> ObservedProcess {
+    let mut reading = RecordReader {
+        attributes: Vec::with_capacity(record.pm2_env.len()),
+        ..RecordReader::default()
+    };
+    let mut env: Vec<(&String, &Value)> = Vec::new();
+    for (key, value) in &record.pm2_env {
+        match Kind::of(key) {
+            Some(Kind::Variable) => env.push((key, value)),
+            // It is read below, without a copy of all of it.
+            Some(_) if key == "env" => {}
+            Some(kind) => reading.add_as(kind, key, value.clone()),
+            None => {}
+        }
     }
-    reading.name = record.name;
+    let nested = record.pm2_env.get("env").and_then(Value::as_object);
+    let nested = nested.into_iter().flatten();
+    env.extend(nested.filter(|(key, _)| !attribute::is_record_key(key)));
+    let env = env.into_iter();
+    let env = env.filter_map(|(key, value)| Some((key.as_str(), text_of(value)?)));
+    reading.name.clone_from(&record.name);
     reading.status = Some(record.status);
-    reading.process(record.pm_id, record.pid, &mut Interner::default())
+    reading.with_env(record.pm_id, record.pid, env.collect())
 }
 
 /// Keeps texts that many processes share, such as inherited variables, once.
@@ -111,12 +126,6 @@ pub(crate) struct RecordReader {
 }
 
 impl RecordReader {
-    fn add(&mut self, key: &str, value: Value) {
-        if let Some(kind) = Kind::of(key) {
-            self.add_as(kind, key, value);
-        }
-    }
-
     fn add_as(&mut self, kind: Kind, key: &str, value: Value) {
         let count = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
         match (kind, key, value) {
@@ -144,17 +153,21 @@ impl RecordReader {
     ///
     /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`) and `lib/God/ForkMode.js`.
     pub(crate) fn process(
-        self,
+        mut self,
         pm_id: PmId,
         pid: Option<u32>,
         texts: &mut Interner,
     ) -> ObservedProcess {
-        let nested = self.nested.into_iter().flatten();
+        let nested = self.nested.take().into_iter().flatten();
         let nested = nested
             .filter(|(key, _)| !attribute::is_record_key(key))
             .filter_map(|(key, value)| variable(key, value));
-        let env = self.env.into_iter().chain(nested);
+        let env = std::mem::take(&mut self.env).into_iter().chain(nested);
         let env = env.map(|(key, value)| (texts.share(key), texts.share(value)));
+        self.with_env(pm_id, pid, env.collect())
+    }
+
+    fn with_env(self, pm_id: PmId, pid: Option<u32>, env: Variables) -> ObservedProcess {
         ObservedProcess {
             pm_id,
             name: self.name,
@@ -163,7 +176,7 @@ impl RecordReader {
             label: self.label,
             is_module: self.is_module,
             attributes: self.attributes.into_iter().collect(),
-            env: env.collect(),
+            env,
             restarts: self.restarts,
             unstable_restarts: self.unstable_restarts,
             started_at_ms: self.started_at_ms,
@@ -203,9 +216,17 @@ impl<'de> Deserialize<'de> for RecordReader {
 /// A variable of the environment; none unless it is a scalar.
 fn variable(key: String, value: Value) -> Option<(String, String)> {
     match value {
-        Value::Object(_) | Value::Array(_) | Value::Null => None,
         Value::String(text) => Some((key, text)),
-        other => Some((key, env_text(&other))),
+        other => Some((key, text_of(&other)?.into_owned())),
+    }
+}
+
+/// A scalar as a process sees it in a variable.
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Object(_) | Value::Array(_) | Value::Null => None,
+        Value::String(text) => Some(text.into()),
+        other => Some(env_text(other).into()),
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) struct Previous {
 
 impl Previous {
     pub(crate) fn new(record: ProcessRecord, spec: &AppSpec, env_policy: &EnvPolicy) -> Self {
-        let changes = diff(spec, &observe(record.clone()), env_policy);
+        let changes = diff(spec, &observe(&record), env_policy);
         Self { record, changes }
     }
 }
@@ -138,7 +138,7 @@ impl Verification<'_> {
         if label_of(&record.pm2_env).as_ref() != Some(&self.label) {
             return Err(VerifyError::Label(id));
         }
-        let differences = diff(self.spec, &observe(record.clone()), self.env_policy);
+        let differences = diff(self.spec, &observe(record), self.env_policy);
         if !differences.is_empty() {
             return Err(VerifyError::Record {
                 pm_id: id,

@@ -222,7 +222,7 @@ fn the_answer_to_a_restart_holds_the_new_process(bench: &mut Bench) {
     assert_ne!(answer.pid, before.pid);
     assert_eq!(answer.pid, listed.pid);
     assert_eq!(answer.status, Status::Online);
-    assert_eq!(observe(answer), observe(listed));
+    assert_eq!(observe(&answer), observe(&listed));
 }
 
 fn a_list_is_read_again_only_when_something_may_have_changed(bench: &mut Bench) {
@@ -361,7 +361,7 @@ fn what_pm2_gave_up_has_no_pid_and_can_be_restarted(bench: &mut Bench) {
         let record = bench.get(id);
         assert_eq!((record.status, record.pid), (word, None));
         assert_eq!(record.pm2_env["exit_code"], 1);
-        let state = observe(record).state(0);
+        let state = observe(&record).state(0);
         assert_eq!(state, ProcessState::GaveUp, "{word}");
         bench.restart(id, &sleeper()).unwrap();
         let record = bench.get(id);

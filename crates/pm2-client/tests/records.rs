@@ -315,7 +315,7 @@ impl Stage {
 
 fn is_settled(record: &ProcessRecord, state: &str) -> bool {
     // Long after its start, so that only what is recorded counts.
-    json!(observe(record.clone()).state(u64::MAX)) == state
+    json!(observe(record).state(u64::MAX)) == state
 }
 
 /// Replaces places in every text, and what names this machine.
@@ -404,7 +404,7 @@ fn every_record_is_observed_as_it_was() {
         for case in cases.as_array().unwrap() {
             let spec = world.spec("d", &case["app"]);
             for found in case["records"].as_array().unwrap() {
-                let process: ObservedProcess = observe(record(found));
+                let process: ObservedProcess = observe(&record(found));
                 let mut changes = diff(&spec, &process, &env_policy);
                 changes.retain(|change| !change.is_reset_by_command_line());
                 let fields: Vec<String> = changes.iter().map(|it| it.field.to_string()).collect();

@@ -360,7 +360,7 @@ impl<'a> Writer<'_, 'a> {
         if let Some(adapter) = self.adapter() {
             let add = &mut |record| {
                 dump.add(&record);
-                processes.push(Arc::new(observe(record)));
+                processes.push(Arc::new(observe(&record)));
             };
             // The steps that were taken last have been verified by the same list.
             if !adapter.visit_recent(None, add) {

@@ -65,7 +65,7 @@ impl Slot {
         let record = &self.record;
         let observed = self
             .observed
-            .get_or_insert_with(|| Arc::new(observe(record.clone())));
+            .get_or_insert_with(|| Arc::new(observe(record)));
         Arc::clone(observed)
     }
 }

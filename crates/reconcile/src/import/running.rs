@@ -57,7 +57,7 @@ fn apps_of(
     let mut groups: Vec<Group> = Vec::new();
     let mut notes = Vec::new();
     for record in records {
-        let process = observe(record.clone());
+        let process = observe(&record);
         if process.is_module {
             continue;
         }
