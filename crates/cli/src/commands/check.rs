@@ -65,7 +65,7 @@ fn config(
 
 /// The definitions of these IDs; all, if there are none.
 fn load(config: &Config, ids: &[String]) -> Result<Definitions, CommandError> {
-    let mut definitions = Definitions::load(config)?;
+    let mut definitions = Definitions::look(config)?;
     if let Some(only) = pass::select(config, ids, &definitions, &[])? {
         definitions.retain(&only.daemons());
     }

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{
     DEFINITION_FILE, DaemonId, Declared, Diagnostic, Diagnostics, EnvFileState, Level, Misnamed,
     PlacedApp, Severity, find_conflicts,
@@ -50,7 +50,7 @@ impl Definition {
         id: &DaemonId,
         source: &Source,
         config: &Config,
-        renderer: &Renderer<'_>,
+        (renderer, with_artifact): (&Renderer<'_>, bool),
         previous: Option<&Definitions>,
     ) -> Self {
         let name = config.layout.definition_name(id);
@@ -65,7 +65,11 @@ impl Definition {
                 let known = previous.and_then(|previous| previous.daemons.get(id));
                 let cached = match known.filter(is_same) {
                     Some(known) => Arc::clone(&known.cached),
-                    None => Arc::new(CachedRender::new(id, bytes, config, renderer)),
+                    None => {
+                        let file = config.layout.definition_path(id);
+                        let name = with_artifact.then_some(&*name);
+                        Arc::new(CachedRender::new(id, &file, bytes, renderer, name))
+                    }
                 };
                 (Some(Arc::clone(bytes)), cached)
             }
@@ -89,7 +93,7 @@ impl Definition {
         self.diagnostics.has_errors()
     }
 
-    /// Its artifact's text, unless it is broken.
+    /// Its artifact's text, unless it is broken or no artifacts were made.
     #[must_use]
     pub fn artifact(&self) -> Option<&Arc<str>> {
         self.cached.artifact.as_ref().filter(|_| !self.is_broken())
@@ -109,13 +113,19 @@ impl Definition {
 }
 
 impl CachedRender {
-    fn new(id: &DaemonId, source: &[u8], config: &Config, renderer: &Renderer<'_>) -> Self {
-        let file = config.layout.definition_path(id);
-        let mut rendered = renderer.render(id, &file, source);
+    /// Its artifact is made where the definition's name is given, which it begins with.
+    fn new(
+        id: &DaemonId,
+        file: &Utf8Path,
+        source: &[u8],
+        renderer: &Renderer<'_>,
+        name: Option<&Utf8Path>,
+    ) -> Self {
+        let mut rendered = renderer.render(id, file, source);
         let is_good = !rendered.diagnostics.has_errors();
         let document = rendered.document.take().filter(|_| is_good);
-        let artifact = document.map(|document| {
-            let header = edn_render::header(&config.layout.definition_name(id));
+        let artifact = document.zip(name).map(|(document, name)| {
+            let header = edn_render::header(name);
             document.to_json(Some(&header)).into()
         });
         Self { artifact, rendered }
@@ -266,8 +276,20 @@ impl Definitions {
     /// [`DefinitionsError`] when the tree cannot be read, or the mode or environment is in none of them. A definition that
     /// cannot be used is no error: it is in the result, with its findings.
     pub fn load(config: &Config) -> Result<Self, DefinitionsError> {
-        let tree = watcher::scan(&config.layout)?;
-        Self::of_tree(Arc::new(tree), config, None)
+        Self::of_tree(Arc::new(watcher::scan(&config.layout)?), config, None)
+    }
+
+    /// The same without artifacts, for what is found about them.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn look(config: &Config) -> Result<Self, DefinitionsError> {
+        Self::read(
+            Arc::new(watcher::scan(&config.layout)?),
+            config,
+            None,
+            false,
+        )
     }
 
     /// Renders what a scan found; what has the same bytes as in `previous` is taken from there.
@@ -280,11 +302,21 @@ impl Definitions {
         config: &Config,
         previous: Option<&Self>,
     ) -> Result<Self, DefinitionsError> {
+        Self::read(tree, config, previous, true)
+    }
+
+    fn read(
+        tree: Arc<Tree>,
+        config: &Config,
+        previous: Option<&Self>,
+        with_artifacts: bool,
+    ) -> Result<Self, DefinitionsError> {
         let sources: Vec<(&DaemonId, &Source)> = tree.sources.iter().collect();
         let values = ValueSources::new(config, previous.map(|previous| &previous.values));
         let renderer = Renderer::new(config, &values);
         let definitions = parallel::map(&sources, |(id, source)| {
-            Definition::read(id, source, config, &renderer, previous)
+            let renderer = (&renderer, with_artifacts);
+            Definition::read(id, source, config, renderer, previous)
         });
         let ids = tree.sources.keys().cloned();
         let mut daemons: BTreeMap<DaemonId, Definition> = ids.zip(definitions).collect();
