@@ -67,15 +67,11 @@ pub(super) fn execute(
         guard: snapshot.guard.clone(),
         warnings: Vec::new(),
     };
-    execution.run(
-        pass,
-        writer,
-        snapshot,
-        &untried(pass, planned, &BTreeSet::new()),
-    )?;
+    let first = untried(pass, planned, &BTreeSet::new());
+    execution.run(pass, writer, snapshot, first)?;
     for _ in 1..ROUNDS {
         match execution.next_round(pass, writer, snapshot)? {
-            Some(next) => execution.run(pass, writer, snapshot, &next)?,
+            Some(next) => execution.run(pass, writer, snapshot, next)?,
             None => break,
         }
     }
@@ -104,7 +100,7 @@ impl Execution {
         pass: &mut Pass<'_>,
         writer: &mut Writer<'_, '_>,
         snapshot: &Snapshot,
-        planned: &Planned,
+        planned: Planned,
     ) -> Result<(), PassError> {
         let plan = &planned.plan;
         if !writer.pm2().is_connected() {
@@ -113,7 +109,7 @@ impl Execution {
         self.record(pass, writer, snapshot, &planned.attempts);
         if plan.steps.is_empty() {
             self.after = match planned.attempts.is_empty() {
-                true => planned.clone(),
+                true => planned,
                 // What runs already has to be known as ready.
                 false => plan_again(pass, writer, snapshot, snapshot.observed.clone())?,
             };

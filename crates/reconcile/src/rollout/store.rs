@@ -257,11 +257,19 @@ impl RecordStore {
 }
 
 fn parse(bytes: &[u8]) -> serde_json::Result<History> {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let entries = lines
-        .filter(|line| !line.is_empty())
-        .map(serde_json::from_slice::<Entry>);
-    entries.collect::<Result<_, _>>().map(History::new)
+    let entries: serde_json::Result<Vec<Entry>> = match std::str::from_utf8(bytes) {
+        // Its strings need not be checked one by one.
+        Ok(text) => {
+            let lines = text.split('\n').filter(|line| !line.is_empty());
+            lines.map(serde_json::from_str).collect()
+        }
+        Err(_) => {
+            let lines = bytes.split(|byte| *byte == b'\n');
+            let lines = lines.filter(|line| !line.is_empty());
+            lines.map(serde_json::from_slice).collect()
+        }
+    };
+    entries.map(History::new)
 }
 
 fn format(history: &History) -> serde_json::Result<Vec<u8>> {
