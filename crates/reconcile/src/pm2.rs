@@ -4,16 +4,15 @@
 //! each PM2, for all workspaces.
 
 mod events;
+mod observed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
 use daemon_model::{
-    Action, ApplyReport, DaemonId, History, Label, Observed, ObservedProcess, Plan, ProcessState,
-    StepReport,
+    Action, ApplyReport, DaemonId, History, Observed, ObservedProcess, Plan, StepReport,
 };
 use files::Links;
 use jiff::Timestamp;
@@ -32,6 +31,7 @@ use crate::rollout::RecordStore;
 use crate::state::StateWarning;
 
 use events::Events;
+use observed::{observed, share};
 
 /// A PM2, whether it runs or not.
 pub struct Pm2<'a> {
@@ -46,6 +46,8 @@ pub struct Pm2<'a> {
     events: Events,
     records: RecordStore,
     last_plan: PlanMemory,
+    /// What PM2 ran when it was asked last, by its numbers.
+    known: Vec<Arc<ObservedProcess>>,
 }
 
 /// PM2 cannot be started.
@@ -89,6 +91,7 @@ impl<'a> Pm2<'a> {
             events: Events::default(),
             records: RecordStore::new(config.state()),
             last_plan: PlanMemory::default(),
+            known: Vec::new(),
         }
     }
 
@@ -181,6 +184,7 @@ impl<'a> Pm2<'a> {
             Some(adapter) => {
                 let mut observed = observed(adapter.observe()?);
                 observed.usage = adapter.usage().iter().copied().collect();
+                self.known.clone_from(&observed.processes);
                 observed
             }
             None => Observed::default(),
@@ -357,10 +361,11 @@ impl<'a> Writer<'_, 'a> {
         let config = self.pm2.config;
         let mut processes = Vec::new();
         let mut dump = Dump::of(config.root());
+        let known = std::mem::take(&mut self.pm2.known);
         if let Some(adapter) = self.adapter() {
             let add = &mut |record| {
                 dump.add(&record);
-                processes.push(Arc::new(observe(&record)));
+                processes.push(share(&known, observe(&record)));
             };
             // The steps that were taken last have been verified by the same list.
             if !adapter.visit_recent(None, add) {
@@ -368,6 +373,7 @@ impl<'a> Writer<'_, 'a> {
             }
         }
         processes.sort_by_key(|process| process.pm_id);
+        self.pm2.known.clone_from(&processes);
         Ok((observed(processes), dump))
     }
 
@@ -412,38 +418,6 @@ impl<'a> Writer<'_, 'a> {
         dump.save(&self.pm2.config.pm2_home, names)?;
         self.lock.note_saved();
         Ok(())
-    }
-}
-
-fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
-    let workspaces: BTreeSet<&Utf8PathBuf> = processes
-        .iter()
-        .filter_map(|process| process.label.as_ref())
-        .map(|label: &Label| &label.workspace)
-        .collect();
-    let missing_workspaces = workspaces
-        .into_iter()
-        .filter(|workspace| {
-            // Only "not found" counts: a path that cannot be read may well exist.
-            std::fs::symlink_metadata(workspace)
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        })
-        .cloned()
-        .collect();
-    let at_ms = now_ms();
-    let is_given_up =
-        |process: &&Arc<ObservedProcess>| process.state(at_ms) == ProcessState::GaveUp;
-    let given_up = processes.iter().filter(is_given_up);
-    let scripts = given_up.filter_map(|process| process.text("pm_exec_path"));
-    let scripts_changed_ms = scripts
-        .filter_map(|script| Some((script.into(), changed_ms(script)?)))
-        .collect();
-    Observed {
-        processes,
-        missing_workspaces,
-        at_ms,
-        scripts_changed_ms,
-        ..Observed::default()
     }
 }
 

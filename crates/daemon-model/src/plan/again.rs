@@ -65,6 +65,12 @@ impl LastPlan {
         }
         let mut touched = Touched::default();
         touched.add_changes(self, desired, observed);
+        let out_of_scope = self
+            .policy
+            .scope
+            .except
+            .symmetric_difference(&policy.scope.except);
+        touched.daemons.extend(out_of_scope.map(DaemonId::as_str));
         touched.close([&*self.desired, desired], [&self.observed, observed])?;
         let part = touched.of_desired(desired);
         if touched.lacks_needs(&InForce::new(&part, policy)) {
@@ -234,7 +240,7 @@ fn is_same_policy(before: &Policy, now: &Policy) -> bool {
         && before.home == now.home
         && before.env_policy == now.env_policy
         && before.cpus == now.cpus
-        && before.scope == now.scope
+        && before.scope.only == now.scope.only
         && before.passed == now.passed
         && before.restart == now.restart
         && before.values == now.values

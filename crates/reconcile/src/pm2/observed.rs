@@ -1,0 +1,53 @@
+//! What PM2 runs, from the processes of its list.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use daemon_model::{Label, Observed, ObservedProcess, ProcessState};
+
+use super::{changed_ms, now_ms};
+
+/// What these processes are at this moment.
+pub(super) fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
+    let workspaces: BTreeSet<&Utf8PathBuf> = processes
+        .iter()
+        .filter_map(|process| process.label.as_ref())
+        .map(|label: &Label| &label.workspace)
+        .collect();
+    let missing_workspaces = workspaces
+        .into_iter()
+        .filter(|workspace| {
+            // Only "not found" counts: a path that cannot be read may well exist.
+            std::fs::symlink_metadata(workspace)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        })
+        .cloned()
+        .collect();
+    let at_ms = now_ms();
+    let is_given_up =
+        |process: &&Arc<ObservedProcess>| process.state(at_ms) == ProcessState::GaveUp;
+    let given_up = processes.iter().filter(is_given_up);
+    let scripts = given_up.filter_map(|process| process.text("pm_exec_path"));
+    let scripts_changed_ms = scripts
+        .filter_map(|script| Some((script.into(), changed_ms(script)?)))
+        .collect();
+    Observed {
+        processes,
+        missing_workspaces,
+        at_ms,
+        scripts_changed_ms,
+        ..Observed::default()
+    }
+}
+
+/// The process that is known, if it is the same: what changed is told by what is not shared.
+pub(super) fn share(
+    known: &[Arc<ObservedProcess>],
+    process: ObservedProcess,
+) -> Arc<ObservedProcess> {
+    let at = known.binary_search_by_key(&process.pm_id, |known| known.pm_id);
+    let known = at.ok().map(|at| &known[at]);
+    let same = known.filter(|known| ***known == process);
+    same.map_or_else(|| Arc::new(process), Arc::clone)
+}
