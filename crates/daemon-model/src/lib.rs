@@ -88,7 +88,7 @@ pub use names::default_for as default_app_name;
 pub use nearest::nearest_name;
 pub use overrides::{DaemonOverrides, Override, Overrides, Pin};
 pub use plan::{
-    Action, ActionKind, AppState, Attempt, Cause, ChangeMethod, Condition, HeldRemoval,
+    Action, ActionKind, AppState, AppStates, Attempt, Cause, ChangeMethod, Condition, HeldRemoval,
     InvalidRemovalCode, LastPlan, Loss, OnRemove, Plan, Planned, Policy, Reason, RemovalCode,
     RemoveMethod, RestartRequest, Scope, Step, Target, Unready, UnreadyReason, guard_removal, plan,
     workspace_code,

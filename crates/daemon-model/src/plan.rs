@@ -28,7 +28,7 @@ use crate::{AppSpec, DaemonId, Desired, Observed, PmId, Values};
 
 pub use action::{Action, ActionKind, ChangeMethod, Reason, RemoveMethod, Step, Target};
 pub use again::LastPlan;
-pub use app_state::{AppState, Condition};
+pub use app_state::{AppState, AppStates, Condition};
 pub use attempt::Attempt;
 pub use cause::{Cause, Unready, UnreadyReason};
 pub use removal::{
@@ -183,7 +183,7 @@ pub struct Planned {
     /// What is to be done.
     pub plan: Plan,
     /// Every app that is defined or has managed processes, by daemon and name.
-    pub apps: Vec<AppState>,
+    pub apps: AppStates,
     /// Daemons whose definition is broken.
     pub broken: Vec<DaemonId>,
     /// What has to be recorded before the steps are taken, and to become ready after them.
@@ -192,8 +192,7 @@ pub struct Planned {
 
 impl Planned {
     fn sort_apps(&mut self) {
-        self.apps
-            .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
+        self.apps.sort();
     }
 
     /// Whether everything in scope is as defined, and stays so by itself.

@@ -80,9 +80,8 @@ impl LastPlan {
         if depends_on_totals(&planned) {
             return None;
         }
-        let same = self.planned.apps.iter();
-        let same = same.filter(|app| !touched.daemons.contains(app.daemon.as_str()));
-        planned.apps.extend(same.cloned());
+        let is_same = |app: &AppState| !touched.daemons.contains(app.daemon.as_str());
+        planned.apps.add_shared(&self.planned.apps, is_same);
         planned.sort_apps();
         debug_assert_eq!(planned, plan(desired, observed, policy));
         Some(planned)

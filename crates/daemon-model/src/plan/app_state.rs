@@ -186,3 +186,72 @@ impl AppState {
         self.processes.iter().filter(runs).count()
     }
 }
+
+/// The states of apps. Copies share them: from plan to plan most are the same.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AppStates(Vec<Arc<AppState>>);
+
+impl AppStates {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &AppState> + Clone {
+        self.into_iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn push(&mut self, state: AppState) {
+        self.0.push(Arc::new(state));
+    }
+
+    /// Adds those of other apps.
+    pub(super) fn add_shared(&mut self, others: &Self, includes: impl Fn(&AppState) -> bool) {
+        let others = others.0.iter().filter(|state| includes(state));
+        self.0.extend(others.cloned());
+    }
+
+    /// Sorts them by daemon and name.
+    pub(super) fn sort(&mut self) {
+        self.0
+            .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
+    }
+}
+
+impl<'a> IntoIterator for &'a AppStates {
+    type Item = &'a AppState;
+    type IntoIter =
+        std::iter::Map<std::slice::Iter<'a, Arc<AppState>>, fn(&Arc<AppState>) -> &AppState>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
+
+impl Extend<AppState> for AppStates {
+    fn extend<I: IntoIterator<Item = AppState>>(&mut self, states: I) {
+        self.0.extend(states.into_iter().map(Arc::new));
+    }
+}
+
+impl FromIterator<AppState> for AppStates {
+    fn from_iter<I: IntoIterator<Item = AppState>>(states: I) -> Self {
+        Self(states.into_iter().map(Arc::new).collect())
+    }
+}
+
+impl std::ops::Index<usize> for AppStates {
+    type Output = AppState;
+
+    fn index(&self, at: usize) -> &AppState {
+        &self.0[at]
+    }
+}

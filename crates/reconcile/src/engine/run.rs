@@ -23,9 +23,6 @@ use crate::pass::{self, PassError, PollCache, Removal, Request, Unsettled};
 use crate::pm2::{Pm2, own_pm2_is_gone};
 use crate::rollout::{Gates, Liveness, Records};
 
-/// How often PM2 is polled while an app has to become ready.
-const GATE_POLL: Duration = Duration::from_millis(200);
-
 /// One run of an engine.
 pub(super) struct Run<'e, 'o> {
     pub(super) config: &'e Config,
@@ -392,7 +389,7 @@ impl<'e, 'o> Run<'e, 'o> {
         let (restart, next_restart) = self.liveness.due(&dead, planned, now);
         let until_end = records.overrides.next_end(at_ms);
         let next_end = until_end.map(|end| now + Duration::from_millis(end - at_ms));
-        let next_poll = (!judgement.waiting.is_empty()).then(|| now + GATE_POLL);
+        let next_poll = (!judgement.waiting.is_empty()).then(|| self.schedule.gate_poll(now));
         for at in [next_restart, next_end, next_poll].into_iter().flatten() {
             self.schedule.check_at(at);
         }

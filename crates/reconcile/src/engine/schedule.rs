@@ -20,8 +20,10 @@ const POLL: (Duration, u32) = (Duration::from_secs(1), 100);
 /// The time between two polls while PM2's events arrive and nothing is left to do. What PM2 does not report, such as the deletion of
 /// a process that did not run, is noticed by then.
 const IDLE_POLL: Duration = Duration::from_secs(10);
-/// The same for a poll that PM2's own event asks for: in a crash loop there are many.
+/// The same as [`POLL`] for a poll that PM2's own event asks for: in a crash loop there are many.
 const HINT: (Duration, u32) = (Duration::from_millis(20), 20);
+/// The same while an app has to become ready.
+const GATE_POLL: (Duration, u32) = (Duration::from_millis(200), 10);
 /// The shortest and the longest pause between two changes of a daemon that keeps changing.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// How long further edits are expected to belong to a change that was applied as soon as a file was written: an editor may format
@@ -172,6 +174,11 @@ impl Schedule {
     /// Everything is as defined, and an event of PM2 would ask for a poll: without one, the next may wait.
     pub(crate) fn idle(&mut self, now: Instant) {
         self.poll = Some(now + IDLE_POLL.max(self.took * POLL.1));
+    }
+
+    /// When PM2 is polled again because an app has to become ready.
+    pub(crate) fn gate_poll(&self, now: Instant) -> Instant {
+        now + GATE_POLL.0.max(self.took * GATE_POLL.1)
     }
 
     /// PM2 reports a change: poll it sooner, but let it finish what it does.

@@ -264,7 +264,7 @@ mod tests {
     use std::sync::Arc;
 
     use daemon_model::{
-        Attributes, DaemonId, ObservedProcess, PmId,
+        AppStates, Attributes, DaemonId, ObservedProcess, PmId,
         Status::{Errored, Online},
         Usage, Variables,
     };
@@ -297,7 +297,7 @@ mod tests {
         };
         let gave_up = process(3, 16, 50, false);
         Planned {
-            apps: vec![
+            apps: AppStates::from_iter([
                 app(
                     "mcp/serena",
                     "serena",
@@ -319,7 +319,7 @@ mod tests {
                     vec![gave_up],
                     Condition::Degraded,
                 ),
-            ],
+            ]),
             broken: vec![DaemonId::new("jobs/night").unwrap()],
             ..Planned::default()
         }
