@@ -15,30 +15,31 @@ use serde_json::{Map, Value};
 use crate::payload::LABEL_KEY;
 use crate::record::ProcessRecord;
 
-/// Keys of PM2's bookkeeping that are read.
-const RUNTIME: &[&str] = &[
-    "pm_id",
-    "status",
-    "restart_time",
-    "unstable_restarts",
-    "pm_uptime",
-    "exit_code",
-];
+/// Whether a key of PM2's bookkeeping is read.
+fn is_runtime(key: &str) -> bool {
+    matches!(
+        key,
+        "pm_id" | "status" | "restart_time" | "unstable_restarts" | "pm_uptime" | "exit_code"
+    )
+}
 
-/// No comparison needs these: PM2 sets them by itself, or keeps what it made of them elsewhere.
-const UNREAD: &[&str] = &[
-    "cwd",
-    "username",
-    "km_link",
-    "instances",
-    "script",
-    "out_file",
-    "error_file",
-    "log_file",
-    "pid_file",
-    "execute_command",
-    "disable_trace",
-];
+/// Whether no comparison needs a key: PM2 sets these by itself, or keeps what it made of them elsewhere.
+fn is_unread(key: &str) -> bool {
+    matches!(
+        key,
+        "cwd"
+            | "username"
+            | "km_link"
+            | "instances"
+            | "script"
+            | "out_file"
+            | "error_file"
+            | "log_file"
+            | "pid_file"
+            | "execute_command"
+            | "disable_trace"
+    )
+}
 
 /// Reads one record.
 #[must_use]
@@ -100,9 +101,9 @@ impl Kind {
         match attribute::record_key(key) {
             None => Some(Self::Variable),
             Some((name, RecordKey::Attribute)) => {
-                (!UNREAD.contains(&name)).then_some(Self::Attribute(name))
+                (!is_unread(name)).then_some(Self::Attribute(name))
             }
-            Some((name, RecordKey::Runtime)) => RUNTIME.contains(&name).then_some(Self::Runtime),
+            Some((name, RecordKey::Runtime)) => is_runtime(name).then_some(Self::Runtime),
         }
     }
 }
@@ -140,7 +141,7 @@ impl RecordReader {
             (_, "exit_code", value) => self.exit_code = value.as_i64(),
             (_, "env", Value::Object(nested)) => self.nested = Some(nested),
             (_, "env", _) => {}
-            (_, LABEL_KEY, value) => self.label = Label::deserialize(&value).ok(),
+            (_, LABEL_KEY, value) => self.label = Label::deserialize(value).ok(),
             (_, "name", Value::String(name)) => self.name = name,
             (_, "name", _) => {}
             (_, "pmx_module", value) => self.is_module = value == Value::Bool(true),

@@ -71,25 +71,7 @@ impl StateDir {
 
     /// Reads a state file; the default when it does not exist or cannot be used.
     pub fn read<T: DeserializeOwned + Default>(&self, name: &str) -> (T, Option<StateWarning>) {
-        self.read_as(name, |bytes| serde_json::from_slice(bytes))
-    }
-
-    /// Reads a state file that `parse` understands; the default when it does not exist or cannot be used.
-    pub(crate) fn read_as<T: Default>(
-        &self,
-        name: &str,
-        parse: impl FnOnce(&[u8]) -> serde_json::Result<T>,
-    ) -> (T, Option<StateWarning>) {
-        let path = self.path.join(name);
-        let bytes = match files::read_if_exists(path.as_std_path(), Links::Refuse, LIMIT) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return (T::default(), None),
-            Err(source) => return (T::default(), Some(StateWarning::Read { path, source })),
-        };
-        match parse(&bytes) {
-            Ok(value) => (value, None),
-            Err(source) => (T::default(), Some(StateWarning::Damaged { path, source })),
-        }
+        read_as(self.path.join(name), |bytes| serde_json::from_slice(bytes))
     }
 
     /// Moves a damaged file to `<name>.damaged`, where nothing reads it. What cannot be moved stays.
@@ -141,6 +123,22 @@ impl StateDir {
             files::write(path.as_std_path(), &bytes()?, durability)
         };
         write().map_err(|source| StateWarning::Write { path, source })
+    }
+}
+
+/// Reads a state file that `parse` understands; the default when it does not exist or cannot be used.
+pub(crate) fn read_as<T: Default>(
+    path: Utf8PathBuf,
+    parse: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+) -> (T, Option<StateWarning>) {
+    let bytes = match files::read_if_exists(path.as_std_path(), Links::Refuse, LIMIT) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return (T::default(), None),
+        Err(source) => return (T::default(), Some(StateWarning::Read { path, source })),
+    };
+    match parse(&bytes) {
+        Ok(value) => (value, None),
+        Err(source) => (T::default(), Some(StateWarning::Damaged { path, source })),
     }
 }
 

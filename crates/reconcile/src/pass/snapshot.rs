@@ -118,7 +118,7 @@ impl Snapshot {
             .processes
             .iter()
             .filter_map(|process| process.label.as_ref())
-            .filter(|label| *label.workspace == *config.root())
+            .filter(|label| label.workspace.as_std_path() == config.root().as_std_path())
             .collect();
         let selection = selection::select(config, &request.ids, &definitions, &labels)?;
         let only = selection::daemons(selection.as_ref(), request);

@@ -15,7 +15,7 @@ use files::Durability;
 
 use crate::config::Config;
 use crate::lock::Lock;
-use crate::state::{StateDir, StateWarning};
+use crate::state::{StateDir, StateWarning, read_as};
 
 /// The directory of histories.
 const HISTORY: &str = "history";
@@ -183,7 +183,8 @@ impl RecordStore {
             self.files.remove(&id);
         }
         for (id, name) in listed {
-            let stamp = Stamp::of(&dir.join(&name));
+            let path = dir.join(name);
+            let stamp = Stamp::of(&path);
             if self
                 .files
                 .get(&id)
@@ -191,7 +192,7 @@ impl RecordStore {
             {
                 continue;
             }
-            let (history, warning) = self.state.read_as(&format!("{HISTORY}/{name}"), parse);
+            let (history, warning) = read_as(path, parse);
             warnings.extend(warning);
             self.files.insert(id.clone(), stamp);
             let is_known = |known: &Arc<History>| **known == history;
