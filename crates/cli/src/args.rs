@@ -55,7 +55,7 @@ pub struct GlobalArgs {
     /// Short for --format json
     #[arg(long, global = true, conflicts_with = "format")]
     json: bool,
-    /// When to use colors
+    /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
     /// Print reasons and values in full
@@ -93,11 +93,11 @@ impl GlobalArgs {
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Human-readable text
     Text,
     /// One JSON object with "version": 1
     Json,
-    /// Annotations of GitHub Actions, for `check` only
+    /// GitHub Actions annotations, for `check` only
     Github,
 }
 
@@ -127,7 +127,7 @@ pub enum Command {
     Up(UpCommand),
     /// Stop the watcher that runs under PM2; the daemons keep running, unless --all
     Down(DownCommand),
-    /// Stop daemons until `start`, although they are defined
+    /// Stop daemons, and keep them stopped until `start`
     Stop(StopCommand),
     /// Start daemons that were stopped with `stop`
     Start(ActArgs),
@@ -143,7 +143,7 @@ pub enum Command {
     History(HistoryCommand),
     /// Validate all definitions; needs no PM2
     Check(CheckCommand),
-    /// Convert PM2's configs, or what it runs, to definitions
+    /// Convert PM2 configs or running processes to definitions
     Import(ImportCommand),
     /// Create a workspace with one definition
     Init(InitCommand),
@@ -162,13 +162,13 @@ pub enum Command {
 /// Which variant of the definitions.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VariantArgs {
-    /// Profile of :profiles to merge over the definitions
+    /// Profile from :profiles to merge over the definitions
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Name of the env_NAME block to merge over env
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
-    /// Renderer of definitions
+    /// Renderer to use
     #[arg(long, value_enum, default_value_t = RendererChoice::Auto)]
     pub renderer: RendererChoice,
 }
@@ -194,7 +194,7 @@ impl VariantArgs {
 /// Which renderer is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum RendererChoice {
-    /// pm2-sync, then the configured pm2-clj for what pm2-sync cannot render
+    /// pm2-sync, then the configured pm2-clj for definitions that pm2-sync cannot render
     #[default]
     Auto,
     /// pm2-sync only; runs no other program
@@ -228,10 +228,10 @@ pub struct RenderCommand {
     /// Confirm the held removal
     #[arg(long, value_name = "CODE", conflicts_with_all = ["stdout", "check"])]
     pub confirm: Option<RemovalCode>,
-    /// Change a value: `apps.<name>.<key>=<value>`, or a path from the top
+    /// Change a value: `apps.<name>.<key>=<value>`, or a path from the root
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-    /// Remove a value, or the app for `apps.<name>`
+    /// Remove a value, or a whole app with `apps.<name>`
     #[arg(long, value_name = "PATH")]
     pub unset: Vec<String>,
     /// Show values of environment variables in messages
@@ -309,7 +309,7 @@ pub struct SyncCommand {
     /// Print the plan; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Retry what did not become ready before
+    /// Retry apps that did not become ready
     #[arg(long)]
     pub retry: bool,
     // No doc comment: clap would show it as the command's.

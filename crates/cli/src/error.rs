@@ -115,11 +115,11 @@ impl CommandError {
                 DecreeError::NoEntry { daemon, .. } | DecreeError::NothingToGoBackTo { daemon },
             ) => Some(format!("`pm2-sync history {daemon}` lists all entries")),
             Self::Import(ImportError::NotRunning(_)) => Some(
-                "`pm2-sync import FILE` imports a config, `--dump FILE` what `pm2 save` wrote"
+                "`pm2-sync import FILE` imports a config; `--dump FILE` imports a saved process list"
                     .to_owned(),
             ),
             Self::Import(ImportError::Evaluate { .. }) => Some(
-                "PM2 evaluates a config in the same way: `node -e \"require('./FILE')\"` shows more"
+                "PM2 evaluates a config in the same way: `node -e \"require('./FILE')\"` shows the full error"
                     .to_owned(),
             ),
             Self::Import(ImportError::Taken(_)) => {

@@ -13,9 +13,9 @@ impl FromStr for Since {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        since(text, &Zoned::now())
-            .map(Self)
-            .ok_or("write how long ago (`10m`, `2h`, `3d`) or when (`12:00`, `2026-01-31 12:00`)")
+        since(text, &Zoned::now()).map(Self).ok_or(
+            "expected a duration (`10m`, `2h`, `3d`) or a time (`12:00`, `2026-01-31 12:00`)",
+        )
     }
 }
 

@@ -96,7 +96,7 @@ fn what_cannot_be_read_hides_nothing_else() {
       |
     6 |          :execute_command ** :********************
       |                                       ^^
-    hint: `--show-values` shows what is hidden
+    hint: `--show-values` shows hidden values
     error: apps[1].env: an environment variable named `***` would overwrite PM2's attribute of that name
      --> system/daemons/a/ecosystem.pm2.edn:6:42
       |
@@ -129,7 +129,7 @@ fn what_cannot_be_read_hides_nothing_else() {
     assert_eq!(
         marks(&done.err),
         [
-            "error: the key `:name` is there twice",
+            "error: duplicate key `:name`",
             "warning: apps[0].watching: unknown attribute `watching`: PM2 ignores it",
         ]
     );
@@ -314,7 +314,7 @@ fn an_environment_that_no_app_has_is_a_slip_of_the_pen() {
     let done = env.expect(64, &["check", "--env", "stagign"]);
     assert!(
         done.err
-            .contains("no app has an `:env_stagign`; there are `staging`"),
+            .contains("no app has an `:env_stagign`; known names are `staging`"),
         "{}",
         done.err
     );
@@ -330,7 +330,7 @@ fn a_mode_of_the_whole_workspace_needs_to_be_in_one_definition_only() {
     let done = env.expect(64, &["check", "--mode", "prod"]);
     assert!(
         done.err
-            .contains("no definition has the mode `prod`; there are `dev`"),
+            .contains("no definition has the mode `prod`; known names are `dev`"),
         "{}",
         done.err
     );
@@ -554,7 +554,7 @@ fn check_annotates_for_github() {
     let done = env.expect(1, &["check", "--format", "github"]);
     insta::assert_snapshot!(done.out, @r#"
     ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=13,endLine=2,endColumn=17,title=pm2-sync::apps[0].instances: expected an integer or "max", got "50%25"
-    ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=19,endLine=2,endColumn=23,title=pm2-sync::the key `:name` is there twice%0Afirst defined here (1:10)
+    ::error file=system/daemons/web/api/ecosystem.pm2.edn,line=2,col=19,endLine=2,endColumn=23,title=pm2-sync::duplicate key `:name`%0Afirst defined here (1:10)
     ::error file=system/daemons/ecosystem.pm2.edn,title=pm2-sync::a definition must be in a directory of its own below the tree of definitions
     "#);
     assert_eq!(done.err, "checked 1 definition: 3 errors, 0 warnings\n");
@@ -675,7 +675,7 @@ fn doctor_says_when_git_would_take_generated_configs() {
     assert!(says().contains("git-ignored"));
     env.write(".generated/.gitignore", "# nothing here\n");
     let out = says();
-    assert!(out.contains("does not hide them from git"), "{out}");
+    assert!(out.contains("does not ignore them"), "{out}");
     assert!(!out.contains("git-ignored"), "{out}");
     std::fs::remove_file(env.root.join(".generated/.gitignore")).unwrap();
     assert!(says().contains("git-ignored"));

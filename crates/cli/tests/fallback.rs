@@ -118,7 +118,7 @@ fn a_bad_answer_breaks_the_definition_and_says_why() {
         ("echo '{}'", "pm2-clj printed JSON without a list of `apps`"),
         (
             r#"echo '{"apps": [{"name": "a"}, {"name": "a"}]}'"#,
-            "pm2-clj printed two apps of the name `a`",
+            "pm2-clj printed two apps named `a`",
         ),
         (
             "echo 'Could not resolve symbol: x' >&2; exit 1",
@@ -183,7 +183,7 @@ fn its_warnings_are_passed_on() {
         done.err.contains("warning: pm2-clj: ***")
             && done
                 .err
-                .contains("hint: `--show-values` shows what is hidden"),
+                .contains("hint: `--show-values` shows hidden values"),
         "{}",
         done.err
     );

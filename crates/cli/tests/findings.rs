@@ -77,7 +77,7 @@ fn strict_says_why_warnings_fail() {
     assert!(
         strict
             .err
-            .ends_with("0 errors, 1 warning\nwarnings fail because of `--strict`\n"),
+            .ends_with("0 errors, 1 warning\nwarnings count as errors because of `--strict`\n"),
         "{}",
         strict.err
     );
@@ -234,7 +234,7 @@ fn a_finding_as_json_has_all_that_is_drawn() {
         "severity": "error",
         "level": "render",
         "path": "",
-        "message": "the key `:name` is there twice",
+        "message": "duplicate key `:name`",
         "span": {
           "start": 22,
           "end": 27

@@ -1,4 +1,4 @@
-//! What becomes of changes that work and of changes that do not, on real PM2: every row of the table in docs/rollouts.md.
+//! What becomes of changes that work and of changes that do not, on real PM2: every section of docs/rollouts.md.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

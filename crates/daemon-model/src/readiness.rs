@@ -116,7 +116,7 @@ impl fmt::Display for NotReady {
             Self::Launching { wait_ready: true } => f.write_str("has not sent `ready`"),
             Self::Launching { wait_ready: false } => f.write_str("PM2 is starting it"),
             Self::Restarting { exit_code } => {
-                write!(f, "exited{}, PM2 starts it again", code(exit_code, ""))
+                write!(f, "exited{}; PM2 starts it again", code(exit_code, ""))
             }
             Self::Uptime { min_ms } => match min_ms % 1000 {
                 0 => write!(f, "has not been up for {} s", min_ms / 1000),
@@ -134,11 +134,11 @@ impl fmt::Display for NotReady {
             Self::Exited { times, exit_code } => {
                 write!(f, "exited {times} times{}", code(exit_code, ", last"))
             }
-            Self::GaveUp { restarts: 1 } => f.write_str("PM2 gave it up after 1 unstable restart"),
+            Self::GaveUp { restarts: 1 } => f.write_str("PM2 gave up after 1 unstable restart"),
             Self::GaveUp { restarts } => {
-                write!(f, "PM2 gave it up after {restarts} unstable restarts")
+                write!(f, "PM2 gave up after {restarts} unstable restarts")
             }
-            Self::NoProcess => f.write_str("PM2 says online, but no process runs"),
+            Self::NoProcess => f.write_str("PM2 says `online`, but there is no process"),
             Self::Stopped => f.write_str("is stopped"),
             Self::Unstoppable => f.write_str("PM2 could not stop it"),
         }

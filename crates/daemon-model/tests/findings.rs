@@ -63,7 +63,7 @@ fn what_pm2_ignores_or_loses_is_told() {
         @"
     warning: env-file: unknown attribute `env-file`: PM2 ignores it (write `env_file`, with `_` in place of `-`)
     warning: env-production: unknown attribute `env-production`: PM2 ignores it (write `env_production`, with `_` in place of `-`)
-    warning: username: PM2 overwrites this with the name of the user it runs as (to run the app as another user set `uid`)
+    warning: username: PM2 overwrites this with the name of the user it runs as (to run the app as another user, set `uid`)
     warning: max-restarts: unknown attribute `max-restarts`: PM2 ignores it (write `max_restarts`, with `_` in place of `-`)
     warning: execMod: unknown attribute `execMod`: PM2 ignores it (did you mean `execMode`?)
     warning: interpeter: unknown attribute `interpeter`: PM2 ignores it (did you mean `interpreter`?)
@@ -113,7 +113,7 @@ fn what_ends_pm2_is_told_before_anything_is_sent() {
 fn a_time_that_no_timer_holds_is_told() {
     insta::assert_snapshot!(
         findings(json!({ "kill_timeout": 2_147_483_648_u64, "restart_delay": 2_147_483_647 })),
-        @"warning: kill_timeout: PM2 waits 1 ms instead: its timers hold at most 2147483647 ms, which is 24 days"
+        @"warning: kill_timeout: PM2 waits 1 ms instead: its timers allow at most 2147483647 ms, which is 24 days"
     );
 }
 
@@ -168,12 +168,12 @@ fn cluster_mode_runs_nothing_but_pm2s_own_node() {
 #[test]
 fn a_script_with_a_blank_is_a_shell_command() {
     let of = |app: Value| findings(app);
-    insta::assert_snapshot!(of(json!({ "script": "node a.js" })), @"warning: script: has a blank, so PM2 runs it as a shell command (put the program into `:script`, and its arguments into `:args`)");
+    insta::assert_snapshot!(of(json!({ "script": "node a.js" })), @"warning: script: has a space, so PM2 runs it as a shell command (put the program into `:script`, and its arguments into `:args`)");
     insta::assert_snapshot!(of(json!({ "cmd": "npm run x", "script": "npm run x", "args": "--port 80" })), @"
     warning: script: `script` and `cmd` are the same attribute (keep `script` only) [cmd first defined here]
-    warning: script: has a blank, so PM2 runs it as a shell command, and `:args` are lost (put the program into `:script`, and its arguments into `:args`)
+    warning: script: has a space, so PM2 runs it as a shell command, and `:args` are lost (put the program into `:script`, and its arguments into `:args`)
     ");
-    insta::assert_snapshot!(of(json!({ "script": "/opt/my app/a.js", "exec_mode": "cluster" })), @"warning: script: has a blank, so PM2 runs it as a shell command, which can only fail in cluster mode (put the program into `:script`, and its arguments into `:args`)");
+    insta::assert_snapshot!(of(json!({ "script": "/opt/my app/a.js", "exec_mode": "cluster" })), @"warning: script: has a space, so PM2 runs it as a shell command, which can only fail in cluster mode (put the program into `:script`, and its arguments into `:args`)");
     assert_eq!(
         of(json!({ "script": "/opt/my-app/a.js", "args": "a b" })),
         ""
@@ -185,8 +185,8 @@ fn a_setting_that_another_overrides_is_told() {
     insta::assert_snapshot!(
         findings(json!({ "time": true, "log_date_format": "HH:mm", "autostart": false, "cron": "0 3 * * *" })),
         @"
-    warning: log_date_format: has no effect beside `:time true`, which sets a format of its own (leave one of the two out)
-    warning: cron: never happens: PM2 does not start an app with `:autostart false`, and restarts only what was started (leave `:autostart` out)
+    warning: log_date_format: has no effect with `:time true`, which sets its own format (remove one of the two)
+    warning: cron: never happens: PM2 does not start an app with `:autostart false`, and restarts only apps that were started (remove `:autostart`)
     "
     );
     for app in [
@@ -212,15 +212,15 @@ fn a_reference_that_nothing_replaces_is_told_where_it_stands() {
             "env_production": { "URL": "$URL" },
         })),
         @"
-    warning: env_production.URL: refers to a variable, which nothing replaces: the text is used literally (write the value itself, or have the app read the variable)
-    warning: script: refers to a variable, which nothing replaces: the text is used literally (write the value itself, or have the app read the variable)
-    warning: cwd: refers to a variable, which nothing replaces: the text is used literally (write `:pm2-sync {:interpolate true}` in the app, or `:interpolate true` in `pm2-sync.edn`, to replace it)
-    warning: args[1]: refers to a variable, which nothing replaces: the text is used literally (write `:pm2-sync {:interpolate true}` in the app, or `:interpolate true` in `pm2-sync.edn`, to replace it)
-    warning: env.URL: refers to a variable, which nothing replaces: the text is used literally (write `:pm2-sync {:interpolate true}` in the app, or `:interpolate true` in `pm2-sync.edn`, to replace it)
-    warning: env.PATH: refers to a variable, which nothing replaces: the text is used literally (write the value itself, or have the app read the variable)
+    warning: env_production.URL: refers to a variable, but nothing replaces it: the text is used literally (write the value itself, or have the app read the variable)
+    warning: script: refers to a variable, but nothing replaces it: the text is used literally (write the value itself, or have the app read the variable)
+    warning: cwd: refers to a variable, but nothing replaces it: the text is used literally (write `:pm2-sync {:interpolate true}` in the app, or `:interpolate true` in `pm2-sync.edn`, to replace it)
+    warning: args[1]: refers to a variable, but nothing replaces it: the text is used literally (write `:pm2-sync {:interpolate true}` in the app, or `:interpolate true` in `pm2-sync.edn`, to replace it)
+    warning: env.URL: refers to a variable, but nothing replaces it: the text is used literally (write `:pm2-sync {:interpolate true}` in the app, or `:interpolate true` in `pm2-sync.edn`, to replace it)
+    warning: env.PATH: refers to a variable, but nothing replaces it: the text is used literally (write the value itself, or have the app read the variable)
     "
     );
-    insta::assert_snapshot!(findings(json!({ "args": "--home $HOME" })), @"warning: args: refers to a variable, which nothing replaces: the text is used literally (write the value itself, or have the app read the variable)");
+    insta::assert_snapshot!(findings(json!({ "args": "--home $HOME" })), @"warning: args: refers to a variable, but nothing replaces it: the text is used literally (write the value itself, or have the app read the variable)");
     // A shell replaces them.
     for app in [
         json!({ "script": "bash", "args": ["-c", "echo $HOME"] }),
@@ -233,7 +233,7 @@ fn a_reference_that_nothing_replaces_is_told_where_it_stands() {
 
 #[test]
 fn text_in_place_of_a_block_of_variables_is_ignored_unless_it_is_chosen() {
-    insta::assert_snapshot!(findings(json!({ "env_variable": "TOTO", "env_x": null })), @"warning: env_variable: an `env_NAME` has to be a map of environment variables: PM2 ignores this one (write variables in `:env`, or make it a map that `--env` can select)");
+    insta::assert_snapshot!(findings(json!({ "env_variable": "TOTO", "env_x": null })), @"warning: env_variable: an `env_NAME` must be a map of environment variables: PM2 ignores this one (write variables in `:env`, or make it a map that `--env` can select)");
     // PM2 refuses these, and with them the whole file.
     for value in [json!(3), json!(true), json!(["A=1"])] {
         let found = findings(json!({ "env_variable": value }));
@@ -324,8 +324,8 @@ fn a_variable_that_is_nil_is_not_one_that_is_left_out() {
     insta::assert_snapshot!(
         findings(json!({ "env": { "A": null, "B": "null", "C": "" }, "env_production": { "D": null } })),
         @"
-    warning: env_production.D: PM2 gives the process the text `null` (leave the variable out, or write an empty string)
-    warning: env.A: PM2 gives the process the text `null` (leave the variable out, or write an empty string)
+    warning: env_production.D: PM2 sets it to the text `null` (leave the variable out, or write an empty string)
+    warning: env.A: PM2 sets it to the text `null` (leave the variable out, or write an empty string)
     "
     );
 }

@@ -152,7 +152,7 @@ fn pm2_has_to_say_online_with_a_process() {
     for (change, expected) in [
         (
             (|it| it.pid = None) as fn(&mut ObservedProcess),
-            "waiting: PM2 says online, but no process runs",
+            "waiting: PM2 says `online`, but there is no process",
         ),
         (|it| it.status = Status::Stopping, "waiting: is stopped"),
         (
@@ -343,12 +343,12 @@ fn it_has_failed_when_pm2_gave_up_or_it_exits_again_and_again() {
             (|it| {
                 (it.status, it.pid, it.exit_code) = (Status::Errored, None, Some(1));
             }) as fn(&mut ObservedProcess),
-            "failed: PM2 gave it up after 16 unstable restarts",
+            "failed: PM2 gave up after 16 unstable restarts",
         ),
         (
             json!({ "max_restarts": 3 }),
             |it| (it.status, it.pid, it.exit_code) = (Status::Errored, None, Some(1)),
-            "failed: PM2 gave it up after 3 unstable restarts",
+            "failed: PM2 gave up after 3 unstable restarts",
         ),
         // It had been restarted 7 times before the change.
         (json!({}), |it| it.restarts = 9, "ready"),
@@ -368,7 +368,7 @@ fn it_has_failed_when_pm2_gave_up_or_it_exits_again_and_again() {
                 (it.restarts, it.unstable_restarts, it.exit_code) = (8, 1, Some(1));
                 it.started_at_ms = Some(BEGAN + 4900);
             },
-            "waiting: exited with code 1, PM2 starts it again",
+            "waiting: exited with code 1; PM2 starts it again",
         ),
         (
             in_a_minute.clone(),
@@ -378,7 +378,7 @@ fn it_has_failed_when_pm2_gave_up_or_it_exits_again_and_again() {
         (
             soon,
             |it| (it.status, it.restarts, it.exit_code) = (Status::WaitingRestart, 7, Some(2)),
-            "waiting: exited with code 2, PM2 starts it again",
+            "waiting: exited with code 2; PM2 starts it again",
         ),
         // A job that runs every minute.
         (

@@ -293,7 +293,7 @@ fn a_wrong_probe_is_an_error_at_its_place() {
         @r#"
         error: startup_probe: expected a map, got "http://localhost/"
         error: readiness_probe: has no handler (add one of `:http_get`, `:tcp_socket` and `:exec`)
-        error: liveness_probe.tcp_socket: a probe has only one handler [liveness_probe.exec first defined here]
+        error: liveness_probe.tcp_socket: a probe can have only one handler [liveness_probe.exec first defined here]
         "#
     );
     insta::assert_snapshot!(
@@ -330,7 +330,7 @@ fn a_wrong_probe_is_an_error_at_its_place() {
             } },
         })),
         @"
-        error: startup_probe.http_get.port: `port` is a part of `url` [startup_probe.http_get.url defined here]
+        error: startup_probe.http_get.port: `port` is part of `url` [startup_probe.http_get.url defined here]
         error: startup_probe.http_get.url: cannot probe `https://localhost/`: probes do not speak HTTPS (run a command that does, with `:exec`, or use `:tcp_socket`)
         error: readiness_probe.http_get: has no `port`
         error: liveness_probe.http_get.headers.a b: `a b` is not the name of a header
@@ -396,7 +396,7 @@ fn references_are_checked() {
 fn a_number_that_probably_means_seconds_gets_a_warning() {
     insta::assert_snapshot!(
         findings(json!({ "readiness_probe": { "tcp_socket": { "port": 1 }, "period": 10, "failure_threshold": 10 } })),
-        @r#"warning: readiness_probe.period: a number without a unit counts milliseconds: this is 10 ms (write `"10s"` for seconds)"#
+        @r#"warning: readiness_probe.period: a number without a unit is in milliseconds: this is 10 ms (write `"10s"` for seconds)"#
     );
 }
 
@@ -449,11 +449,11 @@ fn a_time_that_is_too_short_is_an_error() {
                 "readiness_probe": { "tcp_socket": { "port": 1 }, "initial_delay": 1500, "success_threshold": 4, "period": 500 },
                 "pm2-sync": { "within": "3s" },
             }),
-            "error: pm2-sync.within: its probes take 3 s at least, so this must be longer",
+            "error: pm2-sync.within: its probes take at least 3 s, so this must be longer",
         ),
         (
             json!({ "pm2-sync": { "canary": true } }),
-            "warning: pm2-sync.canary: has no effect: an app in fork mode has no second process that could try a change",
+            "warning: pm2-sync.canary: has no effect: in fork mode there is no second process to try a change",
         ),
         (
             json!({ "exec_mode": "cluster", "pm2-sync": { "canary": true } }),

@@ -91,7 +91,7 @@ fn an_app_that_does_not_become_ready_goes_back_and_is_not_tried_again() {
             panic!("{:?}", cause(&sim, "api"));
         };
         let expected = match behaviour {
-            "bad" => "PM2 gave it up after 16 unstable restarts",
+            "bad" => "PM2 gave up after 16 unstable restarts",
             _ => "readiness probe: connection refused",
         };
         assert_eq!(failures[0].reason, expected);

@@ -132,7 +132,7 @@ fn references_are_replaced_where_it_is_asked_for_and_nowhere_else() {
     assert_eq!(
         findings,
         [
-            "warning: args[3]: refers to a variable, which nothing replaces: the text is used literally (write `${NAME}` to replace it, or `$$` for a dollar sign)"
+            "warning: args[3]: refers to a variable, but nothing replaces it: the text is used literally (write `${NAME}` to replace it, or `$$` for a dollar sign)"
         ]
     );
     let found = found.unwrap();
@@ -190,9 +190,9 @@ fn a_value_that_is_not_there_is_an_error_that_names_it_and_the_file() {
         findings.join("\n")
     };
     insta::assert_snapshot!(errors(json!({ "env_file": ".env" })), @r#"
-    error: env_file: `.env:2`: refers to a variable that no line above, no earlier env file and no `:pass-env` sets; write `$$` for a dollar sign, or put the value into single quotes
-    error: env_file: `.env:3`: refers to a variable that no line above, no earlier env file and no `:pass-env` sets; write `$$` for a dollar sign, or put the value into single quotes
-    error: env_file: `.env:4`: refers to `LACKING` of `:pass-env`, which is not set here; write `$$` for a dollar sign, or put the value into single quotes
+    error: env_file: `.env:2`: refers to a variable that is not set above, in an earlier env file or by `:pass-env`; write `$$` for a dollar sign, or put the value in single quotes
+    error: env_file: `.env:3`: refers to a variable that is not set above, in an earlier env file or by `:pass-env`; write `$$` for a dollar sign, or put the value in single quotes
+    error: env_file: `.env:4`: refers to `LACKING` from `:pass-env`, which is not set here; write `$$` for a dollar sign, or put the value in single quotes
     "#);
     insta::assert_snapshot!(errors(json!({ "env_file": ["broken.env", "gone.env", "unread.env", "open.env"] })), @r#"
     error: env_file[0]: `broken.env:2`: expected `NAME=value`
@@ -212,11 +212,11 @@ fn a_value_that_is_not_there_is_an_error_that_names_it_and_the_file() {
         "args": ["${NONE}", "${LACKING}", "${A:+1}", "${NONE:?set it in the vault}", "${EMPTY:?}"],
         "pm2-sync": on,
     })), @r#"
-    error: args[0]: `NONE` has no value: the app names no env file, and `:pass-env` does not name it (name a file that sets `NONE` in `:env_file`)
-    error: args[1]: `LACKING` has no value: `:pass-env` names it, and it is not set here (name a file that sets `LACKING` in `:env_file`)
+    error: args[0]: `NONE` has no value: the app names no env file, and `:pass-env` does not name it (name a file in `:env_file` that sets `NONE`)
+    error: args[1]: `LACKING` has no value: `:pass-env` names it, but it is not set here (name a file in `:env_file` that sets `LACKING`)
     error: args[2]: `${A:+1}` is not one of the forms `${NAME}`, `${NAME:-default}` and `${NAME:?message}` (write `$$` for a dollar sign)
-    error: args[3]: `NONE` has no value: set it in the vault (name a file that sets `NONE` in `:env_file`)
-    error: args[4]: `EMPTY` is empty (name a file that sets `EMPTY` in `:env_file`)
+    error: args[3]: `NONE` has no value: set it in the vault (name a file in `:env_file` that sets `NONE`)
+    error: args[4]: `EMPTY` is empty (name a file in `:env_file` that sets `EMPTY`)
     "#);
     insta::assert_snapshot!(errors(json!({ "args": "${NONE}", "env_file": { "path": "gone.env", "required": false }, "pm2-sync": on })), @r#"error: args: `NONE` has no value: no env file of the app sets it (add `NONE=...` to `gone.env`)"#);
     // What cannot be known is not reported on top of why.

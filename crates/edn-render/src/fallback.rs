@@ -208,7 +208,7 @@ fn parse(output: &[u8]) -> Result<Map<String, Value>, Message> {
         if let Some(name) = app.get("name").and_then(Value::as_str)
             && !names.insert(name)
         {
-            return Err(message!("printed two apps of the name `{}`", Ours(name)));
+            return Err(message!("printed two apps named `{}`", Ours(name)));
         }
     }
     Ok(document)
@@ -360,7 +360,7 @@ mod tests {
             ),
             (
                 r#"{"apps": [{"name": "a"}, {"name": "a"}]}"#,
-                "pm2-clj printed two apps of the name `a`",
+                "pm2-clj printed two apps named `a`",
             ),
         ] {
             assert_eq!(of(output), Err(message.to_owned()), "{output}");

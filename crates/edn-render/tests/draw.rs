@@ -74,7 +74,7 @@ fn of_a_long_line_the_part_around_the_place_is_shown() {
     "#);
     // The first of two places on one long line is far from the second.
     insta::assert_snapshot!(plain(&format!("{{:key 1 :a \"{long}\" :key 2}}")), @r#"
-    error: the key `:key` is there twice
+    error: duplicate key `:key`
      --> x.edn:1:1015
       |
     1 | {:key 1 :a "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
@@ -113,7 +113,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_line() {
 fn the_arrow_stands_above_the_bar_however_long_the_numbers_are() {
     let far = format!("{{:a 1{}:a 2}}", "\n".repeat(1233));
     insta::assert_snapshot!(plain(&far), @"
-    error: the key `:a` is there twice
+    error: duplicate key `:a`
         --> x.edn:1234:1
          |
        1 | {:a 1
@@ -132,7 +132,7 @@ fn several_findings_are_sorted_and_show_their_second_places() {
       |
     1 | {:a 08
       |     ^^
-    error: the key `:b` is there twice
+    error: duplicate key `:b`
      --> x.edn:6:2
       |
     2 |  :b 1
@@ -156,7 +156,7 @@ fn colours_are_those_of_a_terminal() {
     };
     let text = drawn(b"{:a 1\n :a 2}", style);
     insta::assert_snapshot!(text.replace('\u{1b}', "ESC"), @"
-    ESC[1;31merrorESC[0mESC[1m:ESC[0m ESC[1mthe key `:a` is there twiceESC[0m
+    ESC[1;31merrorESC[0mESC[1m:ESC[0m ESC[1mduplicate key `:a`ESC[0m
      ESC[34m-->ESC[0m x.edn:2:2
       ESC[34m|ESC[0m
     ESC[34m1ESC[0m ESC[34m|ESC[0m {:a 1

@@ -144,13 +144,13 @@ impl ConfigError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoWorkspace(_) => Some(format!(
-                "make one with `mkdir -p system/daemons/<id>` and a file `{DEFINITION_FILE}` in it, or name one with `--workspace DIR`"
+                "create one with `mkdir -p system/daemons/<id>` and a file `{DEFINITION_FILE}` in it, or name one with `--workspace DIR`"
             )),
             Self::NoCurrentDirectory | Self::Workspace { .. } => {
                 Some("name a directory with `--workspace DIR`".to_owned())
             }
             Self::Untrusted { root, .. } => Some(format!(
-                "a workspace says which commands are run; if you trust its owner, name it with `--workspace {root}`"
+                "a workspace decides which commands are run; if you trust its owner, name it with `--workspace {root}`"
             )),
             Self::NoHome => Some("name it with `--pm2-home DIR`".to_owned()),
             Self::NoPm2Clj => Some(

@@ -69,12 +69,12 @@ impl Subprocess<'_> {
         let cannot =
             |what: &'static str, error: &std::io::Error| message!("{}: {}", what, Ours(error));
         let open =
-            || tempfile::tempfile().map_err(|error| cannot("has no place for its output", &error));
+            || tempfile::tempfile().map_err(|error| cannot("cannot store its output", &error));
         let (mut output, mut said) = (open()?, open()?);
         let stdio = |file: &File| {
             file.try_clone()
                 .map(Stdio::from)
-                .map_err(|error| cannot("has no place for its output", &error))
+                .map_err(|error| cannot("cannot store its output", &error))
         };
         let child = Command::new(&program)
             .args(&self.args)
@@ -105,7 +105,7 @@ impl Subprocess<'_> {
                 Err(error) => break message!("cannot be waited for: {}", Ours(error)),
             }
             if self.stop.is_set() {
-                break "was ended, because pm2-sync was asked to stop".into();
+                break "was ended because pm2-sync was asked to stop".into();
             }
             if began.elapsed() > self.deadline {
                 break message!("did not end within {} s", self.deadline.as_secs());

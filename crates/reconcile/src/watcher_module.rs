@@ -32,7 +32,7 @@ pub enum WatcherModuleError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// PM2 was started, and has ended again.
-    #[error("PM2 has ended before it could be given the watcher")]
+    #[error("PM2 ended before it could start the watcher")]
     NoConnection,
     /// PM2 refused or does not answer.
     #[error(transparent)]

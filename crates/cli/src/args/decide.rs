@@ -99,7 +99,7 @@ pub struct StopCommand {
 /// `rollback`
 #[derive(Debug, Args)]
 pub struct RollbackCommand {
-    /// Entry of the history [default: the newest that was ready and does not run now]
+    /// Entry of the history [default: the newest ready entry that is not running]
     #[arg(long, value_name = "N")]
     pub to: Option<u32>,
     // No doc comment: clap would show it as the command's.
@@ -112,7 +112,7 @@ pub struct RollbackCommand {
 
 /// A time such as `30m`, `2h` or `1d`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a time such as `30m`, `2h` or `1d`".to_owned();
+    let expected = || "expected a duration such as `30m`, `2h` or `1d`".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| expected())?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
     let duration = duration.ok().and_then(|it| Duration::try_from(it).ok());

@@ -7,13 +7,13 @@ use reconcile::import::{Grouping, ImportOptions};
 /// `import`
 #[derive(Debug, Args)]
 pub struct ImportCommand {
-    /// Configs of PM2: ecosystem.config.js, .cjs, .mjs, .json, .yml
+    /// PM2 config files: ecosystem.config.js, .cjs, .mjs, .json, .yml
     #[arg(value_name = "FILE", required_unless_present_any = ["running", "dump"])]
     pub files: Vec<Utf8PathBuf>,
-    /// Import what PM2 runs
+    /// Import the processes that PM2 runs
     #[arg(long, conflicts_with_all = ["files", "dump"])]
     pub running: bool,
-    /// Import a dump that `pm2 save` wrote
+    /// Import a process list saved with `pm2 save`
     #[arg(long, value_name = "FILE", conflicts_with = "files")]
     pub dump: Option<Utf8PathBuf>,
     /// Write the definitions to this folder below system/daemons
@@ -66,7 +66,7 @@ impl From<GroupingChoice> for Grouping {
 /// `init`
 #[derive(Debug, Args)]
 pub struct InitCommand {
-    /// Script to define [default: the one of package.json, else server.js, app.js, index.js, ...]
+    /// Script to define [default: the one in package.json, else server.js, app.js, index.js, ...]
     #[arg(value_name = "SCRIPT")]
     pub script: Option<Utf8PathBuf>,
 }

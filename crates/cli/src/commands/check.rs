@@ -102,6 +102,6 @@ fn summarize(output: &CheckOutput, printer: &Printer) {
         words::counted(output.warnings, "warning", "warnings"),
     ));
     if !output.ok && output.errors == 0 {
-        printer.note("warnings fail because of `--strict`");
+        printer.note("warnings count as errors because of `--strict`");
     }
 }

@@ -57,7 +57,7 @@ pub fn run(
     if printer.is_json() {
         printer.json(&output, Exit::Ok);
     } else if output.daemons.is_empty() {
-        printer.note("nothing was applied yet");
+        printer.note("nothing has been applied yet");
     } else {
         printer.table(&words::history::table(
             &output,

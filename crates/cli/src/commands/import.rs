@@ -123,7 +123,7 @@ fn say_notes(import: &Import, printer: &Printer) {
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
         printer.note(format!(
-            "left out of {apps}, because the shell has them, too: {} (`-v` says more)",
+            "left out of {apps}, because the shell has them, too: {} (`-v` shows more)",
             names.join(", ")
         ));
     }

@@ -53,7 +53,7 @@ pub fn run(
     }
     if !(command.set.is_empty() && command.unset.is_empty()) {
         return Err(CommandError::Usage(
-            "`--set` and `--unset` need `--stdout FILE.edn`: a generated config is what its definition says",
+            "`--set` and `--unset` need `--stdout FILE.edn`: generated configs always follow their definitions",
         ));
     }
     let overrides = global.overrides(&command.variant);

@@ -74,7 +74,7 @@ impl Printer {
         let time = self.clock(self.err).paint(self.err.has_color);
         self.write_err(&format!("{time}{}\n", drawn.trim_end()));
         if is_hidden && !self.shared.said_hidden.swap(true, Ordering::Relaxed) {
-            self.hint("`--show-values` shows what is hidden");
+            self.hint("`--show-values` shows hidden values");
         }
     }
 

@@ -41,7 +41,7 @@ pub fn output(error: &clap::Error) -> ErrorOutput {
             let names: Vec<String> = names.iter().map(|it| format!("`pm2-sync {it}`")).collect();
             format!("did you mean {}?", names.join(" or "))
         }
-        _ => "`pm2-sync --help` lists the commands, `pm2-sync COMMAND --help` its flags".to_owned(),
+        _ => "`pm2-sync --help` lists the commands; `pm2-sync COMMAND --help` lists a command's flags".to_owned(),
     };
     ErrorOutput::usage(message.to_owned(), hint)
 }

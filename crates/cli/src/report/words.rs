@@ -25,7 +25,7 @@ use crate::verdict::{Problem, ProblemKind};
 pub use super::text::{counted, listed};
 
 /// That PM2's dump is out of date.
-pub const UNSAVED: &str = "PM2's process list could not be saved: `pm2 resurrect` and a reboot would start what ran before";
+pub const UNSAVED: &str = "PM2's process list could not be saved: `pm2 resurrect` and a reboot would start the previously saved processes";
 
 /// An app in few words: the daemon's ID alone where its last part is the app's name.
 #[must_use]
@@ -79,13 +79,11 @@ pub fn held(held: &HeldRemoval) -> String {
     };
     let daemons = names(&held.daemons);
     if held.protected == held.daemons {
-        let (what, are) = match held.daemons.len() {
-            1 => ("an app of it", "is"),
-            _ => ("apps of them", "are"),
+        let they_have = match held.daemons.len() {
+            1 => "it has a protected app",
+            _ => "they have protected apps",
         };
-        return format!(
-            "removal of {daemons} is on hold: {what} {are} protected (`:protect true`)"
-        );
+        return format!("removal of {daemons} is on hold: {they_have} (`:protect true`)");
     }
     let mut text = format!(
         "removal of {} of {} is on hold: their definitions are gone ({daemons})",
@@ -184,13 +182,13 @@ pub fn advice(problem: &Problem, printer: &Printer) -> Option<String> {
         ProblemKind::Degraded => {
             let restart = command("restart")?;
             Some(format!(
-                "a change of its script or definition starts it again; after another repair run `{restart}`"
+                "changing its definition or script starts it again; after any other fix, run `{restart}`"
             ))
         }
         _ if problem.is_rejected => {
             let retry = command("sync --retry")?;
             Some(format!(
-                "a change of its definition or script starts it again; after another repair run `{retry}`"
+                "changing its definition or script starts it again; after any other fix, run `{retry}`"
             ))
         }
         _ if problem.is_user_hold => Some(format!("`{}` ends the hold", command("release")?)),

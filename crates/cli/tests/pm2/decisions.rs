@@ -151,7 +151,10 @@ fn a_daemon_is_restarted_now() {
 fn an_older_entry_is_applied_and_kept_until_an_edit() {
     let env = Env::with_sleepers(1);
     let nothing = env.expect(0, &["history"]);
-    assert!(nothing.err.contains("nothing was applied"), "{nothing:?}");
+    assert!(
+        nothing.err.contains("nothing has been applied"),
+        "{nothing:?}"
+    );
     env.sync();
     let done = env.expect(64, &["rollback", "d0"]);
     assert!(done.err.contains("pm2-sync history d0"), "{}", done.err);

@@ -171,7 +171,7 @@ fn values_of_the_environment_are_named_and_secrets_moved() {
         "secrets.env",
     ]);
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("`secrets.env.db` exists already"), "{err}");
+    assert!(err.contains("`secrets.env.db` already exists"), "{err}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn beside_a_dependency_that_failed_nothing_starts_and_what_runs_goes_on() {
     let done = env.expect(3, &["sync"]);
     for (app, why) in [
         ("late", "waiting for `z-db`, which did not become ready"),
-        ("later", "waiting for `late`, which is not started itself"),
+        ("later", "waiting for `late`, which is not started either"),
     ] {
         let said = format!("`{app}` of {app}: {why}");
         assert!(done.err.contains(&said), "no `{said}`:\n{}", done.err);

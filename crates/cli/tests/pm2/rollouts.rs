@@ -165,12 +165,12 @@ fn what_nobody_judged_in_time_is_judged_by_how_it_stands() {
         wait_for(|| {
             env.run(&["status"])
                 .out
-                .contains("was not judged: `pm2-sync sync`")
+                .contains("not checked yet: run `pm2-sync sync`")
         });
         let status = env.json(3, &["status"]);
         assert_eq!(status["apps"][0]["condition"], "starting", "{status:#}");
         let problem = status["problems"][0]["message"].as_str().unwrap();
-        assert!(problem.contains("was not judged"), "{status:#}");
+        assert!(problem.contains("not checked yet"), "{status:#}");
         env.expect(code, &["sync"]);
         let history = entries(&env, "api");
         let entry = history.iter().find(|it| it["number"] == version).unwrap();

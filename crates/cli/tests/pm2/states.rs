@@ -132,7 +132,7 @@ fn an_app_that_waits_for_its_delay_is_crashing_or_waiting() {
     );
     let text = env.expect(3, &["status"]).out;
     assert!(
-        text.contains("ended (exit 0 or a signal), PM2 starts it again after its delay"),
+        text.contains("ended (exit 0 or a signal); PM2 starts it again after its delay"),
         "{text}"
     );
 }

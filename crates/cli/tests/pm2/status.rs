@@ -33,7 +33,7 @@ fn a_crash_loop_is_degraded_and_not_restarted_in_a_loop() {
     wait_for(|| env.named("a")[0].status == pm2_client::Status::Errored);
     let done = env.expect(3, &["sync"]);
     assert_eq!(done.out, "");
-    assert!(done.err.contains("PM2 gave it up"), "{}", done.err);
+    assert!(done.err.contains("PM2 gave up"), "{}", done.err);
     let pid = env.named("a")[0].pid;
     assert_eq!(pid, None);
     env.define("a", &sleeper("a", 1000));

@@ -314,13 +314,13 @@ fn what_was_done_by_hand_is_shown_and_mended() {
     mended("scale up from 1 to 2");
     // The shell's variables reach the app.
     by_hand(&["restart", "api", "--update-env"]);
-    mended("changed outside of pm2-sync");
+    mended("changed outside pm2-sync");
     env.write(
         "other.json",
         "{\"apps\": [{\"name\": \"api\", \"script\": \"/bin/sleep\", \"args\": [\"5\"], \"max_restarts\": 3}]}",
     );
     by_hand(&["start", "other.json"]);
-    mended("changed outside of pm2-sync");
+    mended("changed outside pm2-sync");
 
     // An old dump over a new definition.
     env.define(

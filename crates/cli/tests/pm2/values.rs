@@ -61,7 +61,7 @@ fn a_rotated_value_restarts_its_app_alone_and_is_shown_nowhere() {
         "{}",
         plan.out
     );
-    assert!(!plan.out.contains("outside of pm2-sync"), "{}", plan.out);
+    assert!(!plan.out.contains("outside pm2-sync"), "{}", plan.out);
     assert!(!plan.out.contains("planted"), "{}", plan.out);
     let shown = env.expect(2, &["plan", "-v", "--show-values"]);
     assert!(shown.out.contains("two-planted"), "{}", shown.out);
@@ -92,7 +92,7 @@ fn a_rotated_value_restarts_its_app_alone_and_is_shown_nowhere() {
     assert!(changed.unwrap().success());
     let plan = env.expect(2, &["plan", "-v"]);
     assert!(
-        plan.out.contains("changed outside of pm2-sync"),
+        plan.out.contains("changed outside pm2-sync"),
         "{}",
         plan.out
     );
@@ -212,7 +212,7 @@ fn references_are_replaced_and_generated_configs_keep_them() {
     let done = env.expect(3, &["sync"]);
     assert!(
         done.err
-            .contains("`FROM_CALLER` has no value: `:pass-env` names it, and it is not set here"),
+            .contains("`FROM_CALLER` has no value: `:pass-env` names it, but it is not set here"),
         "{}",
         done.err
     );
@@ -285,7 +285,7 @@ fn a_variable_that_the_caller_lacks_keeps_its_recorded_value() {
     assert_eq!(variable(&env, "api", "NVM_DIR").unwrap(), "/nvm");
     for name in ["TOKEN", "NVM_DIR"] {
         let line = format!(
-            "`{name}` of `:pass-env` is not set here: api keeps the value that PM2 has recorded"
+            "`{name}` from `:pass-env` is not set here: api keeps the value that PM2 has recorded"
         );
         assert_eq!(done.err.matches(&line).count(), 1, "{}", done.err);
     }
@@ -309,7 +309,7 @@ fn a_variable_that_the_caller_lacks_keeps_its_recorded_value() {
     let plan = env.expect(2, &["plan"]);
     assert!(
         plan.err
-            .contains("`TOKEN` of `:pass-env` is not set here: new starts without it"),
+            .contains("`TOKEN` from `:pass-env` is not set here: new starts without it"),
         "{}",
         plan.err
     );

@@ -201,7 +201,7 @@ fn watch_reports_invalid_paths_and_shows_no_values() {
         "{:apps [{:name \"a\" :script \"x\" :env {:TOKEN \"s3cr3t\" :N 08}}]}",
     );
     watch.wait_for_line("invalid number `***`");
-    watch.wait_for_line("`--show-values` shows what is hidden");
+    watch.wait_for_line("`--show-values` shows hidden values");
     assert!(!watch.lines().join("\n").contains("s3cr3t"));
     assert_eq!(watch.stop(), 0);
 }

@@ -175,12 +175,12 @@ impl<'a> Sources<'a> {
     fn of_file(&self, unresolved: &Unresolved) -> String {
         let why = match self.values.is_missing(&unresolved.name) {
             true => format!(
-                "refers to `{}` of `:pass-env`, which is not set here",
+                "refers to `{}` from `:pass-env`, which is not set here",
                 unresolved.name
             ),
-            false => "refers to a variable that no line above, no earlier env file and no `:pass-env` sets".to_owned(),
+            false => "refers to a variable that is not set above, in an earlier env file or by `:pass-env`".to_owned(),
         };
-        format!("{why}; write `$$` for a dollar sign, or put the value into single quotes")
+        format!("{why}; write `$$` for a dollar sign, or put the value in single quotes")
     }
 
     /// The text with values in place of its references, if it has any and these are to be replaced. What cannot be replaced
@@ -229,7 +229,7 @@ impl<'a> Sources<'a> {
             }
             _ if self.value(&unresolved.name).is_some() => message!("`{}` is empty", name),
             _ if self.values.is_missing(&unresolved.name) => message!(
-                "`{}` has no value: `:pass-env` names it, and it is not set here",
+                "`{}` has no value: `:pass-env` names it, but it is not set here",
                 name
             ),
             _ if self.files.is_empty() => message!(
@@ -240,7 +240,7 @@ impl<'a> Sources<'a> {
         };
         let help = match self.files.last() {
             Some(file) => message!("add `{}=...` to `{}`", name, shown(&file.written)),
-            None => message!("name a file that sets `{}` in `:env_file`", name),
+            None => message!("name a file in `:env_file` that sets `{}`", name),
         };
         (message, help)
     }

@@ -186,8 +186,11 @@ impl Reader<'_> {
             return None;
         };
         for second in handlers {
-            self.findings
-                .error(&second.place, Place::Key, "a probe has only one handler");
+            self.findings.error(
+                &second.place,
+                Place::Key,
+                "a probe can have only one handler",
+            );
             self.findings
                 .label(handler.place.clone(), Place::Key, "first defined here");
         }
@@ -236,7 +239,7 @@ impl Reader<'_> {
             && let Some(count) = field.value.as_u64().filter(|count| (1..50).contains(count))
         {
             let message = message!(
-                "a number without a unit counts milliseconds: this is {} ms",
+                "a number without a unit is in milliseconds: this is {} ms",
                 Quoted(count)
             );
             let help = message!("write `\"{}s\"` for seconds", Quoted(count));

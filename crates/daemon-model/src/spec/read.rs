@@ -227,7 +227,7 @@ fn warn_ineffective(
             &path(),
             Place::Key,
             "PM2 overwrites this with the name of the user it runs as",
-            Some("to run the app as another user set `uid`".into()),
+            Some("to run the app as another user, set `uid`".into()),
         );
     } else if value.as_f64() == Some(0.0)
         && let Some(note) = attribute.zero_note()
@@ -239,7 +239,7 @@ fn warn_ineffective(
         findings.warning(
             &path(),
             Place::Value,
-            "PM2 waits 1 ms instead: its timers hold at most 2147483647 ms, which is 24 days",
+            "PM2 waits 1 ms instead: its timers allow at most 2147483647 ms, which is 24 days",
             None,
         );
     } else if attribute.name == "port"
@@ -281,7 +281,7 @@ fn check_env_block(
         Value::String(_) if !is_chosen => findings.warning(
             path,
             Place::Value,
-            "an `env_NAME` has to be a map of environment variables: PM2 ignores this one",
+            "an `env_NAME` must be a map of environment variables: PM2 ignores this one",
             Some("write variables in `:env`, or make it a map that `--env` can select".into()),
         ),
         other => findings.error(
@@ -377,7 +377,7 @@ pub(super) fn check_env_keys(
             findings.warning(
                 &path.key(key),
                 Place::Value,
-                "PM2 gives the process the text `null`",
+                "PM2 sets it to the text `null`",
                 Some("leave the variable out, or write an empty string".into()),
             );
         } else if let Some(text) = value.as_str() {

@@ -124,15 +124,14 @@ fn check_policy(
             ));
         } else if within <= slowest {
             too_short(message!(
-                "its probes take {} at least, so this must be longer",
+                "its probes take at least {}, so this must be longer",
                 duration::shown(slowest)
             ));
         }
     }
     let asks_for_canary = policy.get("canary") == Some(&Value::Bool(true));
     if asks_for_canary && content.exec_mode == ExecMode::Fork {
-        let message =
-            "has no effect: an app in fork mode has no second process that could try a change";
+        let message = "has no effect: in fork mode there is no second process to try a change";
         findings.warning(&path.key("canary"), Place::Key, message, None);
     }
 }

@@ -63,7 +63,7 @@ impl ReadApp<'_> {
             &self.place("script"),
             Place::Value,
             message!(
-                "has a blank, so PM2 runs it as a shell command{}{}",
+                "has a space, so PM2 runs it as a shell command{}{}",
                 args,
                 mode
             ),
@@ -118,8 +118,8 @@ impl ReadApp<'_> {
             findings.warning(
                 &self.place("log_date_format"),
                 Place::Value,
-                "has no effect beside `:time true`, which sets a format of its own",
-                Some("leave one of the two out".into()),
+                "has no effect with `:time true`, which sets its own format",
+                Some("remove one of the two".into()),
             );
         }
     }
@@ -132,8 +132,8 @@ impl ReadApp<'_> {
             findings.warning(
                 &self.place("cron_restart"),
                 Place::Value,
-                "never happens: PM2 does not start an app with `:autostart false`, and restarts only what was started",
-                Some("leave `:autostart` out".into()),
+                "never happens: PM2 does not start an app with `:autostart false`, and restarts only apps that were started",
+                Some("remove `:autostart`".into()),
             );
         }
     }
@@ -204,7 +204,7 @@ pub(super) fn check_reference(
         Some(Reference::Braces) if !interpolates => findings.warning(
             &place(),
             Place::Value,
-            "refers to a variable, which nothing replaces: the text is used literally",
+            "refers to a variable, but nothing replaces it: the text is used literally",
             Some(
                 "write `:pm2-sync {:interpolate true}` in the app, or `:interpolate true` in `pm2-sync.edn`, to replace it".into(),
             ),
@@ -212,7 +212,7 @@ pub(super) fn check_reference(
         Some(Reference::Bare) => findings.warning(
             &place(),
             Place::Value,
-            "refers to a variable, which nothing replaces: the text is used literally",
+            "refers to a variable, but nothing replaces it: the text is used literally",
             Some(match interpolates {
                 true => "write `${NAME}` to replace it, or `$$` for a dollar sign".into(),
                 false => "write the value itself, or have the app read the variable".into(),

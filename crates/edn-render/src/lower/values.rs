@@ -176,7 +176,7 @@ impl Check<'_> {
                         name.span(),
                         "this variable name touches a string: a quote is missing",
                     )
-                    .help("put a blank before and after each string, and a quote at each end")
+                    .help("put a space before and after each string, and a quote at each end")
                     .key(name, path);
             }
         }

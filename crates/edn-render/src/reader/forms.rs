@@ -46,8 +46,8 @@ impl Reader<'_, '_> {
             let keys = || self.tree.node(at).values().step_by(2);
             say_twice(self.findings, keys(), first, later, |key| {
                 let message = match known_key(key) {
-                    Some(known) => message!("the key `:{}` is there twice", known),
-                    None => message!("the key `{}` is there twice", Quoted(crop(key.written()))),
+                    Some(known) => message!("duplicate key `:{}`", known),
+                    None => message!("duplicate key `{}`", Quoted(crop(key.written()))),
                 };
                 (message, "first defined here")
             });

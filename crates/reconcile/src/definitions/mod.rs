@@ -266,7 +266,7 @@ fn known_names(known: &BTreeSet<String>, kind: &str) -> String {
         return format!("; none has {kind}");
     }
     let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    format!("; there are {}", names.join(", "))
+    format!("; known names are {}", names.join(", "))
 }
 
 impl Definitions {

@@ -109,7 +109,7 @@ pub enum ImportError {
     #[error(transparent)]
     Definitions(#[from] DefinitionsError),
     /// The folder cannot hold definitions.
-    #[error("`--into` names no folder for definitions")]
+    #[error("`--into` does not name a folder for definitions")]
     Into(#[source] InvalidId),
     /// No definition says what an app says.
     #[error("cannot write `{definition}`")]
@@ -120,7 +120,7 @@ pub enum ImportError {
         source: Unprintable,
     },
     /// Another file is at the target path.
-    #[error("`{0}` exists already, and nothing is overwritten")]
+    #[error("`{0}` already exists, and is not overwritten")]
     Taken(Utf8PathBuf),
     /// A file cannot be written.
     #[error("cannot write `{path}`")]

@@ -221,7 +221,7 @@ impl fmt::Display for Note {
                 let app = of(app).unwrap_or_default();
                 write!(
                     f,
-                    "{}{app} changes with each evaluation, and is now fixed",
+                    "{}{app} changes with each evaluation; the definition has the current value",
                     listed(values)
                 )
             }
@@ -238,11 +238,11 @@ impl fmt::Display for Note {
             ),
             Self::Relative { file, dir } => write!(
                 f,
-                "paths in `{file}` are relative to `{dir}`, so its apps got that as their `:cwd`"
+                "paths in `{file}` are relative to `{dir}`, so that is now the `:cwd` of its apps"
             ),
             Self::BesideConfig { app, dir } => write!(
                 f,
-                "the script of `{app}` is not here but in `{dir}`: import it from there, as you start it there"
+                "the script of `{app}` is not here but in `{dir}`: import it from there, where you start it"
             ),
             Self::SameName { app } => {
                 write!(f, "two apps are named `{app}`: rename one of them")
@@ -251,7 +251,7 @@ impl fmt::Display for Note {
                 write!(f, "`{app}` is left out, because `{definition}` defines it")
             }
             Self::KeptOnce { keys, definition } => {
-                write!(f, "{} is kept in `{definition}` only", listed(keys))
+                write!(f, "{} is kept only in `{definition}`", listed(keys))
             }
             Self::Stopped { app } => write!(
                 f,
@@ -277,7 +277,7 @@ impl fmt::Display for Note {
             }
             Self::Unlike { app, parts } => write!(
                 f,
-                "`{app}` runs with other values than its definition says: {}",
+                "`{app}` runs with values that differ from its definition: {}",
                 listed(parts)
             ),
             Self::Secrets { app, values } => write!(

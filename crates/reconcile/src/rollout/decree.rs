@@ -96,7 +96,7 @@ pub enum DecreeError {
         number: u32,
     },
     /// There is nothing to go back to.
-    #[error("the history of `{daemon}` has no earlier entry that was ready")]
+    #[error("the history of `{daemon}` has no earlier ready entry")]
     NothingToGoBackTo {
         /// The daemon.
         daemon: DaemonId,

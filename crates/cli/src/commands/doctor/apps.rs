@@ -34,7 +34,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
         findings.push(Finding::warning(
             DEFINITIONS,
             format!("not valid: {}", broken.join(", ")),
-            "`pm2-sync check` says where and why",
+            "`pm2-sync check` shows where and why",
         ));
     }
     for (condition, what) in [
@@ -57,14 +57,14 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
         findings.push(Finding::warning(
             APPS,
             words::failure(failure),
-            "repair the cause, then run `pm2-sync sync`",
+            "fix the cause, then run `pm2-sync sync`",
         ));
     }
     if dry_run.snapshot.is_dump_unsaved {
         findings.push(Finding::warning(
             "PM2's dump",
             words::UNSAVED,
-            "`pm2-sync sync` tries again, and says what is wrong",
+            "`pm2-sync sync` tries again, and reports the error",
         ));
     }
     for obstacle in &dry_run.obstacles {

@@ -15,7 +15,7 @@ fn check_system(system: &str) -> Option<Finding> {
         "macos" => Some(Finding::warning(
             ABOUT,
             "macOS: built for every release, but not tested with PM2",
-            "report what does not work; command lines and variables of other users' processes cannot be verified",
+            "please report problems; command lines and variables of other users' processes cannot be verified",
         )),
         other => Some(Finding::warning(
             ABOUT,

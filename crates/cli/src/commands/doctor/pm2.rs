@@ -60,7 +60,7 @@ fn check_command(context: &Context<'_>, command: Option<&Utf8Path>) -> (Finding,
     } else {
         Finding::warning(
             COMMAND,
-            format!("{command}, version {version}, which pm2-sync is not tested with"),
+            format!("{command}, version {version}; pm2-sync is not tested with it"),
             "use PM2 5, 6 or 7",
         )
     };

@@ -54,7 +54,7 @@ fn check_names(tree: &watcher::Tree, config: &Config) -> Option<Finding> {
         Finding::warning(
             DEFINITIONS,
             format!("not read because of their names: {}", names.join(", ")),
-            format!("a definition is named `{DEFINITION_FILE}`; `pm2-sync check` says what to do with each"),
+            format!("definitions must be named `{DEFINITION_FILE}`; `pm2-sync check` suggests a fix for each"),
         )
     })
 }

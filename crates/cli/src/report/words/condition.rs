@@ -71,7 +71,7 @@ fn cause(app: &AppState, cause: &Cause) -> Option<String> {
             format!("did not become ready by {}: {reason}", time(*at_ms))
         }
         Cause::Gated { deadline_ms, .. } => overdue(cause)
-            .unwrap_or_else(|| format!("starting; has until {} to be ready", time(*deadline_ms))),
+            .unwrap_or_else(|| format!("starting; must be ready by {}", time(*deadline_ms))),
         Cause::Waiting { on, .. } => {
             let apps: Vec<String> = on.iter().map(awaited).collect();
             format!("waiting for {}", listed(&apps))
@@ -88,7 +88,7 @@ fn overdue(cause: &Cause) -> Option<String> {
     let now_ms = u64::try_from(Timestamp::now().as_millisecond()).ok()?;
     (now_ms > deadline_ms.saturating_add(JUDGING_MS)).then(|| {
         let until = time(*deadline_ms);
-        format!("had until {until} to be ready and was not judged: `pm2-sync sync` does it")
+        format!("was due to be ready by {until}, not checked yet: run `pm2-sync sync`")
     })
 }
 
@@ -98,8 +98,8 @@ fn awaited(one: &Unready) -> String {
     let why = match one.why {
         UnreadyReason::Failed => "did not become ready",
         UnreadyReason::Stopped => "is stopped",
-        UnreadyReason::NotRunning => "does not run",
-        UnreadyReason::Blocked => "is not started itself",
+        UnreadyReason::NotRunning => "is not running",
+        UnreadyReason::Blocked => "is not started either",
         _ => return name,
     };
     format!("{name}, which {why}")
@@ -132,9 +132,9 @@ fn ended(app: &AppState) -> String {
     let waits = states.any(|(_, state)| state == ProcessState::Waiting);
     match codes.next() {
         Some(0) if waits => {
-            "ended (exit 0 or a signal), PM2 starts it again after its delay".to_owned()
+            "ended (exit 0 or a signal); PM2 starts it again after its delay".to_owned()
         }
-        Some(code) if waits => format!("ended (exit {code}), PM2 starts it again after its delay"),
+        Some(code) if waits => format!("ended (exit {code}); PM2 starts it again after its delay"),
         // PM2 records 0 for a process that a signal ended, too (7.0.4, `lib/God.js`: `code || 0`).
         Some(0) => "ended as defined (exit 0 or a signal)".to_owned(),
         Some(code) => format!("ended as defined (exit {code})"),
@@ -202,7 +202,7 @@ mod tests {
             ..database.clone()
         };
         let overdue = format!(
-            "had until {} to be ready and was not judged: `pm2-sync sync` does it",
+            "was due to be ready by {}, not checked yet: run `pm2-sync sync`",
             time(at_ms)
         );
         let steps = Vec::new;
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(phrase(&late), overdue);
         assert_eq!(sentence(&late), format!("`api` of web {overdue}"));
         let soon = app(Condition::Starting, gated(u64::MAX / 2));
-        assert!(phrase(&soon).starts_with("starting; has until "));
+        assert!(phrase(&soon).starts_with("starting; must be ready by "));
         assert_eq!(sentence(&soon), "`api` of web is starting");
     }
 }

@@ -140,7 +140,7 @@ fn reason(reason: &ReasonOutput, is_adopted: bool, verbose: bool) -> String {
         ReasonOutput::Edited { changes } => self::changes(changes, is_adopted, verbose),
         ReasonOutput::Drifted { changes } => {
             let changes = self::changes(changes, is_adopted, verbose);
-            format!("changed outside of pm2-sync: {changes}")
+            format!("changed outside pm2-sync: {changes}")
         }
         ReasonOutput::Stopped => "was stopped".to_owned(),
         ReasonOutput::NoProcess => "PM2 says `online`, but there is no process".to_owned(),
@@ -163,7 +163,7 @@ fn reason(reason: &ReasonOutput, is_adopted: bool, verbose: bool) -> String {
                 pids.join(", ")
             )
         }
-        ReasonOutput::LastGood => "definition not valid, starting the last valid one".to_owned(),
+        ReasonOutput::LastGood => "definition not valid; starting the last valid one".to_owned(),
         ReasonOutput::Canary => "one process tries the new definition first".to_owned(),
         ReasonOutput::RolledBack { to } => {
             format!("the new definition did not become ready: back to entry {to} of the history")
@@ -298,14 +298,14 @@ pub fn not_set_here<'s>(steps: impl Iterator<Item = &'s StepOutput> + Clone) -> 
     let kept = apps(|step| &step.keeps).into_iter().map(|(variable, apps)| {
         let verb = if apps.len() == 1 { "keeps" } else { "keep" };
         let apps = list(apps);
-        format!("`{variable}` of `:pass-env` is not set here: {apps} {verb} the value that PM2 has recorded")
+        format!("`{variable}` from `:pass-env` is not set here: {apps} {verb} the value that PM2 has recorded")
     });
     let lacking = apps(|step| &step.lacks)
         .into_iter()
         .map(|(variable, apps)| {
             let verb = if apps.len() == 1 { "starts" } else { "start" };
             let apps = list(apps);
-            format!("`{variable}` of `:pass-env` is not set here: {apps} {verb} without it")
+            format!("`{variable}` from `:pass-env` is not set here: {apps} {verb} without it")
         });
     kept.chain(lacking).collect()
 }

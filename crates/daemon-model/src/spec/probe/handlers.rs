@@ -32,7 +32,7 @@ impl Reader<'_> {
             Some(url) => {
                 for name in ["scheme", "host", "port", "path"] {
                     if let Some(part) = find(fields, name) {
-                        let message = message!("`{}` is a part of `url`", name);
+                        let message = message!("`{}` is part of `url`", name);
                         self.findings.error(&part.place, Place::Key, message);
                         self.findings
                             .label(url.place.clone(), Place::Key, "defined here");
