@@ -379,7 +379,7 @@ impl History {
     }
 
     /// Notes that the steps of the pending entry have been taken: what was changed for it has from now on as long to become ready as
-    /// it has according to `window`. Returns whether anything has changed.
+    /// it has according to `window`, unless that makes less than a fiftieth of it. Returns whether anything has changed.
     pub fn applied(&mut self, now_ms: u64, window: impl Fn(&str) -> Option<Duration>) -> bool {
         let Some(Entry {
             outcome: EntryOutcome::Pending { gates },
@@ -390,8 +390,14 @@ impl History {
         };
         let mut is_changed = false;
         for (app, gate) in gates.iter_mut().filter(|(_, gate)| !gate.ready) {
-            if let Some(window) = window(app) {
-                gate.deadline_ms = Gate::new(now_ms, window).deadline_ms;
+            let Some(window) = window(app) else {
+                continue;
+            };
+            let deadline_ms = Gate::new(now_ms, window).deadline_ms;
+            let later = Duration::from_millis(deadline_ms.saturating_sub(gate.deadline_ms));
+            // Steps are quick as a rule, and not worth another write of the history.
+            if later > window / 50 {
+                gate.deadline_ms = deadline_ms;
                 is_changed = true;
             }
         }

@@ -4,12 +4,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{id, policy, running, spec};
 use daemon_model::{
     AppFailure, AppSpec, AppState, AppStates, Cause, Condition, Desired, DesiredDaemon, Entry,
-    EntryApp, EntryOutcome, GateInput, History, Observed, Orphan, Planned, PmId, ProbeOutcome,
-    Status, plan,
+    EntryApp, EntryOutcome, Gate, GateInput, History, Observed, Orphan, Planned, PmId,
+    ProbeOutcome, Status, plan,
 };
 use serde_json::{Map, json};
 
@@ -132,4 +133,25 @@ fn what_survived_its_pm2_ends_though_the_app_waits_unless_a_start_does() {
     assert_eq!(steps(None), [""; 0], "its start waits");
     let runs = Arc::new(running(&before, PmId(1)));
     assert_eq!(steps(Some(runs)), ["End", "Restart"]);
+}
+
+#[test]
+fn the_time_to_become_ready_begins_after_steps_that_took_long() {
+    let window = Duration::from_secs(10);
+    let gates = [("a".to_owned(), Gate::new(NOW, window))];
+    let apps = vec![EntryApp::new(&app("a"), Map::new())];
+    let mut history = History::default();
+    history.begin(Entry::pending("test", NOW, apps, gates.into()));
+    let deadline = |history: &History| {
+        let gate = history.pending().and_then(|entry| entry.gate("a"));
+        gate.map(|gate| gate.deadline_ms)
+    };
+    assert!(
+        !history.applied(NOW + 200, |_| Some(window)),
+        "they were quick"
+    );
+    assert_eq!(deadline(&history), Some(NOW + 10_000));
+    assert!(!history.applied(NOW + 5000, |_| None), "it has no gate");
+    assert!(history.applied(NOW + 201, |_| Some(window)));
+    assert_eq!(deadline(&history), Some(NOW + 10_201));
 }
