@@ -304,12 +304,12 @@ fn compare_env(
     let instance_var = spec.text("instance_var").unwrap_or("NODE_APP_INSTANCE");
     for (key, value) in process.env.iter() {
         let known = spec.env().contains_key(key)
-            || env_policy.inherits(key)
             || Some(key) == counts_up
             || key == instance_var
             || key == process.name.as_str()
             || key == spec.name()
-            || is_set_by_pm2(key);
+            || is_set_by_pm2(key)
+            || env_policy.inherits(key);
         if !known {
             let (key, has) = (key.to_owned(), value.to_owned());
             changes.extend(Change::between(Field::Env(key), Some(has), None));

@@ -89,7 +89,7 @@ impl Layout {
     /// The artifact of a daemon.
     #[must_use]
     pub fn artifact_path(&self, id: &DaemonId) -> Utf8PathBuf {
-        self.out.join(format!("{id}.json"))
+        self.out.join([id.as_str(), ".json"].concat())
     }
 
     /// The daemon whose artifact `path` is, if it is one.

@@ -438,13 +438,10 @@ impl AppSpec {
     pub fn files(&self, pm2_home: &Utf8Path, pm_id: Option<PmId>) -> ProcessFiles {
         let stem = file_stem(&self.0.name);
         let of_stem = |directory: &str, end: &str| {
-            let length = pm2_home.as_str().len() + directory.len() + stem.len() + end.len() + 2;
-            let mut path = Utf8PathBuf::with_capacity(length);
-            path.push(pm2_home);
-            path.push(directory);
-            let mut path = path.into_string();
-            path.extend(["/", &stem, end]);
-            path
+            let home = pm2_home.as_str();
+            let is_separated = home.is_empty() || home.ends_with('/');
+            let separator = if is_separated { "" } else { "/" };
+            [home, separator, directory, "/", &stem, end].concat()
         };
         let own_number = pm_id.filter(|_| !self.switch("merge_logs"));
         let numbered = |path: String| match own_number {

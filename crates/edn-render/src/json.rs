@@ -131,12 +131,15 @@ impl Printer<'_> {
     }
 
     fn text(&mut self, text: &str) {
-        // Nothing fails that is written to memory.
-        if may_control(text) {
+        let is_plain = |byte| !matches!(byte, 0..=0x1f | b'"' | b'\\' | 0x7f | 0xc2);
+        if text.bytes().all(is_plain) {
+            self.text.push(b'"');
+            self.push(text.as_bytes());
+            self.text.push(b'"');
+        } else {
+            // Nothing fails that is written to memory.
             let quoted = serde_json::to_string(text).unwrap_or_default();
             self.push(escape_controls(&quoted).as_bytes());
-        } else {
-            let _ = serde_json::to_writer(&mut self.text, text);
         }
     }
 

@@ -48,12 +48,12 @@ pub fn observe(record: &ProcessRecord) -> ObservedProcess {
         attributes: Vec::with_capacity(record.pm2_env.len()),
         ..RecordReader::default()
     };
-    let mut env: Vec<(&String, &Value)> = Vec::new();
+    let mut env: Vec<(&String, &Value)> = Vec::with_capacity(record.pm2_env.len());
     for (key, value) in &record.pm2_env {
         match Kind::of(key) {
             Some(Kind::Variable) => env.push((key, value)),
-            // It is read below, without a copy of all of it.
-            Some(_) if key == "env" => {}
+            // They are read below, without a copy of all of them.
+            Some(_) if key == "env" || key == LABEL_KEY => {}
             Some(kind) => reading.add_as(kind, key, value.clone()),
             None => {}
         }
@@ -63,6 +63,7 @@ pub fn observe(record: &ProcessRecord) -> ObservedProcess {
     env.extend(nested.filter(|(key, _)| !attribute::is_record_key(key)));
     let env = env.into_iter();
     let env = env.filter_map(|(key, value)| Some((key.as_str(), text_of(value)?)));
+    reading.label = label_of(&record.pm2_env);
     reading.name.clone_from(&record.name);
     reading.status = Some(record.status);
     reading.with_env(record.pm_id, record.pid, env.collect())

@@ -66,8 +66,8 @@ pub struct Scan {
     pub changed: BTreeSet<DaemonId>,
 }
 
-/// Directories that may say something else than before.
-type Touched = BTreeSet<Key>;
+/// Directories that may say something else than before. One may be there twice.
+type Touched = Vec<Key>;
 
 /// The directories that two walks found different. What the first found counts only if it is `trusted`, which means
 /// published.
@@ -76,11 +76,11 @@ fn differences(old: &Dirs, new: &Dirs, trusted: bool) -> Touched {
     let mut before = old.iter().peekable();
     for (key, dir) in new {
         while let Some((gone, _)) = before.next_if(|(other, _)| *other < key) {
-            touched.insert(gone.clone());
+            touched.push(gone.clone());
         }
         let same = before.next_if(|(other, _)| *other == key);
         if !(trusted && same.is_some_and(|(_, old)| old.says_the_same(dir))) {
-            touched.insert(key.clone());
+            touched.push(key.clone());
         }
     }
     touched.extend(before.map(|(gone, _)| gone.clone()));
@@ -272,7 +272,7 @@ impl Scanner {
             // It may have been renamed.
             dir.listing.misnamed = listing.misnamed;
         }
-        touched.insert(Key::new(parent.to_owned()));
+        touched.push(Key::new(parent.to_owned()));
         true
     }
 
@@ -308,7 +308,7 @@ impl Scanner {
             if let Some(dir) = self.dirs.get_mut(&parent as &dyn Bytes) {
                 if is_definition {
                     dir.definition = read::read(entry, None, false);
-                    touched.insert(Key::new(parent.to_owned()));
+                    touched.push(Key::new(parent.to_owned()));
                 }
                 if listing::is_misnamed(name) {
                     let is_file = kind.as_ref().is_ok_and(|kind| !kind.is_dir());
@@ -317,7 +317,7 @@ impl Scanner {
                         .misnamed
                         .extend(is_file.then(|| name.to_owned()));
                     dir.listing.misnamed.sort_unstable();
-                    touched.insert(Key::new(parent.to_owned()));
+                    touched.push(Key::new(parent.to_owned()));
                 }
                 dir.listing.links.retain(|link| link != name);
                 if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && !skipped && !is_definition {

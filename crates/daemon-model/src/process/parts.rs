@@ -105,10 +105,9 @@ impl Attributes {
 impl FromIterator<(&'static str, Value)> for Attributes {
     fn from_iter<T: IntoIterator<Item = (&'static str, Value)>>(all: T) -> Self {
         let matters = |(name, value): &(&'static str, Value)| {
-            let attribute = attribute::by_own_name(name);
+            let is_default = || attribute::by_own_name(name).is_some_and(|it| it.is_default(value));
             let is_empty = value.as_array().is_some_and(Vec::is_empty);
-            let is_default = attribute.is_some_and(|attribute| attribute.is_default(value));
-            !value.is_null() && !is_empty && !is_default
+            !value.is_null() && !is_empty && !is_default()
         };
         let kept = all.into_iter().filter(matters);
         let mut kept: Vec<_> = kept

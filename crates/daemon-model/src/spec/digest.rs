@@ -23,10 +23,10 @@ const DIGEST_VERSION: &str = "v1";
 pub(super) fn digest(spec: &Content) -> SpecDigest {
     let outside = spec.outside.as_deref();
     let own = hash(Sha256::new(), &Canonical::new(spec, outside));
-    let mut digest = format!("{DIGEST_VERSION}:{own}");
+    let mut digest = [DIGEST_VERSION, ":", &own].concat();
     if let Some(key) = outside.and_then(|outside| outside.key.as_ref()) {
         let all = hash(key.hasher(), &Canonical::new(spec, None));
-        digest.push_str(&format!(".{}.{all}", key.name()));
+        digest.extend([".", key.name(), ".", &all]);
     }
     SpecDigest(digest)
 }
@@ -53,10 +53,8 @@ pub(super) fn revision(spec: &Content, digest: &SpecDigest) -> Revision {
         policy: spec.policy,
         rollout: spec.rollout.as_deref(),
     };
-    Revision(format!(
-        "{REVISION_VERSION}:{}",
-        hash(Sha256::new(), &declared)
-    ))
+    let hash = hash(Sha256::new(), &declared);
+    Revision([REVISION_VERSION, ":", &hash].concat())
 }
 
 /// What a revision is of.

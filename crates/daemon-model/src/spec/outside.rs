@@ -86,8 +86,8 @@ impl<'a> Sources<'a> {
                 ..Outside::default()
             },
         };
-        let place = path.key(ENV_FILE_KEY);
         for file in named_files(app, root) {
+            let place = path.key(ENV_FILE_KEY);
             match file {
                 Ok(file) => sources.add_file(file, &place, findings),
                 Err(misread) => {

@@ -59,10 +59,10 @@ pub fn last_good(
         return Ok(Vec::new());
     };
     let apps = document.get("apps").and_then(Value::as_array);
-    let apps = apps
-        .into_iter()
-        .flatten()
-        .map(|app| Some(Cow::Borrowed(app)));
+    let apps = apps.into_iter().flatten().map(|app| {
+        let (values, _) = values.of_app(app, config.root());
+        Some((Cow::Borrowed(app), values))
+    });
     let renderer = Renderer::new(config, values);
     let placed = renderer.read_apps(id, apps, document.get("deploy"), drop);
     Ok(placed.into_iter().map(|placed| placed.app).collect())

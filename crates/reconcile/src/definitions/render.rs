@@ -141,13 +141,13 @@ impl<'a> Renderer<'a> {
         definition.envs.extend(envs_of_deploy(deploy.as_deref()));
         let envs = &mut definition.envs;
         let (env_files, of_env_files) = (&mut definition.env_files, &mut definition.of_env_files);
-        let apps = document.apps(MAX_APP_BYTES).inspect(|app| {
+        let apps = document.apps(MAX_APP_BYTES).map(|app| {
             envs.extend(envs_of_app(app.as_deref()));
-            if let Some(app) = app {
-                let (values, files) = self.values.of_app(app, self.root);
-                env_files.extend(files);
-                of_env_files.extend(env_file_findings(app, self.root, &values));
-            }
+            let app = app?;
+            let (values, files) = self.values.of_app(&app, self.root);
+            env_files.extend(files);
+            of_env_files.extend(env_file_findings(&app, self.root, &values));
+            Some((app, values))
         });
         let diagnostics = &mut definition.diagnostics;
         definition.apps = self.read_apps(id, apps, deploy.as_deref(), |findings| {
@@ -155,11 +155,11 @@ impl<'a> Renderer<'a> {
         });
     }
 
-    /// Reads apps, with their place in their document.
+    /// Reads apps with what their references stand for, and gives their place in their document.
     pub(super) fn read_apps<'v>(
         &self,
         id: &DaemonId,
-        apps: impl Iterator<Item = Option<Cow<'v, Value>>>,
+        apps: impl Iterator<Item = Option<(Cow<'v, Value>, Values)>>,
         deploy: Option<&Value>,
         mut found: impl FnMut(Vec<Finding>),
     ) -> Vec<PlacedApp> {
@@ -169,10 +169,7 @@ impl<'a> Renderer<'a> {
         for (index, app) in apps.enumerate() {
             let place = path.index(index);
             let (app, findings) = match app {
-                Some(app) => {
-                    let (values, _) = self.values.of_app(&app, self.root);
-                    AppSpec::resolve(id, &app, &place, &context, &values)
-                }
+                Some((app, values)) => AppSpec::resolve(id, &app, &place, &context, &values),
                 None => (None, vec![too_large(place)]),
             };
             placed.extend(app.map(|app| PlacedApp { index, app }));

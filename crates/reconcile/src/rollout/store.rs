@@ -158,7 +158,7 @@ impl RecordStore {
     }
 
     fn read_histories(&mut self, dir: &Utf8Path, warnings: &mut Vec<StateWarning>) {
-        let listed = match dir.read_dir_utf8() {
+        let listed = match std::fs::read_dir(dir) {
             Ok(entries) => entries.flatten(),
             Err(error) if error.kind() == ErrorKind::NotFound => return self.forget_histories(),
             // What was read or written before is all that is known.
@@ -166,8 +166,8 @@ impl RecordStore {
         };
         let listed: BTreeMap<DaemonId, String> = listed
             .filter_map(|entry| {
-                let name = entry.file_name();
-                Some((daemon_of(name)?, name.to_owned()))
+                let name = entry.file_name().into_string().ok()?;
+                Some((daemon_of(&name)?, name))
             })
             .collect();
         let is_gone = |id: &&DaemonId| !listed.contains_key(*id);
@@ -292,8 +292,14 @@ fn file_name(daemon: &DaemonId) -> Option<String> {
 
 /// The daemon whose history has this name.
 fn daemon_of(name: &str) -> Option<DaemonId> {
-    let escaped = name.strip_suffix(".jsonl")?;
-    DaemonId::new(escaped.replace("%2F", "/").replace("%25", "%")).ok()
+    let mut parts = name.strip_suffix(".jsonl")?.split('%');
+    let mut id = parts.next()?.to_owned();
+    for part in parts {
+        let escaped = part.strip_prefix("2F").map(|rest| ["/", rest]);
+        let escaped = escaped.or_else(|| Some(["%", part.strip_prefix("25")?]));
+        id.extend(escaped.unwrap_or(["%", part]));
+    }
+    DaemonId::new(id).ok()
 }
 
 #[cfg(test)]
