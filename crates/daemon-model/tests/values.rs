@@ -7,12 +7,14 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use daemon_model::{
-    AppSpec, DaemonId, DocumentPath, EnvFile, EnvFileProblem, EnvFileState, Field, Severity,
-    SpecContext, ValueKey, Values, env_text,
+    AppSpec, DaemonId, DocumentPath, EnvFile, EnvFileProblem, EnvFileState, Field, PmId, Severity,
+    SpecContext, ValueKey, Values, diff, env_text,
 };
 use serde_json::{Value, json};
 
@@ -294,4 +296,23 @@ fn debugging_output_shows_names_only() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_change_of_a_variable_is_secret_and_one_of_an_attribute_is_not() {
+    let app = |value: &str| {
+        let app =
+            json!({ "name": "a", "script": "./a.js", "args": [value], "env": { "A": value } });
+        common::spec("d", &app)
+    };
+    let process = common::running(&app("old"), PmId(0));
+    let changes = diff(&app("new"), &process, &common::policy().env_policy);
+    let secret: Vec<_> = changes
+        .iter()
+        .map(|change| (change.field.to_string(), change.is_secret))
+        .collect();
+    assert_eq!(
+        secret,
+        [("args".to_owned(), false), ("env.A".to_owned(), true)]
+    );
 }
