@@ -197,4 +197,21 @@ mod tests {
             assert!(trap(name).is_some_and(|trap| !trap.blocks), "{name:?}");
         }
     }
+
+    #[test]
+    fn a_key_that_ends_pm2_is_found_wherever_it_is() {
+        let found = |value: &Value| {
+            let path = DocumentPath::root().key("env");
+            let found = find_fatal_key(value, &path).map(|path| path.to_string());
+            assert_eq!(found.is_some(), has_fatal_key(value));
+            found
+        };
+        let key = FATAL_KEYS[0];
+        let deep = serde_json::json!({ "a": [1, { "b": { key: 1 } }] });
+        assert_eq!(found(&deep), Some(format!("env.a[1].b.{key}")));
+        assert_eq!(
+            found(&serde_json::json!({ "a": [key, { "b": key }] })),
+            None
+        );
+    }
 }

@@ -251,8 +251,8 @@ fn an_edit_of_one_daemon_is_planned_by_itself() {
     let last = world.last_plan();
     world.define(3, 3, None);
     let planned = last.plan_changes(&world.desired, &world.observed, &world.policy);
-    let steps = planned.map(|it| it.plan.steps.len());
-    assert_eq!(steps, Some(1));
+    let found = planned.map(|it| (it.plan.steps.len(), it.apps.len(), it.apps.is_empty()));
+    assert_eq!(found, Some((1, usize::from(DAEMONS), false)));
 }
 
 #[test]

@@ -256,6 +256,11 @@ fn a_digest_changes_with_the_values_and_does_not_give_them_away() {
     assert_ne!(one.digest(), other.digest());
     assert_ne!(one.revision(), other.revision());
     assert!(one.digest().differs_from(other.digest()));
+    assert!(
+        one.digest().to_string().starts_with("v"),
+        "{}",
+        one.digest()
+    );
     assert_eq!(
         one.digest(),
         spec(app(), &of("# same\nPIN='1234'")).digest()
