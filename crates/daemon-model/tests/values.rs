@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use daemon_model::{
-    AppSpec, DaemonId, DocumentPath, EnvFile, EnvFileProblem, EnvFileState, Field, PmId, Severity,
-    SpecContext, ValueKey, Values, diff, env_text,
+    Action, AppSpec, DaemonId, Desired, DesiredDaemon, DocumentPath, EnvFile, EnvFileProblem,
+    EnvFileState, Field, Observed, ObservedProcess, PmId, Severity, SpecContext, ValueKey, Values,
+    diff, env_text, plan,
 };
 use serde_json::{Value, json};
 
@@ -320,4 +321,42 @@ fn a_change_of_a_variable_is_secret_and_one_of_an_attribute_is_not() {
         secret,
         [("args".to_owned(), false), ("env.A".to_owned(), true)]
     );
+}
+
+#[test]
+fn only_what_starts_anew_lacks_a_variable_that_the_caller_has_not() {
+    let app = |value: &str| {
+        let app = json!({ "name": "a", "script": "./a.js", "args": [value] });
+        common::spec("d", &app)
+    };
+    let mut policy = common::policy();
+    policy.env_policy.pass_env = vec!["TOKEN".to_owned(), "HAS".to_owned(), "NVM_*".to_owned()];
+    policy.passed = Some(["HAS".to_owned()].into());
+    let desired = Desired {
+        daemons: [(
+            DaemonId::new("d").unwrap(),
+            DesiredDaemon::Apps(vec![app("new")]),
+        )]
+        .into(),
+        ..Desired::default()
+    };
+    let lacking = |processes: Vec<Arc<ObservedProcess>>| -> Vec<String> {
+        let observed = Observed {
+            processes,
+            at_ms: 100_000,
+            ..Observed::default()
+        };
+        let planned = plan(&desired, &observed, &policy);
+        let specs = planned.plan.steps.iter().map(|step| &step.action);
+        let specs = specs.filter_map(|action| match action {
+            Action::Start { spec, .. } | Action::Change { spec, .. } => Some(spec),
+            _ => None,
+        });
+        let specs: Vec<_> = specs.collect();
+        assert_eq!(specs.len(), 1);
+        specs[0].lacking().map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(lacking(Vec::new()), ["TOKEN"]);
+    let runs = Arc::new(common::running(&app("old"), PmId(0)));
+    assert_eq!(lacking(vec![runs]), [""; 0], "it runs without it already");
 }
