@@ -360,3 +360,14 @@ fn only_what_starts_anew_lacks_a_variable_that_the_caller_has_not() {
     let runs = Arc::new(common::running(&app("old"), PmId(0)));
     assert_eq!(lacking(vec![runs]), [""; 0], "it runs without it already");
 }
+
+#[test]
+fn references_are_replaced_in_double_quotes_and_stay_in_single_ones() {
+    let text = "A=1\nSINGLE='pa$$word $A ${A} \\n'\nDOUBLE=\"$$ $A ${A}\\n\"\nPLAIN=$A";
+    let values = values(&[(".env", content(text))]);
+    let spec = spec(json!({ "env_file": ".env" }), &values);
+    let env = env(&spec);
+    assert_eq!(env["SINGLE"], "pa$$word $A ${A} \\n");
+    assert_eq!(env["DOUBLE"], "$ 1 1\n");
+    assert_eq!(env["PLAIN"], "1");
+}
