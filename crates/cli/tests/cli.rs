@@ -461,12 +461,7 @@ fn nobody_listens() {
     for n in 0..300 {
         env.define(&format!("d{n}"), &sleeper(&format!("a{n}"), 1));
     }
-    let mut child = env
-        .command(&["render", "--stdout"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = env.command(&["render", "--stdout"]).spawn_piped().unwrap();
     drop(child.stdout.take());
     let said = Done::wait(child).err;
     assert!(!said.contains("panic") && !said.contains("error"), "{said}");

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use common::checked::Checked;
 use common::{Env, planted, sleeper};
@@ -125,11 +125,7 @@ fn run(env: &Env, line: &str) {
 /// Runs a command that does not end by itself, until it prints something.
 fn run_for_a_moment(env: &Env, line: &str) {
     let mut command = shell(env, &format!("exec {line}"));
-    let mut child = command
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.spawn_piped().unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     let streams: [Box<dyn std::io::Read + Send>; 2] = [
         Box::new(child.stdout.take().unwrap()),

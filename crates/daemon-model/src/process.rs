@@ -182,6 +182,18 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// What a plan depends on, with other processes.
+    pub(crate) fn with_processes(&self, processes: Vec<Arc<ObservedProcess>>) -> Self {
+        Self {
+            processes,
+            orphans: self.orphans.clone(),
+            missing_workspaces: self.missing_workspaces.clone(),
+            usage: BTreeMap::new(),
+            at_ms: self.at_ms,
+            scripts_changed_ms: self.scripts_changed_ms.clone(),
+        }
+    }
+
     /// Whether PM2 gave the process up, and its script was changed since it was last started: then it deserves another
     /// start.
     #[must_use]

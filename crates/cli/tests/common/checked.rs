@@ -106,6 +106,11 @@ impl Checked {
         planted::check_output(self.command.get_args(), &out, &err);
     }
 
+    /// Spawns it with pipes, which the test reads, and looks at what it reads.
+    pub fn spawn_piped(&mut self) -> io::Result<Child> {
+        self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    }
+
     pub fn spawn(&mut self) -> io::Result<Child> {
         if !self.is_out_chosen {
             self.command.stdout(self.file("out")?);

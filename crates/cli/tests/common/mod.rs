@@ -306,12 +306,7 @@ impl Env {
     /// Starts `watch`; it ends with the value.
     pub fn watch(&self, args: &[&str]) -> Watch {
         let args: Vec<&str> = ["watch"].into_iter().chain(args.iter().copied()).collect();
-        let mut child = self
-            .command(&args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = self.command(&args).spawn_piped().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let streams: [Box<dyn std::io::Read + Send>; 2] = [
             Box::new(child.stdout.take().unwrap()),

@@ -221,12 +221,7 @@ fn a_pm2_that_ends_while_steps_are_taken_is_reported_as_such() {
     env.define("slow", &slow(1));
     env.sync();
     env.define("slow", &slow(2));
-    let sync = env
-        .command(&["sync"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let sync = env.command(&["sync"]).spawn_piped().unwrap();
     wait_for(|| env.named("slow")[0].status == pm2_client::Status::Stopping);
     env.bed.kill_daemon();
     let done = Done::wait(sync);
@@ -252,12 +247,7 @@ fn a_sync_puts_right_what_is_changed_behind_its_back() {
     env.define("slow", &stubborn(1));
     env.sync();
     env.define("slow", &stubborn(2));
-    let sync = env
-        .command(&["sync"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let sync = env.command(&["sync"]).spawn_piped().unwrap();
     // Its one step waits for the process that ignores the signal.
     wait_for(|| env.named("stubborn")[0].status == pm2_client::Status::Stopping);
     assert!(env.bed.cli(&["delete", "app0"]).status.success());

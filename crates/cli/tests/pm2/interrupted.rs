@@ -260,12 +260,7 @@ struct Running {
 
 impl Running {
     fn start(env: &Env, args: &[&str]) -> Self {
-        let mut child = env
-            .command(args)
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = env.command(args).spawn_piped().unwrap();
         let err = std::io::BufReader::new(child.stderr.take().unwrap());
         Self {
             child,

@@ -1,8 +1,7 @@
-//! Files in the way of pm2-sync: what is no file where a file belongs, what cannot be written, what is too large.
+//! Files that get in the way: FIFOs and directories in place of files, files that cannot be written, files that are too large.
 
 use std::fs::File;
 use std::mem::MaybeUninit;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
@@ -20,12 +19,7 @@ fn make_fifo(path: &Utf8Path) {
 /// Runs a command, which must end within half a minute.
 #[track_caller]
 fn run_in_time(env: &Env, args: &[&str]) -> Done {
-    let mut child = env
-        .command(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = env.command(args).spawn_piped().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while child.try_wait().unwrap().is_none() {
         let hangs = Instant::now() > deadline;
@@ -89,7 +83,7 @@ fn a_damaged_artifact_of_a_broken_definition_is_named() {
     env.define("a", "{:apps [");
     std::fs::write(env.artifact("a"), "{\"//\": \"Gen").unwrap();
     assert!(env.bed.cli(&["delete", "a", "b"]).status.success());
-    // The last good render cannot stand in, which is no reason not to heal the others.
+    // The last good render cannot be used; the other daemons are healed all the same.
     let named = format!(
         "the generated config of a: `{}` is damaged",
         env.artifact("a")

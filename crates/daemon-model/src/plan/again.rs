@@ -31,17 +31,9 @@ impl LastPlan {
         policy: Policy,
         planned: Planned,
     ) -> Self {
-        let observed = Observed {
-            processes: observed.processes.clone(),
-            orphans: observed.orphans.clone(),
-            missing_workspaces: observed.missing_workspaces.clone(),
-            scripts_changed_ms: observed.scripts_changed_ms.clone(),
-            at_ms: observed.at_ms,
-            ..Observed::default()
-        };
         Self {
             desired,
-            observed,
+            observed: observed.with_processes(observed.processes.clone()),
             policy,
             planned,
         }
@@ -218,17 +210,8 @@ impl<'a> Touched<'a> {
 
     fn of_observed(&self, observed: &Observed) -> Observed {
         let processes = observed.processes.iter();
-        Observed {
-            processes: processes
-                .filter(|it| self.has_process(it))
-                .cloned()
-                .collect(),
-            orphans: observed.orphans.clone(),
-            missing_workspaces: observed.missing_workspaces.clone(),
-            scripts_changed_ms: observed.scripts_changed_ms.clone(),
-            at_ms: observed.at_ms,
-            ..Observed::default()
-        }
+        let processes = processes.filter(|it| self.has_process(it)).cloned();
+        observed.with_processes(processes.collect())
     }
 }
 
