@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// How a command ended. Of several reasons the greatest decides.
+/// How a command ended. If several apply, the greatest wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exit {
     /// In sync, or done.

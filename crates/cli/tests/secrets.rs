@@ -134,7 +134,7 @@ const POSITIONS: &[&str] = &[
     // With its name. What is a name by itself is shown.
     ":env {\"PW=SECRET\" VALUE}",
     ":env {:PW=SECRET nil}",
-    // What is no map.
+    // Not a map.
     ":env VALUE",
     ":env \"PW=SECRET\"",
     ":env [\"PW=SECRET\" VALUE]",

@@ -73,7 +73,7 @@ pub(crate) fn check(definitions: &[Declared<'_>], findings: &mut BTreeMap<Daemon
     let cycles = Cycles::new(&nodes, &names);
     for (at, node) in nodes.iter().enumerate() {
         for dependency in node.depends_on {
-            // Nobody reads further findings.
+            // Further findings would not be shown.
             let known = findings.get(node.daemon);
             if known.is_some_and(|known| known.is_full(Severity::Error)) {
                 break;

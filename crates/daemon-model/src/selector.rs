@@ -12,7 +12,7 @@ use crate::{DEFINITION_FILE, DaemonId, nearest_name};
 /// How many candidates an error lists at most.
 const MOST_CANDIDATES: usize = 8;
 
-/// One ID as somebody wrote it.
+/// One ID, as it was written.
 #[derive(Debug, Clone, Copy)]
 pub struct Written<'w> {
     /// The text.

@@ -119,7 +119,7 @@ fn a_new_app_that_fails_is_left_as_pm2_has_it() {
     assert!(
         matches!(cause(&sim, "api"), Cause::Failed { failed: 1, reason, .. } if reason == expected)
     );
-    // Neither what somebody changed about it nor a restart by PM2 is a reason to touch it.
+    // Neither a manual change nor a restart by PM2 is a reason to touch it.
     let process = sim.processes.values_mut().next().unwrap();
     (process.status, process.pid) = (Status::Stopped, None);
     assert_eq!(steps(&sim), "");
@@ -725,7 +725,7 @@ fn an_app_is_started_when_what_it_needs_is_ready() {
     assert_eq!(stands(&sim), "api waiting:, db starting: 1");
     settle(&mut sim);
     assert_eq!(stands(&sim), "api in sync: 1, db in sync: 1");
-    // A change of what it needs is no reason to restart it.
+    // A change of a dependency does not restart it.
     let before = sim.processes[&PmId(1)].clone();
     sim.define(&id("services/db"), vec![app("db", "good", 2, &json!({}))]);
     settle(&mut sim);
@@ -858,7 +858,7 @@ fn a_value_that_makes_an_app_fail_has_no_way_back_until_its_file_changes() {
     rotate(&mut sim, "B=good\nV=1");
     assert_eq!(stands(&sim), "api in sync: 1");
     rotate(&mut sim, "B=bad\nV=2");
-    // The older entry would be run with the same values: nobody remembers the old ones.
+    // The older entry would run with the same values: old ones are not kept.
     assert_eq!(stands(&sim), "api failed: -2");
     rotate(&mut sim, "B=bad\nV=2\n# the same");
     assert_eq!(stands(&sim), "api failed: -2");

@@ -230,7 +230,7 @@ fn nothing_that_pm2_records_does() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.sync();
-    // Names and labels that somebody put into PM2's list.
+    // Names and labels that another program put into PM2's list.
     let dump = env.bed.home().join("dump.pm2");
     let list: serde_json::Value = serde_json::from_slice(&std::fs::read(&dump).unwrap()).unwrap();
     let mut records = Vec::new();

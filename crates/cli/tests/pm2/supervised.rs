@@ -60,7 +60,7 @@ fn the_watcher_outlives_what_people_do_to_pm2() {
     );
     assert_watched(&env, 2003);
 
-    // A boot after somebody's own save.
+    // A boot after a user's own `pm2 save`.
     by_hand(&["save", "--force"]);
     by_hand(&["kill"]);
     assert!(!is_alive(first));
@@ -73,7 +73,7 @@ fn the_watcher_outlives_what_people_do_to_pm2() {
     assert_watched(&env, 2005);
     assert_eq!(env.named("a").len(), 1);
 
-    // PM2 is killed and takes nobody along: there is one watcher again, and one process of each app.
+    // PM2 is killed, and its processes survive: afterwards there is one watcher, and one process of each app.
     env.bed.kill_daemon();
     wait_for(|| watcher_pid(&env).is_some());
     assert_watched(&env, 2006);

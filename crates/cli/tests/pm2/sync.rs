@@ -333,7 +333,7 @@ fn what_was_done_by_hand_is_shown_and_mended() {
     by_hand(&["resurrect"]);
     mended("env.NEW added");
 
-    // A restart by hand is nobody's fault.
+    // A manual restart is no drift.
     let before = env.pid("api");
     by_hand(&["restart", "api"]);
     env.expect(0, &["plan"]);

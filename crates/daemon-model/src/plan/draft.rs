@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
         if let Some(reason) = app.reason() {
             let changes =
                 |action: &Action| matches!(action, Action::Start { .. } | Action::Change { .. });
-            // Why an older spec is in force is no reason to restart what runs it.
+            // That an older spec is in force does not restart processes that run it already.
             let is_asked = |reason: &Reason| {
                 matches!(reason, Reason::RestartRequested | Reason::Unhealthy { .. })
             };

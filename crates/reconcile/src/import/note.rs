@@ -76,7 +76,7 @@ pub enum Note {
         /// The definition.
         definition: Utf8PathBuf,
     },
-    /// An app that somebody stopped.
+    /// An app that a user stopped.
     Stopped {
         /// The app.
         app: String,

@@ -96,7 +96,7 @@ fn apps_of(
     }
 }
 
-/// Whether somebody stopped it. One that ended by itself, as it is asked to, is not.
+/// Whether a user stopped it. One that ended by itself, as it is asked to, is not.
 fn is_stopped(process: &ObservedProcess) -> bool {
     // No state depends on the time that is neither crashing nor running.
     process.state(0) == ProcessState::Stopped

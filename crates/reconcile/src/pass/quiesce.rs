@@ -17,10 +17,10 @@ const IDLE: Duration = Duration::from_millis(600);
 /// Give up after this many lists.
 const LISTS: u32 = 8;
 
-/// How long to wait for somebody's `pm2 kill`.
+/// How long to wait for a `pm2 kill` to end.
 const END: Duration = Duration::from_secs(30);
 
-/// Whether somebody is ending PM2.
+/// Whether PM2 is being ended.
 pub(super) fn is_ending(pm2_home: &Utf8Path) -> bool {
     is_being_ended(pm2_home)
 }

@@ -13,7 +13,7 @@ use crate::pm2::Writer;
 enum Unsettled {
     /// PM2 may be busy with what a writer asked for that was killed.
     Pm2Busy,
-    /// Somebody is ending PM2: what is started now would never be stopped.
+    /// PM2 is being ended: what is started now would never be stopped.
     Pm2Ending,
     /// A definition has been absent in one snapshot only. The daemons that would lose processes, and how long to wait.
     RemovalUnconfirmed(BTreeSet<DaemonId>, Duration),

@@ -41,7 +41,7 @@ pub(super) fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
     }
 }
 
-/// The process that is known, if it is the same: what changed is told by what is not shared.
+/// The known process if it is equal, so that a change shows as another pointer.
 pub(super) fn share(
     known: &[Arc<ObservedProcess>],
     process: ObservedProcess,

@@ -37,7 +37,7 @@ pub enum Decree {
 /// Why and for how long.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// For how long; none: until somebody ends it.
+    /// For how long; none: until a user ends it.
     pub duration: Option<Duration>,
     /// Why.
     pub reason: Option<String>,
