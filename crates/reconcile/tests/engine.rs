@@ -66,7 +66,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Waits for the end of the next pass; how many steps it took.
     fn next(&self) -> usize {
-        self.passes.recv_timeout(Duration::from_secs(20)).unwrap()
+        self.passes.recv_timeout(Duration::from_secs(60)).unwrap()
     }
 
     fn reported(&self) -> Vec<Reported> {

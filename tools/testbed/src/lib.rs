@@ -218,15 +218,15 @@ pub fn pm2_bin() -> Utf8PathBuf {
         .join("node_modules/pm2/bin/pm2")
 }
 
-/// Waits until `done`, for at most 20 seconds.
+/// Waits until `done`, for at most a minute: a busy machine is no failure.
 ///
 /// # Panics
 /// When it takes longer.
 #[track_caller]
 pub fn wait_for(mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
-        assert!(Instant::now() < deadline, "waited for 20 seconds in vain");
+        assert!(Instant::now() < deadline, "waited for a minute in vain");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -357,7 +357,7 @@ impl Watch {
     /// Waits for a line that contains `text`.
     #[track_caller]
     pub fn wait_for_line(&self, text: &str) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !self.lines().iter().any(|line| line.contains(text)) {
             assert!(
                 std::time::Instant::now() < deadline,

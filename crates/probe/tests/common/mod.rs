@@ -155,7 +155,7 @@ pub fn quickest_timeout(check: &Check, after: impl Fn()) -> Duration {
 
 /// Waits until it holds.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "{what} does not come about");
         thread::sleep(Duration::from_millis(5));

@@ -168,7 +168,7 @@ impl Run<'_, '_> {
         self.started_pm2 |= report.pm2_started;
         self.unsettled = pass::unsettled(&report.after);
         if self.options.heal {
-            self.schedule.polled(Duration::ZERO, now);
+            self.schedule.poll_again(now);
         }
         let failed: BTreeSet<&DaemonId> = report.applied.failed_daemons().collect();
         self.search_orphans = !failed.is_empty();

@@ -353,7 +353,7 @@ impl<'e, 'o> Run<'e, 'o> {
                 if is_gone(&error) {
                     self.announcer.pm2_gone();
                     self.running = 0;
-                    self.schedule.polled(Duration::ZERO, now);
+                    self.schedule.poll_again(now);
                     self.schedule.suspect_shutdown(now);
                 } else {
                     self.fail(&error);

@@ -91,8 +91,8 @@ pub(crate) struct Schedule {
     paces: BTreeMap<DaemonId, Pace>,
     /// When PM2 is polled.
     poll: Option<Instant>,
-    /// How long the last poll took.
-    took: Duration,
+    /// How long the last polls took, the latest first.
+    polls: [Duration; 3],
     /// When PM2 is polled to judge what is pending.
     check: Option<Instant>,
     phase: Phase,
@@ -167,23 +167,34 @@ impl Schedule {
 
     /// A poll of PM2 took this long.
     pub(crate) fn polled(&mut self, took: Duration, now: Instant) {
-        self.poll = Some(now + POLL.0.max(took * POLL.1));
-        self.took = took;
+        self.polls.rotate_right(1);
+        self.polls[0] = took;
+        self.poll = Some(now + POLL.0.max(self.cost() * POLL.1));
+    }
+
+    /// Something has changed, or PM2 has ended: it is polled as soon as that is allowed.
+    pub(crate) fn poll_again(&mut self, now: Instant) {
+        self.poll = Some(now + POLL.0);
+    }
+
+    /// What a poll costs PM2: the shortest of the last ones, because a busy machine makes some of them slow.
+    fn cost(&self) -> Duration {
+        self.polls.into_iter().min().unwrap_or_default()
     }
 
     /// Everything is as defined, and an event of PM2 would ask for a poll: without one, the next may wait.
     pub(crate) fn idle(&mut self, now: Instant) {
-        self.poll = Some(now + IDLE_POLL.max(self.took * POLL.1));
+        self.poll = Some(now + IDLE_POLL.max(self.cost() * POLL.1));
     }
 
     /// When PM2 is polled again because an app has to become ready.
     pub(crate) fn gate_poll(&self, now: Instant) -> Instant {
-        now + GATE_POLL.0.max(self.took * GATE_POLL.1)
+        now + GATE_POLL.0.max(self.cost() * GATE_POLL.1)
     }
 
     /// PM2 reports a change: poll it sooner, but let it finish what it does.
     pub(crate) fn poll_soon(&mut self, now: Instant) {
-        let soon = now + HINT.0.max(self.took * HINT.1);
+        let soon = now + HINT.0.max(self.cost() * HINT.1);
         self.poll = self.poll.map(|at| at.min(soon));
     }
 

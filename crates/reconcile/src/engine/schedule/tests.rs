@@ -97,7 +97,7 @@ fn polls_cost_pm2_at_most_a_hundredth() {
     let now = Instant::now();
     schedule.polled(Duration::from_millis(1), now);
     assert_eq!(schedule.next(), Some(now + Duration::from_secs(1)));
-    schedule.polled(Duration::from_millis(50), now);
+    poll_each(&mut schedule, [50; 3], now);
     assert_eq!(schedule.next(), Some(now + Duration::from_secs(5)));
     assert!(!schedule.take_poll(now));
     // PM2's own events bring it forward, but not to more than a twentieth.
@@ -110,6 +110,31 @@ fn polls_cost_pm2_at_most_a_hundredth() {
     );
 }
 
+/// Polls that take so many milliseconds.
+fn poll_each(schedule: &mut Schedule, polls: [u64; 3], now: Instant) {
+    for milliseconds in polls {
+        schedule.polled(Duration::from_millis(milliseconds), now);
+    }
+}
+
+#[test]
+fn a_slow_poll_among_quick_ones_delays_nothing() {
+    let mut schedule = Schedule::default();
+    let now = Instant::now();
+    for polls in [[20, 800, 900], [800, 20, 900], [800, 900, 20]] {
+        poll_each(&mut schedule, polls, now);
+        assert_eq!(schedule.next(), Some(now + Duration::from_secs(2)));
+    }
+    // Three in a row: PM2 has more to list.
+    schedule.polled(Duration::from_millis(60), now);
+    schedule.polled(Duration::from_millis(50), now);
+    schedule.polled(Duration::from_millis(40), now);
+    assert_eq!(schedule.next(), Some(now + Duration::from_secs(4)));
+    // After a change it is looked at once more, whatever that costs.
+    schedule.poll_again(now);
+    assert_eq!(schedule.next(), Some(now + Duration::from_secs(1)));
+}
+
 #[test]
 fn polls_are_rare_while_all_is_well_and_events_bring_them_forward() {
     let mut schedule = Schedule::default();
@@ -119,7 +144,7 @@ fn polls_are_rare_while_all_is_well_and_events_bring_them_forward() {
     assert_eq!(schedule.next(), Some(now + IDLE_POLL));
     schedule.poll_soon(now);
     assert!(schedule.take_poll(now + HINT.0));
-    schedule.polled(Duration::from_millis(500), now);
+    poll_each(&mut schedule, [500; 3], now);
     schedule.idle(now);
     assert_eq!(schedule.next(), Some(now + Duration::from_secs(50)));
 }
