@@ -1,4 +1,4 @@
-//! The benchmark, built as users build it; to show only that it runs, built as the tests are.
+//! The benchmark, built as the packages are; to show only that it runs, built as the tests are.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     let (profile, dir) = if is_smoke {
         ("dev", "debug")
     } else {
-        ("release", "release")
+        ("packaged", "packaged")
     };
     let build = format!("cargo build --profile {profile} --package pm2-sync --package pm2-bench");
     show(&build);

@@ -33,7 +33,7 @@ usage:
   cargo xtask demo          run pm2-sync on fixtures/workspace, with a PM2 of its own
   cargo xtask demo --stop   end that PM2 and what runs in it
   cargo xtask dist [--target TRIPLE | --profile dev]
-                            build pm2-sync in release mode, and write its packages to target/dist: an archive, npm and Debian
+                            build pm2-sync, and write its packages to target/dist: an archive, npm and Debian
   cargo xtask package [--no-verify]
                             package every crate as the registry would get it, and build each from its package
   cargo xtask bench [PART...] [--runs N] [--write]

@@ -46,13 +46,13 @@ struct Build {
     scratch: PathBuf,
 }
 
-/// Builds pm2-sync, in release mode unless another profile is asked for, and every package of this target.
+/// Builds pm2-sync, fully optimised unless another profile is asked for, and every package of this target.
 pub(crate) fn run_with(arguments: &[&str]) -> Option<Result<(), Error>> {
     let (target, profile) = match arguments {
-        [] => (Target::host()?, "release"),
+        [] => (Target::host()?, "packaged"),
         // Packages for a test: the profile of the tests has been built already.
         ["--profile", "dev"] => (Target::host()?, "dev"),
-        ["--target", triple] => (Target::find(triple)?, "release"),
+        ["--target", triple] => (Target::find(triple)?, "packaged"),
         _ => return None,
     };
     Some(dist(target, profile))
