@@ -1,8 +1,8 @@
-//! The steps from what PM2 runs to what the definitions want, chosen by one pure function.
+//! The steps that turn what PM2 runs into what the definitions declare, chosen by one pure function.
 //!
-//! The flow: [`world`] gives each process to the app that owns it; [`removal`] plans what lost its definition and holds
-//! back too much of it; [`apps`] plans every app that is defined. The result is [`Planned`]: the [`Plan`] itself, and
-//! the state of each app before it.
+//! The flow: [`world`] assigns each process to the app that owns it; [`removal`] plans the removal of apps that lost their
+//! definition, and holds it if there are too many; [`apps`] plans every defined app. The result is [`Planned`]: the [`Plan`]
+//! itself, and the state of each app before it.
 
 mod action;
 mod again;
@@ -42,10 +42,10 @@ pub use removal::{
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OnRemove {
-    /// Stop its processes and take them out of PM2.
+    /// Stop its processes and remove them from PM2.
     #[default]
     Delete,
-    /// Stop its processes, keep them in PM2's list.
+    /// Stop its processes, but keep them in PM2's list.
     Stop,
     /// Leave its processes as they are.
     Keep,
@@ -56,42 +56,42 @@ pub enum OnRemove {
 pub struct Scope {
     /// The only ones; none: all.
     pub only: Option<BTreeSet<DaemonId>>,
-    /// Not these, whatever `only` says.
+    /// Excluded, even if listed in `only`.
     pub except: BTreeSet<DaemonId>,
 }
 
 impl Scope {
-    /// Whether the daemon is within it.
+    /// Whether the daemon is in scope.
     #[must_use]
     pub fn includes(&self, daemon: &DaemonId) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(daemon)) && !self.except.contains(daemon)
     }
 }
 
-/// What is to be restarted though nothing about it has changed. A request that a plan has no step for, because the app waits for
-/// others or is on hold, has to be made again.
+/// A restart without a change. If a plan has no step for a request, because the app waits for others or is on hold, the request has
+/// to be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RestartRequest {
-    /// A user asked for it: all processes of an app, or of all apps of a daemon. Those of a cluster app are reloaded.
+    /// A user requested it, for an app or all apps of a daemon. Cluster apps are reloaded.
     App {
         /// The daemon.
         daemon: DaemonId,
         /// The app; none: all.
         app: Option<String>,
     },
-    /// A process failed its liveness probe. It is restarted when its app is ready otherwise, so one at a time.
+    /// A process failed its liveness probe. It is restarted when its app is otherwise ready, so one at a time.
     Unhealthy {
         /// The process.
         pm_id: PmId,
-        /// Why its last run failed.
+        /// Why the last probe failed.
         why: String,
         /// How often it failed in a row.
         failures: u32,
     },
 }
 
-/// All that a plan depends on besides what is wanted and what runs.
+/// Everything a plan depends on besides the desired and the observed state.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Policy {
@@ -99,47 +99,44 @@ pub struct Policy {
     pub workspace: Utf8PathBuf,
     /// The user's home, for `~` in the log paths of older specs. Default: `/`.
     pub home: Utf8PathBuf,
-    /// What is known of the environment that PM2 and the caller give to apps.
+    /// The environment that PM2 and the caller give to apps, as far as it is known.
     pub env_policy: EnvPolicy,
-    /// Number of CPUs, for apps that want one process for each.
+    /// Number of CPUs, for apps with one process per CPU.
     pub cpus: u32,
     /// Whether anything is removed at all. Default: yes.
     pub prune: bool,
-    /// Whether what lost its whole definition is left for a later pass: a file may be away for a moment only. Default:
-    /// no.
+    /// Whether to leave removals of whole definitions to a later pass: a file may be missing for only a moment. Default: no.
     pub defer_removal: bool,
-    /// What removal does. Default: [`OnRemove::Delete`].
+    /// How to remove processes. Default: [`OnRemove::Delete`].
     pub on_remove: OnRemove,
-    /// Whether all that has no definition is removed, whatever it or `on_remove` says. Default: no.
+    /// Whether to remove everything without a definition, whatever its own policy or `on_remove` says. Default: no.
     pub remove_all: bool,
     /// The removal code that the user confirmed. Default: none.
     pub confirmed: Option<RemovalCode>,
-    /// How many managed daemons were removed in the last 10 minutes: the removal guard counts them as if they went
-    /// now. Default: 0.
+    /// How many managed daemons were removed in the last 10 minutes: the removal guard counts them as if removed now. Default: 0.
     pub removed_lately: usize,
-    /// Daemons whose definition is absent because a file system is not mounted any more: their removal is held.
-    /// Default: none.
+    /// Daemons without a definition because a file system is no longer mounted: their removal is held. Default: none.
     pub unmounted: BTreeSet<DaemonId>,
-    /// Whether unlabelled processes under a declared name are taken over. Default: yes.
+    /// Whether to adopt unlabelled processes with a declared name. Default: yes.
     pub adopt: bool,
     /// The daemons to touch. Default: all.
     pub scope: Scope,
-    /// The last good renders of apps that may be gone, by name: what they said about their removal. Default: none.
+    /// The last good renders of apps that may be gone, by name, for their removal policy. Default: none.
     pub last_specs: BTreeMap<String, AppSpec>,
-    /// The caller's variables that `:pass-env` names. Default: not known, so that none counts as lacking.
+    /// The variables named by `:pass-env` that the caller has. Default: not known, so none counts as missing.
     pub passed: Option<BTreeSet<String>>,
-    /// What the references of older specs stand for now. Default: nothing, so that apps which name env files cannot be read.
+    /// The current values of references in older specs. Default: none, so apps that name env files cannot be read.
     pub values: Values,
-    /// What is to be restarted though nothing about it has changed. Default: nothing.
+    /// Restarts without a change. Default: none.
     pub restart: Vec<RestartRequest>,
-    /// Whether what PM2 gave up is started again. Default: no.
+    /// Whether to start processes again that PM2 gave up. Default: no.
     pub retry: bool,
-    /// PM2's number of the process that this plan is made in, if PM2 runs it. Default: none.
+    /// PM2's number of the process that makes this plan, if PM2 runs it. Default: none.
     pub own: Option<PmId>,
 }
 
 impl Policy {
-    /// The policy of a pass over everything, which confirms nothing.
+    /// The policy of a pass over everything that confirms no removal.
     #[must_use]
     pub fn new(workspace: impl Into<Utf8PathBuf>, env_policy: EnvPolicy, cpus: u32) -> Self {
         Self {
@@ -166,27 +163,27 @@ impl Policy {
     }
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// The steps, in the order in which they are to be taken.
+    /// The steps, in execution order.
     pub steps: Vec<Step>,
     /// A removal that waits for confirmation.
     pub held: Option<HeldRemoval>,
-    /// The code of a removal that would be held, had it not been confirmed.
+    /// The code of a removal that would be held without its confirmation.
     pub confirmed: Option<RemovalCode>,
 }
 
 /// A plan, and the state of everything before it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Planned {
-    /// What is to be done.
+    /// What to do.
     pub plan: Plan,
     /// Every app that is defined or has managed processes, by daemon and name.
     pub apps: AppStates,
     /// Daemons whose definition is broken.
     pub broken: Vec<DaemonId>,
-    /// What has to be recorded before the steps are taken, and to become ready after them.
+    /// The entries to record before the steps are taken; they have to become ready afterwards.
     pub attempts: Vec<Attempt>,
 }
 
@@ -195,7 +192,7 @@ impl Planned {
         self.apps.sort();
     }
 
-    /// Whether everything in scope is as defined, and stays so by itself.
+    /// Whether everything in scope is as defined and stays so by itself.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
         let mut apps = self.apps.iter();
@@ -204,13 +201,13 @@ impl Planned {
             && apps.all(|app| app.condition.is_in_sync())
     }
 
-    /// Whether there is nothing to do, and nothing that waits or is under way. An app may be degraded anyway.
+    /// Whether there is nothing to do, to wait for, or under way. An app may still be degraded.
     #[must_use]
     pub fn has_nothing_to_do(&self) -> bool {
         self.plan.steps.is_empty() && self.plan.held.is_none() && !self.has_stopping()
     }
 
-    /// Whether every app of the daemon was started and changed: none waits for another app, or for a step.
+    /// Whether every app of the daemon was started and changed, so that none waits for another app or for a step.
     #[must_use]
     pub fn is_complete(&self, daemon: &DaemonId) -> bool {
         let mut apps = self.apps.iter().filter(|app| app.daemon == *daemon);
@@ -230,7 +227,7 @@ impl Planned {
         apps.find(|app| app.processes.iter().any(|it| it.pm_id == pm_id))
     }
 
-    /// Whether an app has no step because it is being stopped at this moment.
+    /// Whether an app has no step because it is being stopped right now.
     #[must_use]
     pub fn has_stopping(&self) -> bool {
         let stopping = |app: &AppState| app.condition == Condition::Stopping;
@@ -238,7 +235,7 @@ impl Planned {
     }
 }
 
-/// Works out the steps from `observed` to `desired`.
+/// Plans the steps from `observed` to `desired`.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Planned {
     let in_force = in_force::InForce::new(desired, policy);
@@ -252,7 +249,7 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Planned 
         broken: in_scope.filter(|id| is_broken(id)).cloned().collect(),
         ..Planned::default()
     };
-    // What goes away goes first: what comes may want its port.
+    // Remove first: new processes may need the freed ports.
     removal::plan_removals(&world, &mut planned);
     apps::plan_apps(&world, &mut planned);
     order::set_stages(&mut planned.plan, &world);
@@ -271,8 +268,8 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Planned 
     planned
 }
 
-/// Steps that end the process which makes the plan go last, and must be a single message to PM2: after it there is
-/// no process left to send another.
+/// Steps that end the process which makes the plan go last, and must be a single message to PM2: afterwards no process is left to
+/// send another.
 fn put_own_last(plan: &mut Plan, own: Option<PmId>) {
     for step in &mut plan.steps {
         if step.ends(own)

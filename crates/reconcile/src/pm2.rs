@@ -1,7 +1,7 @@
 //! PM2, and the right to change it.
 //!
-//! Anyone may observe a [`Pm2`]. Only a [`Writer`] can change it, and only the [`Lock`] gives one out: there is one writer for
-//! each PM2, for all workspaces.
+//! Any code may observe a [`Pm2`]. Only a [`Writer`] can change it, and only the holder of the [`Lock`] gets one: each PM2 has one
+//! writer, across all workspaces.
 
 mod events;
 mod observed;
@@ -33,20 +33,20 @@ use crate::state::StateWarning;
 use events::Events;
 use observed::{observed, share};
 
-/// A PM2, whether it runs or not.
+/// A PM2 instance, running or not.
 pub struct Pm2<'a> {
     config: &'a Config,
     stop: StopFlag,
-    /// Whether PM2 is asked for its list as soon as it is connected.
+    /// Whether to ask PM2 for its list right after connecting.
     prefetch: bool,
-    /// Whether lists are kept for a moment: while PM2 may be changed.
+    /// Whether to cache lists for a moment, while PM2 may be changed.
     keeps_lists: bool,
     adapter: Option<Box<dyn ProcessAdapter>>,
     bus: Option<Bus>,
     events: Events,
     records: RecordStore,
     last_plan: PlanMemory,
-    /// What PM2 ran when it was asked last, by its numbers.
+    /// What PM2 ran when it was last asked, by its numbers.
     known: Vec<Arc<ObservedProcess>>,
 }
 
@@ -66,7 +66,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// What the failure means for the caller.
+    /// The kind of the failure, from which the caller chooses an exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -78,7 +78,7 @@ impl StartError {
 }
 
 impl<'a> Pm2<'a> {
-    /// The PM2 of a configuration, not connected yet. Waiting for an answer ends soon after `stop` is set.
+    /// The PM2 of a configuration, not connected yet. Once `stop` is set, it soon stops waiting for answers.
     #[must_use]
     pub fn new(config: &'a Config, stop: &StopFlag) -> Self {
         Self {
@@ -95,15 +95,15 @@ impl<'a> Pm2<'a> {
         }
     }
 
-    /// Asks PM2 for its list as soon as it is connected, so that it answers while the caller does something else. For
-    /// callers that observe once or twice.
+    /// Asks PM2 for its list right after connecting, so that it answers while the caller does other work. For callers that observe
+    /// once or twice.
     #[must_use]
     pub fn with_prefetch(mut self) -> Self {
         self.prefetch = true;
         self
     }
 
-    /// Uses this connection, such as one to a PM2 in memory. Another one is made only when it fails.
+    /// Uses this connection, for example one to an in-memory PM2. A new connection is made only when it fails.
     #[must_use]
     pub fn with_adapter(mut self, adapter: Box<dyn ProcessAdapter>) -> Self {
         self.adapter = Some(adapter);
@@ -152,18 +152,18 @@ impl<'a> Pm2<'a> {
         self.adapter = None;
     }
 
-    /// Calls `hint` for each event of PM2, from another thread, if PM2 can be subscribed to. Does nothing while an earlier
+    /// Calls `hint` for each event of PM2, from another thread, if PM2 accepts subscriptions. Does nothing while an earlier
     /// subscription is alive.
     pub(crate) fn subscribe(&mut self, hint: impl Fn() + Send + 'static) {
         if self.adapter.is_some() && !self.bus.as_ref().is_some_and(Bus::is_alive) {
             let hint = self.events.counted(hint);
-            // Without it, the timer has to do.
+            // Without a subscription, the timer suffices.
             self.bus = Bus::subscribe(&self.config.pm2_home, hint).ok();
         }
     }
 
-    /// Whether PM2's events arrive: there is a subscription, and what this program changed last was heard. One that is silent is
-    /// given up; the next [`connect`](Self::connect) makes another.
+    /// Whether PM2's events arrive: there is a subscription, and it reported the last change of this program. A silent subscription
+    /// is dropped; the next [`connect`](Self::connect) makes another.
     pub(crate) fn hears_events(&mut self) -> bool {
         if self.events.are_awaited() {
             if self.events.gives_up() {
@@ -202,7 +202,7 @@ impl<'a> Pm2<'a> {
         }
     }
 
-    /// Adds the processes that PM2 started and does not list. Reads the environment of every process of the machine.
+    /// Adds the processes that PM2 started but does not list. Reads the environment of every process on the machine.
     pub(crate) fn search_orphans(&mut self, observed: &mut Observed) {
         let pids = |processes: &[Arc<ObservedProcess>]| -> Vec<u32> {
             processes.iter().filter_map(|process| process.pid).collect()
@@ -212,7 +212,7 @@ impl<'a> Pm2<'a> {
         observed.orphans = match &mut self.adapter {
             Some(adapter) if !found.if_unlisted.is_empty() => match adapter.observe() {
                 Ok(processes) => found.unlisted(&pids(&processes)),
-                // What cannot be ruled out is left alone.
+                // Leave uncertain matches alone.
                 Err(_) => found.certain,
             },
             _ => found.certain,
@@ -237,7 +237,7 @@ impl<'a> Pm2<'a> {
         }
     }
 
-    /// Whether PM2 runs another process under this one's name.
+    /// Whether PM2 runs another process with the same name as this one.
     ///
     /// # Errors
     /// [`AdapterError`] when PM2 does not answer.
@@ -255,7 +255,7 @@ impl<'a> Pm2<'a> {
     }
 }
 
-/// The right to change a PM2. While it exists, its holder has the lock.
+/// The right to change a PM2. It keeps the lock for as long as it exists.
 pub struct Writer<'w, 'a> {
     pm2: &'w mut Pm2<'a>,
     lock: Lock,
@@ -294,7 +294,7 @@ impl<'a> Writer<'_, 'a> {
     /// [`StartError::NoCommand`] when no `pm2` command is found; [`StartError::Launch`] when it fails or does not end in
     /// time; [`StartError::Adapter`] when PM2 then does not answer.
     pub fn ensure_running(&mut self) -> Result<bool, StartError> {
-        // PM2 is about to be changed: a list that is asked for now would be out of date when it is read.
+        // PM2 is about to be changed, so a list requested now would be stale when it is read.
         if self.pm2.connect_with(false)? {
             return Ok(false);
         }
@@ -323,7 +323,7 @@ impl<'a> Writer<'_, 'a> {
         }
     }
 
-    /// Takes the steps of a plan. Without a connection none are taken.
+    /// Takes the steps of a plan. Without a connection, takes none.
     pub(crate) fn apply(
         &mut self,
         plan: &Plan,
@@ -367,7 +367,7 @@ impl<'a> Writer<'_, 'a> {
                 dump.add(&record);
                 processes.push(share(&known, observe(&record)));
             };
-            // The steps that were taken last have been verified by the same list.
+            // The same list was used to verify the latest steps.
             if !adapter.visit_recent(None, add) {
                 adapter.visit(None, add)?;
             }
@@ -377,7 +377,7 @@ impl<'a> Writer<'_, 'a> {
         Ok((observed(processes), dump))
     }
 
-    /// Whether PM2 may be busy with what a writer asked for that was killed.
+    /// Whether PM2 may still be busy with requests from a writer that was killed.
     pub(crate) fn is_pm2_busy(&self) -> bool {
         self.lock.is_in_progress()
     }
@@ -431,8 +431,8 @@ pub(crate) fn milliseconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
-/// When a file was changed last, in milliseconds since the Unix epoch: its content, its mode, or the file in its place. No
-/// tool can set this time back.
+/// When a file last changed, in milliseconds since the Unix epoch: its content, its mode, or its replacement. No tool can set this
+/// time back.
 pub(crate) fn changed_ms(path: &str) -> Option<u64> {
     let metadata = std::fs::metadata(path).ok()?;
     if metadata.is_dir() {
@@ -442,10 +442,10 @@ pub(crate) fn changed_ms(path: &str) -> Option<u64> {
     Some(seconds * 1000 + u64::try_from(metadata.ctime_nsec()).unwrap_or(0) / 1_000_000)
 }
 
-/// Whether the PM2 that ran this process is gone. None when PM2 does not run it, or where that cannot be seen.
+/// Whether the PM2 that ran this process is gone. None if PM2 does not run it, or if that cannot be determined.
 pub(crate) fn own_pm2_is_gone(config: &Config) -> Option<bool> {
     config.own_pm_id()?;
-    // PM2 is the one that started this process, not just any PM2 that happens to run now.
+    // Check the PM2 that started this process, not one that happens to run now.
     let daemon = daemon_pid(config)?;
     is_in_lineage(&[daemon]).map(|below| !below)
 }
@@ -456,7 +456,7 @@ pub(crate) fn daemon_environ(config: &Config) -> Option<BTreeMap<String, String>
     process.ok()??.environ
 }
 
-/// The pid that PM2 wrote down when it was started last.
+/// The process id that PM2 recorded when it was last started.
 fn daemon_pid(config: &Config) -> Option<u32> {
     let path = config.pm2_home.join("pm2.pid");
     let text = files::read(path.as_std_path(), Links::Follow, 64).ok()?;

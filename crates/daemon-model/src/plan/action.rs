@@ -1,4 +1,4 @@
-//! The steps of a plan: what is done to which processes, and why.
+//! The steps of a plan: which processes they change, how and why.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::{AppSpec, Change, DaemonId, Label, ObservedProcess, Orphan, PmId};
 
-/// A process that a step is about, as it was when the step was chosen. Before anything is done to it, it must
-/// still be this one.
+/// A process that a step affects, as it was when the step was chosen. The executor checks that it is still the same process before
+/// changing it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Target {
     /// PM2's number of it.
@@ -36,13 +36,13 @@ impl Target {
     }
 }
 
-/// How processes of an app become what its definition says.
+/// How to make processes of an app match its definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeMethod {
-    /// Starts processes again that are in PM2's list but do not run.
+    /// Starts processes that are in PM2's list but do not run.
     Resume,
-    /// Restarts each process in place as a reload: the old worker ends when the new one is ready.
+    /// Reloads each process in place: the old worker ends when the new one is ready.
     Reload,
     /// Restarts each process in place.
     Restart,
@@ -50,7 +50,7 @@ pub enum ChangeMethod {
     Replace,
 }
 
-/// How processes go away.
+/// How to remove processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoveMethod {
@@ -71,30 +71,30 @@ pub enum Action {
         /// How many processes to add.
         count: u32,
     },
-    /// Makes processes what their definition says.
+    /// Makes processes match their definition.
     Change {
         /// The app.
         spec: AppSpec,
         /// The processes.
         targets: Vec<Target>,
-        /// In which way.
+        /// The method.
         how: ChangeMethod,
     },
-    /// Takes processes away.
+    /// Removes processes.
     Remove {
         /// The processes.
         targets: Vec<Target>,
-        /// In which way.
+        /// The method.
         how: RemoveMethod,
     },
-    /// Ends processes that survived their PM2.
+    /// Kills processes that survived their PM2.
     KillOrphans {
         /// The app they were started from.
         spec: AppSpec,
         /// The processes.
         orphans: Vec<Orphan>,
     },
-    /// Cannot be done: the app's name belongs to processes that are not ours.
+    /// Cannot be done: the app's name belongs to unmanaged processes.
     Blocked {
         /// Those processes.
         by: Vec<Target>,
@@ -102,12 +102,12 @@ pub enum Action {
 }
 
 impl Action {
-    /// What it does, in one word.
+    /// The kind of the action.
     #[must_use]
     pub fn kind(&self) -> ActionKind {
         match self {
             Self::Start { .. } => ActionKind::Start,
-            // PM2 leaves an app without autostart stopped, whatever it was before.
+            // PM2 leaves an app without autostart stopped, even if it ran before.
             Self::Change { spec, targets, .. } if !spec.starts_by_itself() => {
                 match targets.iter().any(|target| target.is_running) {
                     true => ActionKind::Stop,
@@ -129,7 +129,7 @@ impl Action {
         }
     }
 
-    /// The processes of PM2 that it is about; none yet for a start.
+    /// The PM2 processes it affects; empty for a start.
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         match self {
@@ -139,7 +139,7 @@ impl Action {
         }
     }
 
-    /// How many processes it is about.
+    /// How many processes it affects.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {
@@ -161,35 +161,35 @@ impl Action {
     }
 }
 
-/// What an action does, as tables and JSON name it. In the order in which counts are given.
+/// The kind of an action, as named in tables and JSON. The order is that of summaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ActionKind {
-    /// Ends what survived its PM2.
+    /// Kills processes that survived their PM2.
     End,
     /// Starts new processes.
     Start,
-    /// Starts listed processes again.
+    /// Starts stopped processes again.
     Resume,
-    /// Restarts without a gap.
+    /// Restarts without downtime.
     Reload,
     /// Restarts in place.
     Restart,
-    /// Puts new processes in the place of the old ones.
+    /// Replaces the old processes with new ones.
     Replace,
-    /// Brings the record of what is stopped up to date, and leaves it stopped.
+    /// Updates the record of stopped processes, and leaves them stopped.
     Update,
-    /// Stops, and keeps in PM2's list.
+    /// Stops processes, and keeps them in PM2's list.
     Stop,
-    /// Stops, and takes out of PM2's list.
+    /// Stops processes, and removes them from PM2's list.
     Delete,
     /// Cannot be done.
     Blocked,
 }
 
 impl ActionKind {
-    /// The word.
+    /// The name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -236,12 +236,12 @@ pub enum Reason {
     },
     /// The definition has changed since the processes were started.
     Edited {
-        /// In what, as far as PM2's record shows.
+        /// What changed, as far as PM2's record shows.
         changes: Vec<Change>,
     },
     /// The processes differ from the definition that they were started from.
     Drifted {
-        /// In what.
+        /// What differs.
         changes: Vec<Change>,
     },
     /// The processes were stopped, though they should run.
@@ -252,7 +252,7 @@ pub enum Reason {
     ScriptChanged,
     /// PM2 gave the processes up, and a user asked to try them again.
     RetryRequested,
-    /// Nothing defines the daemon any more.
+    /// The daemon has no definition any more.
     DefinitionRemoved,
     /// A user asked for everything to be removed.
     RemovalRequested,
@@ -263,7 +263,7 @@ pub enum Reason {
         /// Which one.
         from: DaemonId,
     },
-    /// The processes carry the label of a workspace that does not exist any more.
+    /// The processes have the label of a workspace that no longer exists.
     TakenOver {
         /// Which one.
         from: Utf8PathBuf,
@@ -272,24 +272,24 @@ pub enum Reason {
     Adopted,
     /// The processes survived their PM2.
     Orphaned {
-        /// Which ones, as the operating system numbers them.
+        /// Their process ids.
         pids: Vec<u32>,
     },
     /// The definition is broken; the app is started from the last good render.
     LastGood,
-    /// One more worker tries what the definition declares now, before those that serve get it.
+    /// One more worker tries the new spec before the serving workers get it.
     Canary,
-    /// What the definition declares did not become ready.
+    /// The spec of the definition did not become ready.
     RolledBack {
-        /// The entry of the history that it goes back to.
+        /// The history entry that it rolls back to.
         to: u32,
     },
-    /// A user asked for an older entry of the history.
+    /// A user pinned an older entry of the history.
     Pinned {
         /// The entry.
         number: u32,
     },
-    /// What the definition declares did not become ready, and the definition asks to stop it then.
+    /// The spec of the definition did not become ready, and the definition asks to stop the app then.
     NotReady,
     /// A user asked for it to be stopped.
     StopRequested,
@@ -322,13 +322,13 @@ pub struct Step {
     pub action: Action,
     /// Why.
     pub reasons: Vec<Reason>,
-    /// When it is taken: after all steps of lower stages. Steps of one stage are independent of each other, but for those of
-    /// one daemon, which follow each other.
+    /// When it is taken: after all steps of lower stages. Steps of one stage are independent of each other, except that steps of
+    /// one daemon run in sequence.
     pub stage: u32,
 }
 
 impl Step {
-    /// Whether it ends the process of this number.
+    /// Whether it stops the process with this number.
     #[must_use]
     pub fn ends(&self, pm_id: Option<PmId>) -> bool {
         let is_it = |target: &Target| Some(target.pm_id) == pm_id;

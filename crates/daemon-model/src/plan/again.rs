@@ -1,8 +1,8 @@
-//! A plan that is made of what changed since the last one.
+//! Replans only what changed since the last plan.
 //!
-//! The part of a plan that is about a daemon depends on that daemon, on its processes, and on whatever shares a name with them or is
-//! needed by them. Where nothing of that changed and the daemon was in sync, its part is the same again. So only the rest is
-//! planned, as if it were all there is. What depends on a total (the removal guard, the order of removals) is planned as a whole.
+//! The part of a plan for one daemon depends on that daemon, its processes, whatever shares a name with them, and their
+//! dependencies. If none of these changed and the daemon was in sync, its part is unchanged. Only the rest is planned, as if
+//! nothing else existed. Plans that depend on totals (the removal guard, the order of removals) are made as a whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::in_force::InForce;
 use super::{Action, AppState, Condition, Planned, Policy, plan};
 use crate::{AppSpec, DaemonId, DaemonRecord, Desired, DesiredDaemon, Observed, ObservedProcess};
 
-/// A plan, and what it was made of.
+/// A plan and its inputs.
 #[derive(Debug, Clone)]
 pub struct LastPlan {
     desired: Arc<Desired>,
@@ -23,7 +23,7 @@ pub struct LastPlan {
 }
 
 impl LastPlan {
-    /// A plan that [`plan`] made of these.
+    /// Stores a plan that [`plan`] made from these inputs.
     #[must_use]
     pub fn new(
         desired: Arc<Desired>,
@@ -39,8 +39,8 @@ impl LastPlan {
         }
     }
 
-    /// What [`plan`] gives for these, at the cost of what differs from what this plan was made of. None where it has to be planned as a
-    /// whole. In debug builds it is planned as a whole, too, and must be the same.
+    /// The result of [`plan`] for these inputs, at the cost of their differences from the last inputs. None if a full plan is
+    /// needed. Debug builds also make the full plan and check that it is the same.
     #[must_use]
     pub fn plan_changes(
         &self,
@@ -80,7 +80,7 @@ impl LastPlan {
     }
 }
 
-/// The daemons and names that a part of a plan is about.
+/// The daemons and names that a partial plan covers.
 #[derive(Default)]
 struct Touched<'a> {
     daemons: FxHashSet<&'a str>,
@@ -91,7 +91,7 @@ struct Touched<'a> {
 }
 
 impl<'a> Touched<'a> {
-    /// Adds what is not the same as before, and what may change though nothing that it depends on does.
+    /// Adds the differences from the last inputs, and daemons that may change without one.
     fn add_changes(&mut self, last: &'a LastPlan, desired: &'a Desired, observed: &'a Observed) {
         let daemons = differing(&last.desired.daemons, &desired.daemons, is_same_daemon);
         let records = differing(&last.desired.records, &desired.records, is_same_record);
@@ -137,7 +137,7 @@ impl<'a> Touched<'a> {
             })
     }
 
-    /// Adds all that shares a name with what is there, or is needed by it. None: that is nearly everything.
+    /// Adds everything that shares a name with the collected daemons, or that they depend on. None if that is nearly everything.
     fn close(&mut self, desired: [&'a Desired; 2], observed: [&'a Observed; 2]) -> Option<()> {
         loop {
             let before = self.size();
@@ -178,7 +178,7 @@ impl<'a> Touched<'a> {
                 let needs = app.rollout().depends_on.iter();
                 self.needs.extend(needs.map(|it| it.name.as_str()));
             }
-            // It may run what it was before.
+            // It may still run its earlier spec.
             let record = desired.records.get(id).into_iter();
             let entries = record.flat_map(|record| record.history.entries());
             let apps = entries.flat_map(|entry| &entry.apps);
@@ -186,7 +186,7 @@ impl<'a> Touched<'a> {
         }
     }
 
-    /// Whether an older spec that is in force needs what is not there.
+    /// Whether an older spec in force has a dependency that is not covered.
     fn lacks_needs(&self, in_force: &InForce<'_>) -> bool {
         let apps = in_force.daemons.values().flat_map(|it| &it.apps);
         let mut needs = apps.flat_map(|app| &app.spec.rollout().depends_on);
@@ -215,8 +215,7 @@ impl<'a> Touched<'a> {
     }
 }
 
-/// Whether what is in sync by one policy is so by the other. What they say about removal, adoption and retrying makes no difference
-/// to that.
+/// Whether both policies agree on which apps are in sync. Settings for removal, adoption and retries do not matter for that.
 fn is_same_policy(before: &Policy, now: &Policy) -> bool {
     before.workspace == now.workspace
         && before.home == now.home
@@ -228,7 +227,7 @@ fn is_same_policy(before: &Policy, now: &Policy) -> bool {
         && before.values == now.values
 }
 
-/// The keys of what is in one map alone, or is not the same in both.
+/// The keys that are in only one map, or whose values differ.
 fn differing<'a, V>(
     before: &'a BTreeMap<DaemonId, V>,
     now: &'a BTreeMap<DaemonId, V>,
@@ -267,12 +266,12 @@ fn is_same_record(before: &DaemonRecord, now: &DaemonRecord) -> bool {
     Arc::ptr_eq(&before.history, &now.history) && before.overrides == now.overrides
 }
 
-/// Whether an app is in sync and stays so: it does not depend on the time, or on an older spec.
+/// Whether an app is in sync and stays so: its state depends on neither the time nor an older spec.
 fn is_settled(app: &AppState) -> bool {
     matches!(app.condition, Condition::InSync | Condition::Ended) && app.causes.is_empty()
 }
 
-/// Whether a plan removes anything: how much may go, and in which order, depends on everything else.
+/// Whether a plan removes anything: how much may be removed, and in which order, depends on everything else.
 fn depends_on_totals(planned: &Planned) -> bool {
     let mut steps = planned.plan.steps.iter();
     let is_leaving = |app: &AppState| {

@@ -15,7 +15,7 @@ use crate::{AppSpec, DaemonId, ObservedProcess, ProcessState};
 pub enum Condition {
     /// As defined, and running.
     InSync,
-    /// It ended, or was never started, as its definition says.
+    /// It ended, or was never started, as its definition asks.
     Ended,
     /// As defined, but not ready yet, or about to be started again.
     Starting,
@@ -25,13 +25,13 @@ pub enum Condition {
     Pending,
     /// As defined, but PM2 has given it up, keeps restarting it, or cannot stop it.
     Degraded,
-    /// It differs, but its definition or a user asks to leave it.
+    /// It has drifted, but its definition or a user asks to leave it alone.
     OnHold,
-    /// It waits until what it depends on is ready.
+    /// It waits for a dependency to become ready.
     Waiting,
-    /// What its definition declares did not become ready, so it runs an older spec.
+    /// The spec of its definition did not become ready, so it runs an older one.
     RolledBack,
-    /// What its definition declares did not become ready, and there is nothing to go back to.
+    /// The spec of its definition did not become ready, and there is none to roll back to.
     Failed,
     /// A user stopped it.
     Stopped,
@@ -39,7 +39,7 @@ pub enum Condition {
     Pinned,
     /// Its definition is broken; its processes stay as they are.
     Broken,
-    /// Its name belongs to processes that are not ours.
+    /// Its name belongs to unmanaged processes.
     Blocked,
     /// Its label names another app than its name does, so it is left alone.
     Mislabelled,
@@ -52,7 +52,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Whether it is as its definition, the settings or a user ask.
+    /// Whether its state is what its definition, the settings or a user ask for.
     #[must_use]
     pub fn is_in_sync(self) -> bool {
         matches!(
@@ -61,7 +61,7 @@ impl Condition {
         )
     }
 
-    /// The condition of an app whose processes differ in nothing from its definition.
+    /// The condition of an app whose processes match its definition.
     pub(super) fn of(states: &[ProcessState]) -> Self {
         let is_any = |wanted: &[ProcessState]| states.iter().any(|state| wanted.contains(state));
         if is_any(&[
@@ -119,17 +119,17 @@ pub struct AppState {
     pub daemon: DaemonId,
     /// The app's name.
     pub app: String,
-    /// How many processes it wants; none when it has no definition.
+    /// The number of processes it wants; none when it has no definition.
     pub wanted: Option<u32>,
     /// Its processes.
     pub processes: Vec<Arc<ObservedProcess>>,
-    /// What each of them does.
+    /// The state of each process.
     states: Vec<ProcessState>,
     /// Its state.
     pub condition: Condition,
-    /// Why it is not simply as its definition says.
+    /// Why it differs from its definition.
     pub causes: Vec<Cause>,
-    /// What of it is in force; none when it has no definition.
+    /// The spec in force; none when it has no definition.
     pub spec: Option<AppSpec>,
 }
 
@@ -157,20 +157,20 @@ impl AppState {
         }
     }
 
-    /// Its processes, each with what it does.
+    /// Its processes, each with its state.
     pub fn states(&self) -> impl Iterator<Item = (&ObservedProcess, ProcessState)> {
         let processes = self.processes.iter().map(AsRef::as_ref);
         processes.zip(self.states.iter().copied())
     }
 
-    /// Whether one of its workers tries what the others do not have yet.
+    /// Whether one of its workers tries a spec that the others do not have yet.
     #[must_use]
     pub fn is_canary(&self) -> bool {
         let tries = |cause: &Cause| matches!(cause, Cause::Gated { canary: true, .. });
         self.causes.iter().any(tries)
     }
 
-    /// How many of its processes have to be ready for it to be ready: one while a canary is tried.
+    /// How many of its processes have to be ready for the app to be ready: one while a canary is tried.
     #[must_use]
     pub fn want_ready(&self) -> u32 {
         match self.is_canary() {
@@ -187,12 +187,12 @@ impl AppState {
     }
 }
 
-/// The states of apps. Copies share them: from plan to plan most are the same.
+/// The states of apps. Copies share them, since most stay the same from plan to plan.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppStates(Vec<Arc<AppState>>);
 
 impl AppStates {
-    /// Each of them.
+    /// Iterates over the states.
     pub fn iter(&self) -> impl Iterator<Item = &AppState> + Clone {
         self.into_iter()
     }
@@ -213,7 +213,7 @@ impl AppStates {
         self.0.push(Arc::new(state));
     }
 
-    /// Adds those of other apps.
+    /// Adds the states of other apps.
     pub(super) fn add_shared(&mut self, others: &Self, includes: impl Fn(&AppState) -> bool) {
         let others = others.0.iter().filter(|state| includes(state));
         self.0.extend(others.cloned());

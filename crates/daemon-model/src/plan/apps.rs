@@ -1,4 +1,4 @@
-//! The least disruptive steps that make each app right.
+//! The least disruptive steps that reconcile each app.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ fn leave<'a>(
     planned.apps.extend(states);
 }
 
-/// What survived its PM2 has to end before its app starts again.
+/// Processes that survived their PM2 must end before the app starts again.
 pub(super) fn kill_orphans(world: &World<'_>, app: &AppSpec, steps: &mut Steps) {
     let orphans: Vec<Orphan> = world
         .observed
@@ -114,7 +114,7 @@ pub(super) fn blocked(
     Some((Action::Blocked { by }, reasons))
 }
 
-/// The step that starts processes again which should run and do not, unless another step changes them.
+/// The step that restarts processes which should run but do not, unless another step changes them.
 pub(super) fn resume(
     world: &World<'_>,
     app: &AppSpec,

@@ -7,19 +7,18 @@ use crate::plan::in_force::Rule;
 use crate::plan::{Action, ActionKind, Condition};
 use crate::{AppSpec, DaemonId, EntryOutcome, Gate};
 
-/// What is about to be applied to a daemon: the entry of its history that has to be written before the first step,
-/// and gated after the last. It may have no step at all: then the apps run already, and only have to be recorded as
-/// ready.
+/// A spec that is about to be applied to a daemon: the history entry to write before the first step and to judge after the last.
+/// There may be no steps at all: then the apps already run and only have to be recorded as ready.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Attempt {
     /// The daemon.
     pub daemon: DaemonId,
-    /// All of its apps that are in force.
+    /// All of the daemon's apps that are in force.
     pub apps: Vec<AppSpec>,
     /// Those of them that have to become ready.
     pub gated: Vec<AppSpec>,
-    /// The earlier entry that it goes back to.
+    /// The earlier entry that it rolls back to.
     pub back_to: Option<u32>,
 }
 
@@ -66,7 +65,7 @@ fn attempt(drafts: &[Draft<'_>]) -> Option<Attempt> {
         if runs || changes {
             apps.push(app.clone());
         }
-        // What its definition holds was not applied.
+        // A held definition was not applied.
         let is_app_held = draft.condition() == Condition::OnHold;
         let is_started = !is_app_held && draft.condition() != Condition::Waiting;
         if changes || (runs && is_started && !is_known(app)) {
@@ -75,7 +74,7 @@ fn attempt(drafts: &[Draft<'_>]) -> Option<Attempt> {
         has_steps |= changes;
         is_held |= is_app_held;
     }
-    // An undecided entry has to be tried again.
+    // An undecided entry has to be applied again.
     let last = history.last().filter(|last| {
         use EntryOutcome::{NotApplied, Superseded};
         !matches!(last.outcome, Superseded { .. } | NotApplied { .. })
@@ -95,7 +94,7 @@ fn attempt(drafts: &[Draft<'_>]) -> Option<Attempt> {
     })
 }
 
-/// Whether a step starts or changes processes that are to become ready.
+/// Whether a step starts or changes processes that have to become ready.
 fn changes(action: &Action) -> bool {
     matches!(action, Action::Start { .. } | Action::Change { .. })
         && !matches!(action.kind(), ActionKind::Stop | ActionKind::Update)

@@ -1,33 +1,33 @@
-//! Why an app is not simply as its definition says.
+//! Why an app differs from its definition.
 
 use serde::Serialize;
 
 use super::Step;
 use crate::{AppFailure, DaemonId, Override};
 
-/// Why an app is not simply as its definition says. An app may have several.
+/// Why an app differs from its definition. There may be several causes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "cause")]
 #[non_exhaustive]
 pub enum Cause {
-    /// A user asked for nothing to be done to its daemon.
+    /// A user put its daemon on hold.
     OnHold {
         /// Who, why and for how long.
         #[serde(flatten)]
         by: Override,
-        /// What would be done.
+        /// The steps that would be taken.
         #[serde(skip)]
         steps: Vec<Step>,
     },
-    /// Its definition asks to leave it as it is (`:on-change :hold`).
+    /// Its definition asks not to apply changes (`:on-change :hold`).
     ChangeHeld {
-        /// What would be done.
+        /// The steps that would be taken.
         #[serde(skip)]
         steps: Vec<Step>,
     },
-    /// A user asked for its daemon to be stopped.
+    /// A user stopped its daemon.
     Stopped(Override),
-    /// A user asked for an older entry of the history.
+    /// A user pinned an older entry of the history.
     Pinned {
         /// The entry.
         number: u32,
@@ -35,7 +35,7 @@ pub enum Cause {
         #[serde(flatten)]
         by: Override,
     },
-    /// What its definition declares did not become ready, so an older entry of the history is in force.
+    /// The spec of its definition did not become ready, so an older entry of the history is in force.
     RolledBack {
         /// The entry that failed.
         failed: u32,
@@ -46,7 +46,7 @@ pub enum Cause {
         /// The entry that is in force.
         to: u32,
     },
-    /// What its definition declares did not become ready, and there is nothing to go back to, or the definition asks not to.
+    /// The spec of its definition did not become ready, and there is no entry to roll back to, or the definition asks not to.
     Failed {
         /// The entry that failed.
         failed: u32,
@@ -57,22 +57,22 @@ pub enum Cause {
     },
     /// It was changed and has to become ready.
     Gated {
-        /// When it has failed unless it is ready before, in milliseconds since the Unix epoch.
+        /// When it fails unless it is ready before, in milliseconds since the Unix epoch.
         deadline_ms: u64,
-        /// Whether one worker tries what the others do not have yet.
+        /// Whether one worker tries a spec that the others do not have yet.
         canary: bool,
     },
-    /// It is not started, or not changed, because apps that it depends on are not ready.
+    /// It is not started or changed because its dependencies are not ready.
     Waiting {
-        /// Those apps.
+        /// Those dependencies.
         on: Vec<Unready>,
-        /// What will be done.
+        /// The steps that will be taken.
         #[serde(skip)]
         steps: Vec<Step>,
     },
 }
 
-/// An app that another one depends on and that is not ready.
+/// A dependency that is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unready {
     /// Its daemon.
@@ -83,22 +83,22 @@ pub struct Unready {
     pub why: UnreadyReason,
 }
 
-/// Why an app that another one depends on is not ready.
+/// Why a dependency is not ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum UnreadyReason {
     /// It is being started or changed.
     Starting,
-    /// It waits itself for an app that may become ready.
+    /// It waits for a dependency of its own that may become ready.
     Waiting,
-    /// It waits itself for an app that does not become ready.
+    /// It waits for a dependency of its own that will not become ready.
     Blocked,
     /// It did not become ready, keeps crashing, or PM2 gave it up.
     Failed,
     /// A user stopped it.
     Stopped,
-    /// It does not run, and nothing is going to start it.
+    /// It does not run, and no step starts it.
     NotRunning,
 }
 

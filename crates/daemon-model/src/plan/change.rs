@@ -1,4 +1,4 @@
-//! The least disruptive step that brings the processes of an app to what it declares.
+//! The least disruptive step that makes the processes of an app match its definition.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use crate::plan::world::World;
 use crate::plan::{Action, ChangeMethod, Reason, RestartRequest, Target};
 use crate::{AppSpec, ExecMode, Label, ObservedProcess, OnChange, ProcessState, Status};
 
-/// What has to change about the processes that stay.
+/// How the processes that stay have to change.
 pub(super) struct AppChange {
     pub(super) targets: Vec<Target>,
     pub(super) reasons: Vec<Reason>,
     cost: Cost,
-    /// Whether the owner changes, or a user asked for it; `:hold` does not apply to that.
+    /// Whether the owner changes, or a user requested the change; `:hold` does not apply then.
     pub(super) is_due: bool,
     /// Whether all of them are in cluster mode and stay in it.
     is_cluster: bool,
-    /// Whether one of them serves, so that a reload keeps it serving. Those that do not run are started again.
+    /// Whether at least one of them runs, so that a reload avoids downtime. Stopped ones are started again.
     serves: bool,
 }
 
 impl AppChange {
-    /// The least disruptive way that brings the change over.
+    /// The least disruptive method that applies the change.
     pub(super) fn how(&self, app: &AppSpec) -> ChangeMethod {
         let cost = if !app.survives_merging() {
             Cost::Replace
@@ -53,8 +53,8 @@ impl AppChange {
         self.serves |= process.status == Status::Online;
     }
 
-    /// Adds processes that are to be restarted though nothing about them has changed. `is_settled` says whether the app is ready
-    /// and has no other step: only then one process is restarted because it is unhealthy, so that the others serve.
+    /// Adds processes to restart although they have not changed. `is_settled` says whether the app is ready and has no other step:
+    /// only then is one unhealthy process restarted, while the others keep serving.
     pub(super) fn add_requests(
         &mut self,
         world: &World<'_>,
@@ -106,7 +106,7 @@ impl AppChange {
     }
 }
 
-/// What differs between an app and the processes that stay.
+/// The differences between an app and the processes that stay.
 pub(super) fn changes_of(
     world: &World<'_>,
     app: &AppSpec,
@@ -176,7 +176,7 @@ fn stays_in_cluster_mode(app: &AppSpec, changes: &[Change]) -> bool {
         || !changes.iter().any(|change| decides.contains(&change.field))
 }
 
-/// Whose the process was, if not the app's already.
+/// The previous owner of the process, if it was not the app.
 fn owner_reason(world: &World<'_>, app: &AppSpec, has: Option<&Label>) -> Option<Reason> {
     match has {
         None => Some(Reason::Adopted),

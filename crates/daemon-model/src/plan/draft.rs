@@ -1,4 +1,4 @@
-//! What is planned for one app, before the apps that it depends on are considered.
+//! The plan for one app, before its dependencies are considered.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
 
 type Process<'a> = &'a Arc<ObservedProcess>;
 
-/// What is planned for one app.
+/// The plan for one app.
 pub(super) struct Draft<'a> {
     pub(super) id: &'a DaemonId,
     pub(super) daemon: &'a DaemonInForce<'a>,
@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
         if let Some(reason) = app.reason() {
             let changes =
                 |action: &Action| matches!(action, Action::Start { .. } | Action::Change { .. });
-            // That an older spec is in force does not restart processes that run it already.
+            // An older spec in force does not restart processes that already run it.
             let is_asked = |reason: &Reason| {
                 matches!(reason, Reason::RestartRequested | Reason::Unhealthy { .. })
             };
@@ -125,7 +125,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A broken definition changes nothing, but processes that PM2 has lost are started again.
+    /// A broken definition changes nothing, but lost processes are started again.
     fn keep_last_good(&mut self, world: &World<'_>) {
         let app = self.spec();
         let have = count(world.processes(app.name()));
@@ -160,7 +160,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Leaves the processes of a failed app as they are. A canary beside workers that serve is removed.
+    /// Leaves the processes of a failed app as they are, except that a canary beside serving workers is removed.
     fn leave(&mut self, world: &World<'_>) -> Condition {
         let app = self.spec();
         if !world.strangers(app.name()).is_empty() {
@@ -182,7 +182,7 @@ impl<'a> Draft<'a> {
         Condition::Failed
     }
 
-    /// Removes the last of the processes, and leaves the others in the order of their numbers.
+    /// Removes the surplus processes, and leaves the others in the order of their numbers.
     fn remove_surplus(
         &mut self,
         kept: &mut Vec<Process<'_>>,
@@ -218,12 +218,12 @@ impl<'a> Draft<'a> {
             .collect();
         let is_trial = self.is_trial(world, &outdated);
         let is_promotion = gate.is_some_and(|gate| gate.canary_ready) && !outdated.is_empty();
-        // A canary is not surplus as long as the others have to follow it.
+        // A canary is not surplus while the other workers have yet to follow it.
         let counted = match is_trial || is_promotion {
             true => count(&outdated),
             false => have,
         };
-        // Processes of another spec go first, then the newest: users know an app by its lowest numbers.
+        // Remove processes of another spec first, then the newest: users know an app by its lowest numbers.
         kept.sort_by_key(|process| (!process.is_from(app), !process.is_running(), process.pm_id));
         self.remove_surplus(&mut kept, counted.saturating_sub(want), (have, want));
 
@@ -293,7 +293,7 @@ impl<'a> Draft<'a> {
         self.spec().policy().on_change == Some(OnChange::Hold)
     }
 
-    /// Whether one worker tries the spec before those that serve get it.
+    /// Whether one worker tries the spec before the serving workers get it.
     fn is_trial(&self, world: &World<'_>, outdated: &[Process<'_>]) -> bool {
         let app = self.spec();
         let rollout = app.rollout();

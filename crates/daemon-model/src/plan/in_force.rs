@@ -1,9 +1,9 @@
-//! What is in force for each daemon: its definition, what was ready before, or a user's decision.
+//! The spec in force for each daemon: its definition, an earlier spec that was ready, or a user's decision.
 //!
-//! A definition that failed its gate is *rejected* and not tried again. Its daemon goes back to the newest entry of its history
-//! that was ready, as a whole or only in the apps that failed. There is no way back when nothing else was ever ready, and the
-//! definition may ask to stay (`:on-failure`). A pin puts an older entry in force until the definition changes. The planner then
-//! plans what is in force like any other definition.
+//! A definition that failed its gate is *rejected* and not tried again. Its daemon rolls back to the newest entry of its history
+//! that was ready, as a whole or only in the apps that failed. It cannot roll back if no other spec was ever ready, and the
+//! definition may ask not to (`:on-failure`). A pin puts an older entry in force until the definition changes. The planner treats
+//! whatever is in force like any other definition.
 
 use std::collections::BTreeMap;
 
@@ -13,36 +13,36 @@ use crate::{
     Revision,
 };
 
-/// What of each daemon is in force.
+/// The specs in force, by daemon.
 pub(super) struct InForce<'a> {
     pub(super) daemons: BTreeMap<&'a DaemonId, DaemonInForce<'a>>,
     records: &'a BTreeMap<DaemonId, DaemonRecord>,
 }
 
-/// What of one daemon is in force.
+/// The specs in force for one daemon.
 pub(super) struct DaemonInForce<'a> {
     pub(super) is_broken: bool,
     pub(super) record: Option<&'a DaemonRecord>,
     pub(super) apps: Vec<AppInForce>,
-    /// The entry of the history that it goes back to.
+    /// The history entry that it rolls back to.
     pub(super) back_to: Option<u32>,
 }
 
-/// What of one app is in force.
+/// The spec in force for one app.
 pub(super) struct AppInForce {
     pub(super) spec: AppSpec,
     pub(super) rule: Rule,
     pub(super) causes: Vec<Cause>,
 }
 
-/// What is done about an app.
+/// What to do with the processes of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Its processes become what the spec says.
+    /// Make them match the spec.
     Run,
-    /// Its processes stay as they are; what is missing is started.
+    /// Leave them as they are, and start missing ones.
     Leave,
-    /// Its processes are stopped.
+    /// Stop them.
     Stop,
 }
 
@@ -62,7 +62,7 @@ impl<'a> InForce<'a> {
         daemon.map_or(&[], |daemon| &daemon.apps)
     }
 
-    /// Whether nothing may be done to a daemon, with or without a definition.
+    /// The hold on a daemon, if there is one, with or without a definition.
     pub(super) fn hold(&self, daemon: &DaemonId) -> Option<&'a Override> {
         let record = self.records.get(daemon);
         record.and_then(|record| record.overrides.hold.as_ref())
@@ -118,8 +118,7 @@ impl<'a> DaemonInForce<'a> {
             let ready = history.last_ready();
             let ready = ready.filter(|ready| ready.revisions() != rejection.revisions());
             let ready = ready.and_then(|ready| Some((ready, source.old_apps(ready)?)));
-            // If only values from outside were changed, the older apps are the ones that failed: old values are not
-            // kept.
+            // If only external values changed, the older apps are the ones that failed, because old values are not kept.
             let is_other = |apps: &[AppSpec]| revisions(apps.iter()) != revisions(defined.iter());
             let ready = ready.filter(|(_, apps)| is_other(apps));
             let ready = ready.map(|(entry, apps)| (history.origin(entry), apps));
@@ -128,7 +127,7 @@ impl<'a> DaemonInForce<'a> {
             self.run(defined);
         }
         if self.back_to.is_some() && is_any_rejected {
-            // What it goes back to may have failed as well. There is no second way back.
+            // The entry it rolled back to may have failed as well. There is no second roll-back.
             let running = self.apps.iter().filter(|app| app.rule == Rule::Run);
             let rejection = history.rejection(&revisions(running.map(|app| &app.spec)));
             if let Some(rejection) = rejection {
@@ -145,9 +144,8 @@ impl<'a> DaemonInForce<'a> {
         }
     }
 
-    /// Decides about each app of a definition that was rejected. An app that failed goes back, and takes the others
-    /// of its daemon with it. An app that was never `ready` before stays if it failed, and is removed if others roll
-    /// back.
+    /// Decides about each app of a rejected definition. A failed app rolls back and takes the other apps of its daemon with it. An
+    /// app that was never `ready` stays if it failed, and is removed if others roll back.
     fn go_back(
         &mut self,
         defined: &[AppSpec],
@@ -217,7 +215,7 @@ impl<'a> DaemonInForce<'a> {
         self.back_to = is_back.then_some(to);
     }
 
-    /// The gate of an app, if what is in force was changed for the pending entry.
+    /// The gate of an app, if the spec in force was changed for the pending entry.
     pub(super) fn gate(&self, app: &AppSpec) -> Option<&'a Gate> {
         let pending = self.record?.history.pending()?;
         let gate = pending.gate(app.name())?;
@@ -226,7 +224,7 @@ impl<'a> DaemonInForce<'a> {
         is_same.then_some(gate)
     }
 
-    /// Whether a history is kept, and shows that the app was never ready as it is in force now.
+    /// Whether a history is kept and shows that the spec in force was never ready.
     pub(super) fn is_unproven(&self, app: &AppSpec) -> bool {
         self.record
             .is_some_and(|record| !record.history.is_proven(app.name(), app.revision()))
@@ -253,7 +251,7 @@ impl AppInForce {
         });
     }
 
-    /// Why it is changed, if not for its definition.
+    /// Why the app changes, if not because of its definition.
     pub(super) fn reason(&self) -> Option<Reason> {
         self.causes.iter().rev().find_map(|cause| match cause {
             Cause::RolledBack { to, .. } => Some(Reason::RolledBack { to: *to }),
@@ -271,7 +269,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The apps of an older entry, as far as no other definition declares their names by now.
+    /// The apps of an older entry, except those whose names other definitions declare by now.
     fn old_apps(&self, entry: &Entry) -> Option<Vec<AppSpec>> {
         let policy = self.policy;
         let mut apps = entry.specs(self.id, &policy.workspace, &policy.home, &policy.values)?;

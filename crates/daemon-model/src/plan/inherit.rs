@@ -1,14 +1,14 @@
-//! Variables that `:pass-env` names and this caller lacks.
+//! Variables that `:pass-env` names and this caller does not have.
 //!
-//! An app that is changed from a shell without one of them keeps the value that PM2 has recorded, because removing it was
-//! no decision. New processes that start without one are reported.
+//! When an app is changed from a shell without one of these variables, it keeps the value that PM2 has recorded, because the
+//! absence is not a decision to remove it. New processes that start without one are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::World;
 use super::{Action, Step};
 
-/// Makes the app of a step keep the variables that its processes have and the caller lacks.
+/// Makes the app of a step keep the variables that its processes have and the caller does not.
 pub(super) fn keep(step: &mut Step, world: &World<'_>) {
     let policy = &world.policy.env_policy;
     let Some(passed) = world

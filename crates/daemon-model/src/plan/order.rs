@@ -1,5 +1,4 @@
-//! The order of apps that depend on each other: a start waits until what it needs is ready, and removals go in
-//! reverse order.
+//! The order of apps that depend on each other: an app starts once its dependencies are ready, and removals go in reverse order.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +9,11 @@ use crate::plan::world::World;
 use crate::plan::{Action, Cause, Condition, Plan, Reason, Step, Unready, UnreadyReason};
 use crate::{AppSpec, PmId, ProcessState};
 
-/// Which apps need which: indices into one list. What depends on itself over others is a broken definition; where an older spec
-/// is in force it may happen all the same, and the dependency that closes the cycle does not count.
+/// Which apps depend on which: indices into one list. A definition with a dependency cycle is invalid. Older specs in force can
+/// still form one; then the dependency that closes the cycle is ignored.
 struct Graph {
     needs: Vec<Vec<usize>>,
-    /// Each app after those that it needs.
+    /// Each app comes after its dependencies.
     sorted: Vec<usize>,
 }
 
@@ -75,7 +74,7 @@ impl Graph {
         }
     }
 
-    /// The number of apps in sequence before each.
+    /// The length of the longest dependency chain before each app.
     fn depths(&self) -> Vec<u32> {
         let mut depths = vec![0; self.needs.len()];
         for at in &self.sorted {
@@ -124,8 +123,8 @@ pub(super) fn hold_back(drafts: &mut [Draft<'_>], world: &World<'_>) {
     }
 }
 
-/// Leaves out the steps of an app that start processes. Those that change processes which run are left out while an app that it
-/// depends on may become ready soon: restarted now, it would not find it.
+/// Leaves out the steps of an app that start processes. Steps that change running processes are left out only while a dependency
+/// may soon become ready: an app restarted now would not find it.
 fn wait(draft: &mut Draft<'_>, on: Vec<Unready>, world: &World<'_>) {
     let is_soon = on.iter().any(|unready| unready.why.is_temporary());
     let runs = |pm_id: PmId| {
@@ -165,7 +164,7 @@ fn wait(draft: &mut Draft<'_>, on: Vec<Unready>, world: &World<'_>) {
     }
 }
 
-/// Why an app is not ready for those that depend on it, if it is not.
+/// Why an app is not ready for its dependents, if it is not.
 fn unready(draft: &Draft<'_>, may_come: bool, world: &World<'_>) -> Option<UnreadyReason> {
     let app = &draft.app.spec;
     let runs = || {
@@ -199,7 +198,8 @@ fn unready(draft: &Draft<'_>, may_come: bool, world: &World<'_>) -> Option<Unrea
     }
 }
 
-/// Gives each step its stage: what depends on others goes before them, then everything else is started and changed.
+/// Sets the stage of each step: removals of dependents come before those of their dependencies, then everything else is started and
+/// changed.
 pub(super) fn set_stages(plan: &mut Plan, world: &World<'_>) {
     if plan.steps.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! Processes that no definition wants any more, and the guard against removing too many of them at once.
+//! Processes that no definition declares any more, and the guard against removing too many of them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,13 +17,13 @@ use crate::plan::{
 use crate::spec::hex;
 use crate::{AppSpec, DaemonId, Label, ObservedProcess, Status};
 
-/// What confirms one certain removal: 8 hex digits of a digest of the workspace and the daemons. It depends on nothing
-/// else, so other edits do not change it.
+/// Confirms one specific removal: 8 hex digits of a digest of the workspace and the daemons. It depends on nothing else, so other
+/// edits do not change it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct RemovalCode(String);
 
-/// A text that is not a removal code.
+/// The text is not a removal code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected the 8 hex digits that `plan` prints for a removal")]
 #[non_exhaustive]
@@ -66,45 +66,44 @@ pub fn workspace_code(workspace: &Utf8Path) -> String {
     RemovalCode::of(workspace, []).0
 }
 
-/// A removal that is not done until it is confirmed.
+/// A removal that waits for confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HeldRemoval {
     /// The daemons that would be removed.
     pub daemons: Vec<DaemonId>,
-    /// Those of them that ask for confirmation themselves (`:protect true`).
+    /// Those of them that require confirmation themselves (`:protect true`).
     pub protected: Vec<DaemonId>,
-    /// Those of them whose definition lay on a file system that is not mounted any more.
+    /// Those of them whose definition was on a file system that is no longer mounted.
     pub unmounted: Vec<DaemonId>,
     /// How many managed daemons there are.
     pub managed: usize,
-    /// How many daemons were removed in the last 10 minutes, and count as well.
+    /// How many daemons were removed in the last 10 minutes; they count as well.
     pub removed_lately: usize,
-    /// What confirms it.
+    /// The code that confirms it.
     pub code: RemovalCode,
 }
 
-/// What a pass would remove, and out of how much.
+/// What a pass would remove, and out of how many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// The daemons that would lose everything.
+    /// The daemons that would lose all their processes.
     pub losing: BTreeSet<DaemonId>,
     /// Daemons with protected apps that would be removed.
     pub protected: BTreeSet<DaemonId>,
-    /// Of the daemons that would lose everything, those whose definition lay on a file system that is not mounted any
-    /// more.
+    /// Of the daemons that would lose all their processes, those whose definition was on a file system that is no longer mounted.
     pub unmounted: BTreeSet<DaemonId>,
     /// How many managed daemons there are.
     pub managed: usize,
     /// How many daemons have a definition.
     pub defined: usize,
-    /// How many managed daemons were removed in the last 10 minutes: they count as if they went now.
+    /// How many managed daemons were removed in the last 10 minutes: they count as if removed now.
     pub removed_lately: usize,
 }
 
-/// The guard against removing too much at once: more than max(1, 25 %) of the managed daemons, or anything when there is
-/// no definition at all. What asks for confirmation itself, and what is on a file system that is
-/// not mounted any more, is held as well. None where nothing has to be confirmed.
+/// The guard against removing too much at once: more than max(1, 25 %) of the managed daemons, or anything when there is no
+/// definition at all. It also holds protected daemons and those on a file system that is no longer mounted. None if nothing has to
+/// be confirmed.
 #[must_use]
 pub fn guard_removal(workspace: &Utf8Path, loss: &Loss) -> Option<HeldRemoval> {
     let going = loss.losing.len() + loss.removed_lately;
@@ -126,17 +125,17 @@ pub fn guard_removal(workspace: &Utf8Path, loss: &Loss) -> Option<HeldRemoval> {
     })
 }
 
-/// Processes of one app that no definition wants any more, and what their removal would do.
+/// Processes of one app that no definition declares any more, and the effect of their removal.
 struct Unwanted<'a> {
     daemon: &'a DaemonId,
     app: &'a str,
     processes: Vec<&'a Arc<ObservedProcess>>,
-    /// Nothing, where they are to be kept or are stopped already.
+    /// None if they are to be kept or are stopped already.
     action: Option<Action>,
     protected: bool,
 }
 
-/// Plans the removal of what lost its definition, or holds it.
+/// Plans or holds the removal of apps that lost their definition.
 pub(super) fn plan_removals(world: &World<'_>, planned: &mut Planned) {
     let unwanted = unwanted(world);
     let is_on_hold = |one: &Unwanted<'_>| world.in_force.hold(one.daemon).is_some();
@@ -144,7 +143,7 @@ pub(super) fn plan_removals(world: &World<'_>, planned: &mut Planned) {
         let going = unwanted.iter().filter(|one| one.action.is_some());
         going.filter(|one| !is_on_hold(one))
     };
-    // Counted are daemons without a definition, or one that now wants no apps at all.
+    // Count daemons without a definition, and those that now declare no apps at all.
     let wants_nothing = |daemon: &DaemonId| world.in_force.apps(daemon).is_empty();
     let losing = going().map(|one| one.daemon);
     let protected = going().filter(|one| one.protected).map(|one| one.daemon);
@@ -299,12 +298,12 @@ mod tests {
             (&["a", "b"], 7, 0, Some(2)),
             (&["a", "b", "c"], 12, 0, None),
             (&["a", "b", "c", "d"], 12, 0, Some(4)),
-            // One that goes now, and those that went lately.
+            // One is removed now, and others were removed recently.
             (&["a"], 11, 1, None),
             (&["a"], 6, 1, Some(1)),
             (&["a"], 9, 2, Some(1)),
             (&["a"], 10, 2, None),
-            // Nothing goes now.
+            // Nothing is removed now.
             (&[], 3, 9, None),
         ] {
             let found = held(losing, managed, lately, 5);

@@ -1,8 +1,8 @@
-//! What is wanted and what runs, with each process given to the app that owns it.
+//! The desired and the observed state, with each process assigned to the app that owns it.
 //!
-//! An app owns the managed processes of its name, whichever daemon their label names: a definition that moved keeps its
-//! processes. A process whose label names another app than its name does is doubtful: it was renamed, or copied with the
-//! record of another. It fills a gap of the app that it may belong to; otherwise it is left alone and reported.
+//! An app owns the managed processes of its name, whichever daemon their label names, so a definition that moved keeps its
+//! processes. If the label of a process names another app than its name does, it was renamed, or copied with the record of another.
+//! Such a process fills a gap of an app it may belong to; otherwise it is left alone and reported.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{AppSpec, DaemonId, Desired, Label, Observed, ObservedProcess};
 type ByName<'a> = FxHashMap<&'a str, &'a AppSpec>;
 type Process<'a> = &'a Arc<ObservedProcess>;
 
-/// What is wanted and what runs.
+/// The desired and the observed state.
 pub(super) struct World<'a> {
     pub(super) desired: &'a Desired,
     pub(super) in_force: &'a InForce<'a>,
@@ -24,14 +24,14 @@ pub(super) struct World<'a> {
     by_name: ByName<'a>,
     /// Processes of each defined app, by the app's name.
     assigned: FxHashMap<&'a str, Vec<Process<'a>>>,
-    /// Processes that are not ours, under the name of a defined app.
+    /// Unmanaged processes with the name of a defined app.
     strangers: FxHashMap<&'a str, Vec<Process<'a>>>,
     pub(super) observed: &'a Observed,
-    /// Our processes that no app wants.
+    /// Our processes that no app declares.
     pub(super) unwanted: Vec<(&'a Label, Process<'a>)>,
-    /// Our processes that a broken definition may want: they stay as they are.
+    /// Our processes that a broken definition may declare: they stay as they are.
     pub(super) undecided: Vec<(&'a Label, Process<'a>)>,
-    /// Processes whose name and label name different apps, and that fill no gap.
+    /// Processes whose name and label name different apps, and which fill no gap.
     pub(super) mislabelled: Vec<(&'a Label, Process<'a>)>,
     /// Every daemon with at least one process of ours.
     pub(super) managed: FxHashSet<&'a DaemonId>,
@@ -95,8 +95,8 @@ impl<'a> World<'a> {
         world
     }
 
-    /// The label of a process of this workspace, or of one that this workspace takes over because the process's own does
-    /// not exist any more.
+    /// The label of a process of this workspace, or of one that this workspace takes over because the original workspace no longer
+    /// exists.
     fn own_label(&self, process: &'a ObservedProcess) -> Option<&'a Label> {
         let label = process.label.as_ref()?;
         let is_abandoned = || {
@@ -112,7 +112,7 @@ impl<'a> World<'a> {
         daemon.is_some_and(|daemon| daemon.is_broken())
     }
 
-    /// Gives an app that lacks processes those of the doubtful that it needs: first those of its name.
+    /// Assigns mislabelled processes to an app that lacks some, those with its name first.
     fn fill_gap(&mut self, app: &'a str, mut candidates: Vec<(&'a Label, Process<'a>)>) {
         candidates.sort_by_key(|(_, process)| (process.name != app, process.pm_id));
         let want = self
@@ -132,13 +132,13 @@ impl<'a> World<'a> {
         self.mislabelled.extend(rest);
     }
 
-    /// Whether the app is the one that its name belongs to: a usable definition wins over what a broken one wanted last.
+    /// Whether the app owns its name: a valid definition has precedence over the last render of a broken one.
     pub(super) fn is_owner(&self, app: &AppSpec) -> bool {
         self.owner(app.name())
             .is_some_and(|owner| std::ptr::eq(owner, app))
     }
 
-    /// The app that this name belongs to.
+    /// The app that owns this name.
     pub(super) fn owner(&self, app: &str) -> Option<&'a AppSpec> {
         self.by_name.get(app).copied()
     }
@@ -153,7 +153,7 @@ impl<'a> World<'a> {
         self.assigned.get(app).map_or(&[], Vec::as_slice)
     }
 
-    /// Processes that are not ours under the name of this app.
+    /// Unmanaged processes with the name of this app.
     pub(super) fn strangers(&self, app: &str) -> &[Process<'a>] {
         self.strangers.get(app).map_or(&[], Vec::as_slice)
     }

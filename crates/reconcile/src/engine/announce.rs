@@ -1,4 +1,4 @@
-//! Remembers what was reported, so that only news is reported.
+//! Remembers what was reported, so that only changes are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::Discriminant;
@@ -14,7 +14,7 @@ use crate::definitions::{Definition, Definitions, TreeFinding};
 use crate::error::chain;
 use crate::pass::{PassError, PassEvent, SyncReport};
 
-/// Reports to an observer what has changed since it was last reported.
+/// Reports to an observer what has changed since the last report.
 pub(super) struct Announcer<'o> {
     observer: &'o mut EngineObserver<'o>,
     diagnostics: BTreeMap<DaemonId, Diagnostics>,
@@ -55,7 +55,7 @@ impl<'o> Announcer<'o> {
         self.emit(EngineEvent::Started(reason));
     }
 
-    /// An event inside a pass, unless it is a step that fails in the same words as before.
+    /// Reports an event inside a pass, except a step that fails with the same message as before.
     pub(super) fn pass(&mut self, event: PassEvent<'_>) {
         if let PassEvent::Step(Progress::Ended(ended)) = &event {
             let key = (ended.step.daemon.clone(), ended.step.app.clone());
@@ -73,7 +73,7 @@ impl<'o> Announcer<'o> {
         self.emit(EngineEvent::Pass(event));
     }
 
-    /// The end of a pass, and what it found about the definitions.
+    /// Reports the end of a pass and new findings about the definitions.
     pub(super) fn passed(&mut self, report: &SyncReport) {
         self.pm2_gone = false;
         if self.failure.take().is_some() {
@@ -106,7 +106,7 @@ impl<'o> Announcer<'o> {
             .retain(|(id, _), _| definitions.daemons.contains_key(id));
     }
 
-    /// A pass failed as a whole.
+    /// Reports that a pass failed as a whole.
     pub(super) fn failed(&mut self, error: &PassError, delay: Duration) {
         let words = chain(error);
         if self.failure.as_ref() != Some(&words) {
@@ -115,15 +115,15 @@ impl<'o> Announcer<'o> {
         }
     }
 
-    /// PM2 is gone. Said once until a pass succeeds.
+    /// Reports that PM2 is gone, once until a pass succeeds.
     pub(super) fn pm2_gone(&mut self) {
         if !std::mem::replace(&mut self.pm2_gone, true) {
             self.emit(EngineEvent::Pm2Gone);
         }
     }
 
-    /// Reports warnings of definitions that have come since the pass before. Those that are there from the start are counted by
-    /// who reports that pass.
+    /// Reports warnings of definitions that are new since the previous pass. Those that exist from the start are counted by the
+    /// report of the first pass.
     fn warnings(&mut self, definitions: &Definitions) {
         let mut known = self.warnings.take();
         let mut now = BTreeMap::new();
@@ -142,7 +142,7 @@ impl<'o> Announcer<'o> {
         self.warnings = Some(now);
     }
 
-    /// Remembers what is wrong with the tree itself; returns whether that has changed.
+    /// Remembers problems of the tree itself; returns whether they have changed.
     pub(super) fn tree_changed(&mut self, tree: &Tree) -> bool {
         let problems = tree.problems.iter();
         let problems =
@@ -155,7 +155,7 @@ impl<'o> Announcer<'o> {
         changed
     }
 
-    /// How files are watched.
+    /// Reports how files are watched.
     pub(super) fn watch_mode(&mut self, mode: &Mode) {
         let why = match mode {
             Mode::Polling(Some(error)) => chain(error.as_ref()),
@@ -169,7 +169,7 @@ impl<'o> Announcer<'o> {
     }
 }
 
-/// The warnings of a definition that it did not have before, wherever they are now.
+/// The warnings of a definition that it did not have before; their position does not matter.
 fn new_warnings(definition: &Definition, before: &Diagnostics) -> Diagnostics {
     let is_new = |found: &&Diagnostic| {
         !found.is_error()

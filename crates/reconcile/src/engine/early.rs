@@ -1,7 +1,7 @@
-//! Files that were read as soon as they were written, without a wait for quiet.
+//! Files that are read as soon as they are written, without waiting for a quiet period.
 //!
-//! The watcher reports them a second time when all is quiet. So a file that is broken or absent counts only then: its
-//! editor may save in several steps, or another file of the same edit may not be written yet.
+//! The watcher reports them again after a quiet period. An invalid or missing file counts only then: its editor may save in several
+//! steps, or another file of the same edit may not be written yet.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use watcher::{Batch, Cause, Scope};
 use super::run::{Run, Scanned};
 use crate::definitions::{Definition, Definitions};
 
-/// How long a file that did not read well delays everything: the watcher waits for quiet no longer than this.
+/// The longest delay that an invalid file may cause: the watcher waits no longer than this for a quiet period.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
-/// What was read early and did not read well.
+/// Files that were read early and are not valid.
 pub(super) struct Early {
     scanned: Scanned,
     /// The files that will be reported again.
     paths: BTreeSet<Utf8PathBuf>,
-    /// When it counts at the latest.
+    /// The latest time to act on them.
     pub(super) until: Instant,
 }
 
-/// Whether all that these batches report has just been written.
+/// Whether everything in these batches was written just now.
 pub(super) fn are_early(batches: &[Batch]) -> bool {
     !batches.is_empty() && batches.iter().all(is_early)
 }
@@ -35,8 +35,8 @@ fn is_early(batch: &Batch) -> bool {
 }
 
 impl Run<'_, '_> {
-    /// Whether nothing is done before it is quiet, because what was just written does not read well. What was put off before and
-    /// counts now is added to `scanned`.
+    /// Whether to postpone the work until it is quiet, because a file that was just written is not valid. Work that was postponed
+    /// before and is due now is added to `scanned`.
     pub(super) fn puts_off(&mut self, batches: &[Batch], scanned: &mut Scanned) -> bool {
         let now = Instant::now();
         let mut early = self.early.take().unwrap_or_else(|| Early {
@@ -67,16 +67,16 @@ impl Run<'_, '_> {
         true
     }
 
-    /// Whether what was edited can be applied as it is, and breaks no other definition.
+    /// Whether the edited definitions are valid and invalidate no others.
     fn reads_well(&mut self, paths: &BTreeSet<Utf8PathBuf>, scanned: &Scanned) -> bool {
         let Some(known) = &self.definitions else {
-            // The first pass is still due.
+            // The first pass is still to come.
             return true;
         };
         if scanned.edited.is_empty() {
             return true;
         }
-        // A definition that is cut short is broken. An env file is not, and may have been emptied to be written again.
+        // A truncated definition is invalid. A truncated env file is not, and may have been emptied just before being rewritten.
         if paths.iter().any(|path| is_empty(path)) {
             return false;
         }

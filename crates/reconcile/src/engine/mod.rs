@@ -7,9 +7,9 @@
 //! signals ─────┘   (or a timer) └──────────────────┘                           └─> poll PM2, judge ─> PassRequest
 //! ```
 //!
-//! Events are hints: every pass compares the complete state. Without events, timers poll PM2 once a second, or every ten while its events arrive and nothing is left to do, and all
-//! files once a minute. One place waits, one pass is in flight, and the newest state wins. What a pass changed is
-//! judged by later polls: no pass waits until an app is ready.
+//! Events are hints: every pass compares the complete state. Timers cover missed events: they poll PM2 once a second, or every ten
+//! seconds while its events arrive and no work is left, and read all files once a minute. There is one place that waits and one
+//! pass in flight, and the newest state wins. Later polls judge what a pass changed: no pass waits until an app is ready.
 
 mod announce;
 mod early;
@@ -37,10 +37,10 @@ use run::Run;
 /// How an engine works.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// What each pass is asked to do. The engine decides about `only`, `except`, `removal`, `search_orphans`, `settle`, `wait`,
-    /// `restart` and `command`; [`Removal::Never`](crate::pass::Removal::Never) stays in force.
+    /// The request of each pass. The engine sets `only`, `except`, `removal`, `search_orphans`, `settle`, `wait`, `restart` and
+    /// `command`, but respects [`Removal::Never`](crate::pass::Removal::Never).
     pub request: Request,
-    /// Whether changes of PM2 are reconciled. Without it, only edits are applied.
+    /// Whether to undo outside changes to PM2. Without it, only edits are applied.
     pub heal: bool,
     /// How long to wait for another pm2-sync.
     pub lock_timeout: Duration,
@@ -63,7 +63,7 @@ enum Event {
     Files(Batch),
     /// Processes of PM2 may have changed.
     Pm2,
-    /// A probe has found something new.
+    /// A probe has a new result.
     Probe,
     /// Read the settings again.
     Reload,
@@ -111,7 +111,7 @@ pub enum PassReason {
     Edited(BTreeSet<DaemonId>),
     /// PM2 does not run what the definitions want.
     Pm2Changed,
-    /// It is time to try again what failed.
+    /// A retry is due.
     Retry,
     /// Definitions have been absent for long enough.
     RemovalDue,
@@ -119,33 +119,33 @@ pub enum PassReason {
     Resync,
     /// Apps of these daemons have become ready, or have failed.
     Rollout(BTreeSet<DaemonId>),
-    /// The liveness probes of processes failed, or the readiness probes of apps found something new.
+    /// Liveness probes of processes failed, or readiness probes of apps have new results.
     ProbeFailed,
 }
 
-/// What an engine reports while it works.
+/// What an engine reports while it runs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EngineEvent<'a> {
     /// A pass begins.
     Started(&'a PassReason),
-    /// Something happened inside a pass. A step that fails in the same words as before is not repeated here.
+    /// Something happened inside a pass. A step that fails with the same message as before is not repeated here.
     Pass(PassEvent<'a>),
-    /// A pass has ended; the first of a run is the one it starts with.
+    /// A pass has ended; the first of a run is the initial sync.
     Ended(&'a SyncReport),
-    /// A definition is broken, in another way than before.
+    /// A definition is invalid, with other errors than before.
     Broken(&'a DaemonId, &'a Definition),
     /// A definition has warnings that it did not have before.
     Warned(&'a DaemonId, &'a Definition, &'a Diagnostics),
-    /// What was found about paths of the tree has changed; empty when nothing is wrong any more.
+    /// The problems of paths in the tree have changed; empty when there are none left.
     Tree(&'a [TreeFinding]),
-    /// A definition that was broken is valid again.
+    /// A definition that was invalid is valid again.
     Mended(&'a DaemonId),
     /// Steps of a daemon failed.
     Retrying {
         /// The daemon.
         daemon: &'a DaemonId,
-        /// How often it has failed without success in between.
+        /// How often it has failed in a row.
         attempt: u32,
         /// How long until the next attempt.
         delay: Duration,
@@ -157,17 +157,17 @@ pub enum EngineEvent<'a> {
         /// How long until its next change is applied.
         pause: Duration,
     },
-    /// A pass failed as a whole, in another way than before; how long until the next attempt.
+    /// A pass failed as a whole, with another error than before; how long until the next attempt.
     Failed(&'a PassError, Duration),
-    /// Passes succeed again.
+    /// Passes succeed again after a failure.
     Recovered,
-    /// PM2 was running and is not any more.
+    /// PM2 was running and is now gone.
     Pm2Gone,
-    /// How files are watched, when that has changed.
+    /// How files are watched has changed.
     WatchMode(&'a Mode),
 }
 
-/// What receives the events of an engine.
+/// Receives the events of an engine.
 pub type EngineObserver<'o> = dyn FnMut(EngineEvent<'_>) + 'o;
 
 /// Why a run of the engine ended.
@@ -190,7 +190,7 @@ pub enum EngineError {
     Watch(#[from] watcher::WatchError),
 }
 
-/// Keeps PM2 equal to the definitions until it is asked to stop.
+/// Keeps PM2 in sync with the definitions until it is asked to stop.
 pub struct Engine {
     config: Config,
     options: EngineOptions,
@@ -201,7 +201,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for one workspace. Once `stop` is set, it waits for nothing any more.
+    /// An engine for one workspace. Once `stop` is set, it no longer waits for anything.
     #[must_use]
     pub fn new(config: Config, options: EngineOptions, stop: StopFlag) -> Self {
         let (sender, events) = channel();
@@ -215,28 +215,29 @@ impl Engine {
         }
     }
 
-    /// Uses this connection to PM2 for the next run, such as one to a PM2 in memory. Another one is made only when it fails.
+    /// Uses this connection to PM2 for the next run, for example one to an in-memory PM2. A new connection is made only when it
+    /// fails.
     #[must_use]
     pub fn with_adapter(mut self, adapter: Box<dyn ProcessAdapter>) -> Self {
         self.adapter = Some(adapter);
         self
     }
 
-    /// What wakes this engine.
+    /// A handle that wakes this engine.
     #[must_use]
     pub fn handle(&self) -> EngineHandle {
         self.handle.clone()
     }
 
-    /// The next run uses these settings.
+    /// Sets the configuration of the next run.
     pub fn reconfigure(&mut self, config: Config) {
         self.config = config;
     }
 
-    /// Reconciles, and does so again whenever something changes, until it is asked to stop.
+    /// Reconciles now and whenever something changes, until it is asked to stop.
     ///
     /// # Errors
-    /// [`EngineError::Watch`] when watching cannot begin. Later faults are reported to `observer`, and tried again.
+    /// [`EngineError::Watch`] when watching cannot begin. Later errors are reported to `observer` and retried.
     pub fn run(&mut self, observer: &mut EngineObserver<'_>) -> Result<Ended, EngineError> {
         let handle = self.handle();
         let watcher = Watcher::start(

@@ -1,4 +1,4 @@
-//! The passes of a run: what each is asked to do, and what follows from it.
+//! The passes of a run: the request of each, and the consequences of its result.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::pass::{
 };
 use crate::pm2::now_ms;
 
-/// The command that the lock and the history name.
+/// The command recorded in the lock and the history.
 const COMMAND: &str = "pm2-sync watch";
 
-/// Which daemons a pass is about, and why it runs.
+/// Which daemons a pass covers, and why it runs.
 #[derive(Debug, Clone)]
 struct PassRequest {
     /// None: all.
@@ -30,8 +30,8 @@ struct PassRequest {
 }
 
 impl Run<'_, '_> {
-    /// The daemons that a pass is about. Without healing, only those that were edited and those with something left to do;
-    /// the first pass that succeeds is always about all.
+    /// The daemons that a pass covers. Without healing, only those that were edited and those with unfinished work; until a pass
+    /// succeeds, all daemons.
     fn request(&self, reason: PassReason) -> PassRequest {
         let only = (!self.options.heal && self.definitions.is_some()).then(|| {
             let pending = self.schedule.pending_daemons();
@@ -83,7 +83,7 @@ impl Run<'_, '_> {
             },
         )?;
         if has_waited {
-            // Another one may have applied an edit that is not known here yet.
+            // Another pm2-sync may have applied an edit that this one has not seen yet.
             let scan = self.scanner.stat_only().map_err(DefinitionsError::from)?;
             self.changed.extend(scan.changed);
         }
@@ -100,7 +100,7 @@ impl Run<'_, '_> {
                 _ if removes => Removal::Now,
                 _ => Removal::Defer,
             },
-            // The next poll sees it.
+            // The next poll sees the result.
             settle: false,
             wait: Wait::No,
             restart: std::mem::take(&mut self.restart),
@@ -141,7 +141,7 @@ impl Run<'_, '_> {
         });
         drop(writer);
         match &done {
-            // Whatever the error, the next pass uses a new one.
+            // After any error, the next pass uses a new connection.
             Err(_) => self.pm2.disconnect(),
             Ok(_) => self.connect()?,
         }
@@ -193,7 +193,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// The daemon of a process that is to be restarted.
+    /// The daemon of the process to restart.
     fn daemon_of(&self, restart: &RestartRequest) -> Option<&DaemonId> {
         let RestartRequest::Unhealthy { pm_id, .. } = restart else {
             return None;
@@ -216,11 +216,11 @@ impl Run<'_, '_> {
     }
 }
 
-/// Definitions of a tree that is kept up to date by events; a second load reads the whole tree.
+/// Definitions from a tree that events keep up to date; a second load reads the whole tree.
 struct Tracked<'d> {
     tree: Option<Arc<Tree>>,
     known: Option<&'d Definitions>,
-    /// What the tree says, if that is known already.
+    /// The definitions of the tree, if they are loaded already.
     loaded: Option<Arc<Definitions>>,
 }
 
@@ -238,7 +238,7 @@ impl DefinitionSource for Tracked<'_> {
     }
 }
 
-/// Whether PM2 went away.
+/// Whether the error means that PM2 is gone.
 pub(super) fn is_gone(error: &PassError) -> bool {
     matches!(
         error,

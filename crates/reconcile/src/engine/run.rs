@@ -1,4 +1,4 @@
-//! One run of the engine: waits, scans, polls and passes.
+//! One run of the engine: wait, scan, poll and run passes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,41 +36,41 @@ pub(super) struct Run<'e, 'o> {
     pub(super) pm2: Pm2<'e>,
     pub(super) schedule: Schedule,
     pub(super) announcer: Announcer<'o>,
-    /// Daemons whose change is not applied yet.
+    /// Daemons whose edit is not applied yet.
     pub(super) changed: BTreeSet<DaemonId>,
-    /// What was read as soon as it was written and does not count yet.
+    /// Files that were read as soon as they were written and are not acted on yet.
     pub(super) early: Option<Early>,
-    /// What the tree says, if it was read just now: the next pass need not read it again.
+    /// The definitions, if they were read just now: the next pass need not read them again.
     pub(super) loaded: Option<Arc<Definitions>>,
     pub(super) gates: Gates,
     pub(super) liveness: Liveness,
     /// The state at the last pass or poll, with its records.
     pub(super) latest: Option<(Planned, Records)>,
-    /// Daemons whose next pass does not wait although they keep changing: what they were changed to failed, or its canary is ready.
+    /// Daemons whose next pass ignores flapping pauses: their change failed, or their canary is ready.
     pub(super) urgent: BTreeSet<DaemonId>,
-    /// The apps that were not ready any more at the last pass.
+    /// The apps that were no longer ready at the last pass.
     pub(super) unready: Unready,
-    /// What the next pass is to restart.
+    /// What the next pass restarts.
     pub(super) restart: Vec<RestartRequest>,
-    /// The differences that the last pass could not settle.
+    /// The apps that the last pass left unsettled.
     pub(super) unsettled: Unsettled,
     /// How many of our processes ran at the last poll.
     pub(super) running: usize,
     pub(super) poll_cache: PollCache,
-    /// Whether the next pass searches for processes that PM2 does not know of: every minute, and after steps that failed, for
-    /// another program's work on the same process may be the reason.
+    /// Whether the next pass searches for processes that PM2 does not list. This happens every minute, and after steps that failed:
+    /// another program may have changed the same process.
     pub(super) search_orphans: bool,
     pub(super) started_pm2: bool,
-    /// The env files that the definitions name, which are watched besides the tree.
+    /// The env files that the definitions name. They are watched in addition to the tree.
     env_files: BTreeSet<Utf8PathBuf>,
 }
 
-/// What a wake-up brought.
+/// What changed before a wake-up.
 #[derive(Default)]
 pub(super) struct Scanned {
     /// Daemons whose definition has changed.
     pub(super) edited: BTreeSet<DaemonId>,
-    /// Whether a pass is due for another reason: all files were read again, or what is wrong with the tree itself changed.
+    /// Whether a pass is due for another reason: all files were read again, or the problems of the tree itself changed.
     resynced: bool,
 }
 
@@ -157,7 +157,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// The one place that waits. No batches is a timer.
+    /// The only place that waits. Returns no batches when a timer fired.
     fn wait(&mut self) -> Result<Vec<Batch>, Ended> {
         let next = match &self.early {
             Some(early) => Some(early.until),
@@ -202,7 +202,7 @@ impl<'e, 'o> Run<'e, 'o> {
         let edited = self.edited_env_files(scope);
         let scan = match (scope, cause) {
             (_, Cause::FullResync) => {
-                // Others may have changed or removed artifacts, too.
+                // Other programs may have changed or removed artifacts, too.
                 self.artifacts.forget();
                 self.scanner.full()
             }
@@ -222,7 +222,7 @@ impl<'e, 'o> Run<'e, 'o> {
                     && !scan.changed.is_empty()
                     && let Some(watcher) = watcher
                 {
-                    // No event announced this change: others may be missed, too.
+                    // No event announced this change, so other events may be missing, too.
                     watcher.resubscribe();
                 }
                 // Tree problems change no daemon but must be reported.
@@ -239,7 +239,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// The paths but for env files outside of the tree.
+    /// The paths without env files outside of the tree.
     fn in_tree(&self, paths: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
         let root = self.config.layout.daemons_dir();
         let is_in_tree =
@@ -247,7 +247,7 @@ impl<'e, 'o> Run<'e, 'o> {
         paths.iter().filter(is_in_tree).cloned().collect()
     }
 
-    /// The daemons that name an env file which is not any more as the last pass found it.
+    /// The daemons that name an env file which has changed since the last pass.
     fn edited_env_files(&self, scope: &Scope) -> BTreeSet<DaemonId> {
         let is_about_any = match scope {
             Scope::Everything => !self.env_files.is_empty(),
@@ -271,7 +271,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// Does what is due.
+    /// Does the work that is due.
     fn act(&mut self, scanned: Scanned) {
         let now = Instant::now();
         let has_edits = !scanned.edited.is_empty();
@@ -299,7 +299,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// Polls PM2, reconciles what is not as defined, and judges what is pending.
+    /// Polls PM2, reconciles drift, and judges pending entries.
     fn poll(&mut self) {
         let Some(definitions) = self.definitions.clone() else {
             return;
@@ -338,7 +338,7 @@ impl<'e, 'o> Run<'e, 'o> {
                     // PM2 may be shutting down; starting now could orphan processes.
                     self.schedule.suspect_shutdown(now);
                 } else if self.schedule.suspects_shutdown() {
-                    // Nothing is changed, and nothing judged, until this is clear.
+                    // Change and judge nothing until it is clear whether PM2 is shutting down.
                 } else if self.options.heal
                     && (!polled.steps.is_empty() || polled.unsettled != self.unsettled)
                 {
@@ -362,8 +362,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// Why PM2 may run something else than these definitions want: one of them may have been edited a moment ago, and
-    /// applied by another pm2-sync.
+    /// Why PM2 may differ from these definitions: one of them may have been edited a moment ago and applied by another pm2-sync.
     fn why_pm2_changed(&mut self, daemons: &BTreeSet<DaemonId>) -> PassReason {
         let layout = &self.config.layout;
         let paths: Vec<_> = daemons
@@ -393,7 +392,7 @@ impl<'e, 'o> Run<'e, 'o> {
         for at in [next_restart, next_end, next_poll].into_iter().flatten() {
             self.schedule.check_at(at);
         }
-        // A daemon that keeps changing has to wait, unless it must go back.
+        // A daemon that keeps changing must wait, unless it has to roll back.
         let waiting = self.schedule.waiting(now);
         let is_due = |id: &&DaemonId| judgement.urgent.contains(id) || !waiting.contains(id);
         let decided: BTreeSet<DaemonId> =
@@ -410,7 +409,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
     }
 
-    /// Makes sure of a connection and of PM2's events, if PM2 runs.
+    /// Connects to PM2 and subscribes to its events, if PM2 runs.
     pub(super) fn connect(&mut self) -> Result<(), AdapterError> {
         self.pm2.connect()?;
         if self.options.heal {
@@ -420,15 +419,15 @@ impl<'e, 'o> Run<'e, 'o> {
         Ok(())
     }
 
-    /// Whether the PM2 that ran this watcher is gone and the one that runs now runs another watcher: as one of its modules,
-    /// or as an app that a pass has started. Until then there is work to do.
+    /// Whether the PM2 that ran this watcher is gone and its successor runs another watcher, either as a module or as an app that a
+    /// pass has started. Until then this watcher still has work to do.
     fn is_replaced(&mut self) -> bool {
         if self.config.own_pm_id().is_none() {
             return false;
         }
         match own_pm2_is_gone(self.config) {
             Some(false) => false,
-            // A connection that fails is recreated by the next poll.
+            // The next poll replaces a connection that failed.
             Some(true) => self.pm2.replacement_runs().unwrap_or(false),
             None => self.started_pm2,
         }

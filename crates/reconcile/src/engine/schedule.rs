@@ -1,4 +1,4 @@
-//! When the engine acts again: a value that is given the time, so that every path through it can be tested.
+//! When the engine acts next. The schedule receives the time as an argument, so tests can cover every path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,29 +11,28 @@ use crate::pass::{Request, SyncReport};
 
 /// How long a definition must have been absent before its processes are removed: an editor may be replacing it.
 pub(crate) const REMOVAL_GRACE: Duration = Duration::from_secs(1);
-/// How long PM2 is left alone when several processes vanished at once: it may be shutting down.
+/// How long to leave PM2 alone when several processes vanish at once: it may be shutting down.
 pub(crate) const SHUTDOWN_CHECK: Duration = Duration::from_millis(500);
-/// The shortest and the longest time until something that failed is tried again.
+/// The shortest and the longest delay before a retry.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
-/// The shortest time between two polls of PM2, and the share of PM2's time that they may take: one part in this many.
+/// The shortest time between two polls of PM2, and the largest share of PM2's time they may take: one part in this many.
 const POLL: (Duration, u32) = (Duration::from_secs(1), 100);
-/// The time between two polls while PM2's events arrive and nothing is left to do. What PM2 does not report, such as the deletion of
-/// a process that did not run, is noticed by then.
+/// The time between two polls while PM2's events arrive and no work is left. It bounds how late the watcher notices changes without
+/// an event, such as the deletion of a stopped process.
 const IDLE_POLL: Duration = Duration::from_secs(10);
-/// The same as [`POLL`] for a poll that PM2's own event asks for: in a crash loop there are many.
+/// As [`POLL`], for polls triggered by PM2's events, which are frequent in a crash loop.
 const HINT: (Duration, u32) = (Duration::from_millis(20), 20);
-/// The same while an app has to become ready.
+/// As [`POLL`], while an app has to become ready.
 const GATE_POLL: (Duration, u32) = (Duration::from_millis(200), 10);
 /// The shortest and the longest pause between two changes of a daemon that keeps changing.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// How long further edits are expected to belong to a change that was applied as soon as a file was written: an editor may format
-/// and save a second time, and a tool may write several times. They are applied together, after that time: one more restart,
-/// however many there are.
+/// How long to collect further edits after a change that was applied as soon as its file was written: an editor may format and save
+/// again, and a tool may write several times. All of them are then applied together, with a single further restart.
 const MORE: Duration = Duration::from_millis(300);
 /// The first pause that is reported.
 const REPORTED_PAUSE: Duration = Duration::from_secs(4);
 
-/// What is done about a daemon that failed.
+/// The retry state of a daemon that failed.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
     at: Instant,
@@ -43,7 +42,7 @@ struct Retry {
 }
 
 impl Retry {
-    /// The first attempt after a failure, or one after another.
+    /// The next attempt after a failure, given the previous attempt if there was one.
     fn after(previous: Option<&Self>, now: Instant) -> Self {
         let delay = previous.map_or(RETRY.0, |previous| (previous.delay * 2).min(RETRY.1));
         Self {
@@ -54,52 +53,52 @@ impl Retry {
     }
 }
 
-/// How often a daemon may change.
+/// Limits how often a daemon may change.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// No change before this.
+    /// The daemon does not change before this time.
     until: Instant,
     pause: Duration,
-    /// Whether an edit waits for it.
+    /// Whether an edit is waiting.
     has_edit: bool,
-    /// Whether it is the first change after a time without any.
+    /// Whether this is the first change after a quiet period.
     is_first: bool,
-    /// Until when further edits belong to the same change.
+    /// Until when further edits count as part of the same change.
     more_until: Option<Instant>,
 }
 
-/// What is known about PM2's end.
+/// Whether PM2 may be shutting down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Phase {
     /// PM2 runs, or is known not to.
     #[default]
     Normal,
-    /// Several processes vanished at once: PM2 may be shutting down. Nothing is changed until this is clear.
+    /// Several processes vanished at once: PM2 may be shutting down. Change nothing until this is clear.
     SuspectShutdown { until: Instant },
 }
 
-/// What is due when.
+/// The times at which work is due.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     /// Daemons with a step that failed.
     failed: BTreeMap<DaemonId, Retry>,
-    /// After a pass that failed as a whole.
+    /// The retry after a pass that failed as a whole.
     pass: Option<Retry>,
-    /// What lost its definition, and since when.
+    /// Daemons that lost their definition, and since when.
     leaving: BTreeMap<DaemonId, Instant>,
-    /// Daemons that changed lately.
+    /// Daemons that changed recently.
     paces: BTreeMap<DaemonId, Pace>,
-    /// When PM2 is polled.
+    /// When to poll PM2.
     poll: Option<Instant>,
-    /// How long the last polls took, the latest first.
+    /// How long the last polls took, latest first.
     polls: [Duration; 3],
-    /// When PM2 is polled to judge what is pending.
+    /// When to poll PM2 to judge pending entries.
     check: Option<Instant>,
     phase: Phase,
 }
 
 impl Schedule {
-    /// When something is due next.
+    /// When the next work is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         let failed = self.failed.values().map(|retry| retry.at);
         let edits = self.paces.values().filter(|pace| pace.has_edit);
@@ -141,7 +140,7 @@ impl Schedule {
             .then_some(PassReason::Retry)
     }
 
-    /// Whether PM2 is to be polled.
+    /// Whether to poll PM2 now.
     pub(crate) fn take_poll(&mut self, now: Instant) -> bool {
         let is_clear = matches!(self.phase, Phase::SuspectShutdown { until } if until <= now);
         if is_clear {
@@ -151,54 +150,54 @@ impl Schedule {
         is_clear || is_due
     }
 
-    /// What is pending is judged then, or before.
+    /// Schedules a judgement of pending entries at this time, or earlier.
     pub(crate) fn check_at(&mut self, at: Instant) {
         if self.pass.is_some() {
-            // Passes fail: until the next one succeeds, nothing follows from a judgement.
+            // Passes are failing: until one succeeds, nothing can act on a judgement.
             return;
         }
         self.check = Some(self.check.map_or(at, |known| known.min(at)));
     }
 
-    /// Whether what is pending is to be judged.
+    /// Whether to judge pending entries now.
     pub(crate) fn take_check(&mut self, now: Instant) -> bool {
         !self.suspects_shutdown() && self.check.take_if(|at| *at <= now).is_some()
     }
 
-    /// A poll of PM2 took this long.
+    /// Notes how long a poll of PM2 took.
     pub(crate) fn polled(&mut self, took: Duration, now: Instant) {
         self.polls.rotate_right(1);
         self.polls[0] = took;
         self.poll = Some(now + POLL.0.max(self.cost() * POLL.1));
     }
 
-    /// Something has changed, or PM2 has ended: it is polled as soon as that is allowed.
+    /// Something has changed, or PM2 has ended: poll as soon as the limits allow it.
     pub(crate) fn poll_again(&mut self, now: Instant) {
         self.poll = Some(now + POLL.0);
     }
 
-    /// What a poll costs PM2: the shortest of the last ones, because a busy machine makes some of them slow.
+    /// The cost of a poll to PM2: the shortest of the last ones, because a busy machine makes some of them slow.
     fn cost(&self) -> Duration {
         self.polls.into_iter().min().unwrap_or_default()
     }
 
-    /// Everything is as defined, and an event of PM2 would ask for a poll: without one, the next may wait.
+    /// Everything is in sync and PM2's events would trigger a poll, so the next timed poll may wait.
     pub(crate) fn idle(&mut self, now: Instant) {
         self.poll = Some(now + IDLE_POLL.max(self.cost() * POLL.1));
     }
 
-    /// When PM2 is polled again because an app has to become ready.
+    /// When to poll PM2 again while an app has to become ready.
     pub(crate) fn gate_poll(&self, now: Instant) -> Instant {
         now + GATE_POLL.0.max(self.cost() * GATE_POLL.1)
     }
 
-    /// PM2 reports a change: poll it sooner, but let it finish what it does.
+    /// PM2 reports a change: poll it soon, but let it finish its work first.
     pub(crate) fn poll_soon(&mut self, now: Instant) {
         let soon = now + HINT.0.max(self.cost() * HINT.1);
         self.poll = self.poll.map(|at| at.min(soon));
     }
 
-    /// Several processes vanished at once, or PM2 did.
+    /// Several processes vanished at once, or PM2 itself did.
     pub(crate) fn suspect_shutdown(&mut self, now: Instant) {
         let until = now + SHUTDOWN_CHECK;
         self.phase = Phase::SuspectShutdown { until };
@@ -209,8 +208,8 @@ impl Schedule {
         self.phase != Phase::Normal
     }
 
-    /// When processes without a definition are removed: all at once, so that the guard against mass removal sees all of
-    /// them, and not before the last definition has been absent for long enough.
+    /// When to remove processes without a definition: all at once, so that the guard against mass removal sees all of them, and
+    /// only after the last definition has been absent for long enough.
     fn removal(&self) -> Option<Instant> {
         self.leaving
             .values()
@@ -223,12 +222,12 @@ impl Schedule {
         self.removal().is_some_and(|at| at <= now)
     }
 
-    /// A removal that was due was carried out: what is absent now gets the whole grace period.
+    /// A removal that was due has run: definitions that are absent now get the full grace period.
     pub(crate) fn removed(&mut self) {
         self.leaving.clear();
     }
 
-    /// A pass found that these have lost their definition, among the daemons that it was about; none: all.
+    /// Notes the daemons that a pass found without a definition. `only` holds the daemons that it covered; none: all.
     pub(crate) fn found_leaving(
         &mut self,
         leaving: &BTreeSet<DaemonId>,
@@ -242,7 +241,7 @@ impl Schedule {
         }
     }
 
-    /// The daemons with something left to do.
+    /// The daemons with unfinished work.
     pub(crate) fn pending_daemons(&self) -> BTreeSet<DaemonId> {
         self.failed
             .keys()
@@ -251,7 +250,8 @@ impl Schedule {
             .collect()
     }
 
-    /// A pass succeeded as a whole; these daemons failed in it, those were left out of it. What is leaving is known already.
+    /// A pass succeeded as a whole. `failed` daemons failed in it, and `except` were excluded. Leaving daemons are recorded
+    /// already.
     pub(crate) fn passed(
         &mut self,
         failed: &BTreeSet<DaemonId>,
@@ -259,7 +259,7 @@ impl Schedule {
         now: Instant,
     ) {
         self.pass = None;
-        // A delayed edit that changed nothing is no longer delayed.
+        // A delayed edit that turned out to change nothing is no longer delayed.
         for (id, pace) in &mut self.paces {
             pace.has_edit &= except.contains(id);
         }
@@ -278,8 +278,8 @@ impl Schedule {
         }
     }
 
-    /// A pass took steps for these daemons. The next change of each waits: at first for a moment, and twice as long each time
-    /// that another one follows soon. Returns those of which this is now reported, with the pause.
+    /// A pass took steps for these daemons. The next change of each is delayed: briefly at first, then twice as long for each
+    /// change that follows soon. Returns the daemons whose pause is now to be reported.
     pub(crate) fn changed<'d>(
         &mut self,
         daemons: impl IntoIterator<Item = &'d DaemonId>,
@@ -308,7 +308,8 @@ impl Schedule {
         reported
     }
 
-    /// A pass with this request has ended. For the `continued` daemons it went on with what an earlier one had begun. Returns the daemons that are now known to keep changing, with their pause.
+    /// A pass with this request has ended. For the `continued` daemons it resumed an earlier change. Returns the daemons that are
+    /// now known to flap, with their pause.
     pub(crate) fn ended(
         &mut self,
         report: &SyncReport,
@@ -320,7 +321,7 @@ impl Schedule {
         if removes {
             self.removed();
         }
-        // A daemon without processes, or one that moved, leaves no more than an artifact.
+        // A daemon without processes, or one that moved, leaves only an artifact behind.
         let leaving = report
             .after
             .apps
@@ -343,24 +344,24 @@ impl Schedule {
         self.changed(changed.map(|step| &step.step.daemon), now)
     }
 
-    /// How often a daemon has failed, and how long until it is tried again.
+    /// How often a daemon has failed, and how long until its retry.
     pub(crate) fn retry(&self, daemon: &DaemonId) -> Option<(u32, Duration)> {
         let retry = self.failed.get(daemon)?;
         Some((retry.attempt, retry.delay))
     }
 
-    /// A pass failed as a whole. Returns how long until the next.
+    /// A pass failed as a whole. Returns how long until the next one.
     pub(crate) fn pass_failed(&mut self, now: Instant) -> Duration {
         let retry = Retry::after(self.pass.as_ref(), now);
         self.pass = Some(retry);
-        // Until then nothing else is worth an attempt.
+        // Until then no other work can succeed.
         self.poll = None;
         self.check = None;
         self.leaving.clear();
         retry.delay
     }
 
-    /// Definitions were edited: what failed before may succeed now.
+    /// Definitions were edited: a retry may succeed now.
     pub(crate) fn edited(&mut self, ids: &BTreeSet<DaemonId>, now: Instant) {
         if ids.is_empty() {
             return;
@@ -373,7 +374,7 @@ impl Schedule {
             };
             pace.has_edit = true;
             if let Some(until) = pace.more_until.take().filter(|until| now <= *until) {
-                // What follows within this time is one change, and the pause after it is as long as after the first.
+                // Edits within this time count as one change, with the same pause as the first.
                 pace.until = until;
                 pace.pause /= 2;
             }
@@ -381,7 +382,7 @@ impl Schedule {
     }
 
     /// The edits of these daemons were applied as soon as their files were written, not before `since`. If one was the first change
-    /// of a daemon, the edits that follow soon belong to it, and wait only until no more of them are expected.
+    /// of its daemon, edits that follow soon belong to it and only wait until no more are expected.
     pub(crate) fn expect_more(&mut self, ids: &BTreeSet<DaemonId>, since: Instant, now: Instant) {
         for id in ids {
             if let Some(pace) = self.paces.get_mut(id)
@@ -393,7 +394,7 @@ impl Schedule {
         }
     }
 
-    /// Daemons that have to wait: after a failure, or because they keep changing.
+    /// Daemons that must wait, after a failure or because they keep changing.
     pub(crate) fn waiting(&self, now: Instant) -> BTreeSet<DaemonId> {
         let failed = self.failed.iter().map(|(id, retry)| (id, retry.at));
         let paced = self.paces.iter().map(|(id, pace)| (id, pace.until));

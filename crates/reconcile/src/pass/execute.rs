@@ -1,4 +1,4 @@
-//! Carries out a settled plan: artifacts, steps, PM2's dump, and what is left to do afterwards.
+//! Executes a settled plan: artifacts, steps, PM2's dump, and the work that remains afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use crate::pm2::{Writer, now_ms};
 use crate::rollout;
 use crate::state::StateWarning;
 
-/// How often PM2 is asked whether what it is stopping has stopped.
+/// How often to check whether PM2 has stopped the processes it is stopping.
 const STOPPING_POLL: Duration = Duration::from_millis(50);
 
-/// How often a pass plans and takes steps.
+/// How many times a pass may plan and take steps.
 const ROUNDS: u32 = 3;
 
 /// The completed steps, and the remaining ones.
 pub(super) struct Execution {
     pub(super) applied: ApplyReport<StepError>,
-    /// The plan of what is left to do.
+    /// The plan of the remaining work.
     pub(super) after: Planned,
     pub(super) artifacts: ArtifactReport,
     pub(super) pm2_started: bool,
@@ -42,7 +42,7 @@ pub(super) struct Execution {
     pub(super) warnings: Vec<StateWarning>,
 }
 
-/// Carries out the plan that was made of `snapshot`.
+/// Executes the plan that was made from `snapshot`.
 pub(super) fn execute(
     pass: &mut Pass<'_>,
     store: &ArtifactStore,
@@ -110,7 +110,7 @@ impl Execution {
         if plan.steps.is_empty() {
             self.after = match planned.attempts.is_empty() {
                 true => planned,
-                // What runs already has to be known as ready.
+                // Apps that already run must be recorded as ready.
                 false => plan_again(pass, writer, snapshot, snapshot.observed.clone())?,
             };
             if writer.is_unsaved() && pass.request.save {
@@ -120,7 +120,7 @@ impl Execution {
             }
             return Ok(());
         }
-        // Steps that stop this process run last, when all else is done and saved.
+        // Steps that stop this process run last, once everything else is done and saved.
         let own = pass.config.own_pm_id();
         let (last, first): (Vec<Step>, Vec<Step>) =
             plan.steps.iter().cloned().partition(|step| step.ends(own));
@@ -162,13 +162,13 @@ impl Execution {
         Ok(())
     }
 
-    /// Notes in the histories which steps failed, so that nothing waits for them. Returns whether anything was noted.
+    /// Records in the histories which steps failed, so that nothing waits for them. Returns whether anything was recorded.
     fn note_unapplied(&mut self, writer: &mut Writer<'_, '_>, attempts: &[Attempt]) -> bool {
         let steps = self.applied.steps.iter();
         let failed = steps.filter(|step| matches!(step.outcome, Outcome::Failed(_)));
         let mut unapplied: BTreeMap<&DaemonId, BTreeSet<&str>> = BTreeMap::new();
         for step in failed.map(|step| &step.step) {
-            // Steps that were taken all the same are judged by the state of their apps.
+            // If the steps were taken anyway, the state of the apps decides.
             let mut apps = self.after.apps.iter();
             let is_left = apps.any(|app| {
                 let is_it = app.daemon == step.daemon && app.app == step.app;
@@ -198,7 +198,7 @@ impl Execution {
         is_changed
     }
 
-    /// Notes in the histories that the steps have been taken: stopping old processes does not count as time to become ready.
+    /// Records in the histories that the steps were taken: the time to stop old processes does not count towards readiness.
     fn note_applied(&mut self, writer: &mut Writer<'_, '_>, attempts: &[Attempt]) {
         let (records, _) = writer.pm2().records().read();
         for attempt in attempts {
@@ -214,7 +214,7 @@ impl Execution {
         }
     }
 
-    /// Writes what is about to be applied to the histories, as pending.
+    /// Records in the histories, as pending, what is about to be applied.
     fn record(
         &mut self,
         pass: &Pass<'_>,
@@ -229,7 +229,7 @@ impl Execution {
         let now_ms = now_ms();
         for attempt in attempts {
             let daemon = &attempt.daemon;
-            // As the snapshot has it: a retry is not written yet.
+            // Use the history of the snapshot: a retry is not written yet.
             let before = snapshot.records.history(daemon);
             let mut history = match records.history(daemon) {
                 now if now.last().map(|it| it.number) == before.last().map(|it| it.number) => {
@@ -248,8 +248,8 @@ impl Execution {
         }
     }
 
-    /// What is left to do and can be done in this pass: what PM2 was stopping had no step yet, and another program may have
-    /// changed something meanwhile. What failed is not tried again.
+    /// The work that remains for this pass: processes that PM2 was stopping had no step yet, and another program may have made
+    /// changes meanwhile. Failed steps are not retried.
     fn next_round(
         &mut self,
         pass: &mut Pass<'_>,
@@ -268,7 +268,7 @@ impl Execution {
         Ok((!next.plan.steps.is_empty()).then_some(next))
     }
 
-    /// Waits until PM2 has stopped what it is stopping, for as long as that may take, and plans again.
+    /// Waits until PM2 has stopped the processes it is stopping, within their kill timeouts, and plans again.
     fn wait_until_stopped(
         &mut self,
         pass: &mut Pass<'_>,
@@ -296,7 +296,7 @@ impl Execution {
                 return;
             }
         };
-        // While a removal is held, no artifact is deleted.
+        // While a removal is held, delete no artifact.
         if !snapshot.removes() || self.after.plan.held.is_some() || definitions.daemons.is_empty() {
             return;
         }
@@ -310,7 +310,7 @@ impl Execution {
     }
 }
 
-/// A plan without the steps of daemons of which one has failed.
+/// The plan without the steps of daemons that have a failed step.
 fn untried(pass: &Pass<'_>, planned: &Planned, failed: &BTreeSet<&DaemonId>) -> Planned {
     let has_failed = |id: &DaemonId| failed.contains(id) || pass.failed.contains(id);
     let mut planned = planned.clone();
@@ -322,12 +322,12 @@ fn untried(pass: &Pass<'_>, planned: &Planned, failed: &BTreeSet<&DaemonId>) -> 
 
 /// Writes the artifacts that are missing or out of date.
 fn write_artifacts(store: &ArtifactStore, snapshot: &Snapshot, plan: &Plan) -> ArtifactReport {
-    // The artifact of a held daemon stays: only it remembers `protect`, if that was added after its processes were started.
+    // Keep the artifact of a held daemon: only it remembers a `protect` that was added after its processes started.
     let is_held = |id: &DaemonId| plan.held.iter().any(|held| held.daemons.contains(id));
     let mut report = artifacts::write(store, &snapshot.definitions, &|id| {
         snapshot.includes(id) && !is_held(id)
     });
-    // Those of broken definitions are not written, but read.
+    // Artifacts of broken definitions are read, not written.
     let unreadable = snapshot.artifact_failures.daemons.clone();
     report.failures.daemons.extend(unreadable);
     report
@@ -344,7 +344,7 @@ fn ended(config: &Config, error: AdapterError) -> PassError {
     }
 }
 
-/// The plan from the same definitions to what PM2 runs now.
+/// Plans from the same definitions and what PM2 runs now.
 fn plan_again(
     pass: &Pass<'_>,
     writer: &mut Writer<'_, '_>,
@@ -353,7 +353,7 @@ fn plan_again(
 ) -> Result<Planned, PassError> {
     let definitions = Arc::clone(&snapshot.definitions);
     let pm2 = writer.pm2();
-    // The same daemons as before: what an ID named may be gone by now.
+    // Keep the same daemons: an ID may no longer match anything.
     let mut request = pass.request.clone();
     request.ids.clear();
     request.only = snapshot.chosen().cloned();
@@ -364,7 +364,7 @@ fn plan_again(
     Ok(next.plan())
 }
 
-/// How long the slowest of the processes that are being stopped may take.
+/// The longest time that any process being stopped may take.
 fn longest_stop(planned: &Planned) -> Duration {
     let is_stopping = |app: &&AppState| app.condition == Condition::Stopping;
     planned

@@ -13,11 +13,11 @@
 //!     └───────────────────────── another round ─────────────────────────────────┘
 //! ```
 //!
-//! A spec that fails is recorded, and the next round plans from a snapshot in which it is rejected: going back is planning again.
+//! A spec that fails is recorded. The next round plans from a snapshot that rejects it, so rolling back is just planning again.
 //!
-//! [`plan`] and [`sync`] take the same snapshot and make the same plan of it, so a dry run cannot differ from the real
-//! thing. All input happens in [`Snapshot::take`]; a plan reads neither disk nor clock. Only `execute` changes anything, and
-//! only through a [`Writer`], which the lock gives out.
+//! [`plan`] and [`sync`] take the same snapshot and make the same plan from it, so a dry run cannot differ from the real run. All
+//! input happens in [`Snapshot::take`]; planning reads neither disk nor clock. Only `execute` changes anything, and only through a
+//! [`Writer`], which requires the lock.
 
 mod execute;
 mod poll;
@@ -61,22 +61,22 @@ use rounds::Rounds;
 pub(crate) use poll::{PollCache, Unsettled, poll, running, unsettled};
 pub(crate) use snapshot::PlanMemory;
 
-/// Why a pass ended before it could do its work.
+/// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PassError {
-    /// There are no definitions to work with.
+    /// The definitions cannot be loaded.
     #[error(transparent)]
     Definitions(#[from] DefinitionsError),
-    /// PM2 cannot be talked to.
+    /// PM2 cannot be reached, does not answer, or is not supported.
     #[error(transparent)]
     Pm2(#[from] AdapterError),
     /// PM2 ended during the sync.
     #[error("PM2 ended during the sync")]
     Pm2Ended {
-        /// Where PM2 may say why.
+        /// PM2's log, which may say why.
         log: Utf8PathBuf,
-        /// What failed.
+        /// The request that failed.
         source: AdapterError,
     },
     /// PM2 is not running and cannot be started.
@@ -88,21 +88,21 @@ pub enum PassError {
     /// PM2's dump cannot be written.
     #[error(transparent)]
     Dump(#[from] DumpError),
-    /// An ID that names nothing, or may mean different things.
+    /// An ID is unknown or ambiguous.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// A confirmation of another removal than the one that is held.
+    /// The confirmation code is not that of the held removal.
     #[error("`--confirm {given}` does not confirm this removal")]
     WrongConfirmation {
-        /// What was given.
+        /// The code that was given.
         given: RemovalCode,
-        /// What would confirm it, if anything is held.
+        /// The code that confirms the held removal; none if no removal is held.
         code: Option<RemovalCode>,
     },
 }
 
 impl PassError {
-    /// What the failure means for the caller.
+    /// The kind of the failure, from which the caller chooses an exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -116,23 +116,23 @@ impl PassError {
     }
 }
 
-/// What a pass reports while it works.
+/// What a pass reports while it runs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PassEvent<'a> {
-    /// Another pm2-sync is waited for.
+    /// The pass waits for another pm2-sync.
     Waiting(Option<&'a Holder>),
     /// PM2 was started.
     Pm2Started,
-    /// The plan is made and will now be carried out.
+    /// The plan is made and is about to be executed.
     Planned(&'a Plan, &'a Definitions),
     /// A step begins or ends.
     Step(Progress<'a>),
-    /// All else is done; what PM2 is stopping at this moment is waited for.
+    /// All steps are done; the pass waits for processes that PM2 is still stopping.
     Settling(&'a Planned),
-    /// These apps are not ready yet. Reported several times a second while they are waited for.
+    /// These apps are not ready yet. Reported several times a second during the wait.
     NotReady(&'a [WaitingApp]),
-    /// What was judged: these apps of a daemon did not become ready, or all of them did.
+    /// An entry was judged: these apps of a daemon failed to become ready, or all became ready.
     Judged(&'a DaemonId, &'a EntryOutcome),
 }
 
@@ -141,49 +141,49 @@ pub enum PassEvent<'a> {
 pub struct SyncReport {
     /// The definitions.
     pub definitions: Arc<Definitions>,
-    /// The plan as it was carried out.
+    /// The plan as it was executed.
     pub plan: Plan,
-    /// What became of each step.
+    /// The result of each step.
     pub applied: ApplyReport<StepError>,
-    /// The state of every app afterwards.
+    /// The state of every app after the sync.
     pub after: Planned,
-    /// What became of the artifacts.
+    /// The changes to artifacts.
     pub artifacts: ArtifactReport,
     /// Whether PM2 had to be started.
     pub pm2_started: bool,
-    /// Why PM2's dump could not be written, if so.
+    /// Why PM2's dump could not be written, if it could not.
     pub save_error: Option<DumpError>,
     /// Unresolved failures. They are recorded in the state directory.
     pub failures: Failures,
     pub(crate) failures_changed: bool,
-    /// What is recorded about the daemons now.
+    /// What is now recorded about the daemons.
     pub records: Records,
-    /// The daemons that the request named; none: all.
+    /// The daemons that the request names; none: all.
     pub(crate) chosen: Option<BTreeSet<DaemonId>>,
     /// The apps that had not become ready when the sync stopped waiting.
     pub waiting: Vec<WaitingApp>,
-    /// State files that cannot be used.
+    /// State files that cannot be read.
     pub warnings: Vec<StateWarning>,
-    /// How long it took.
+    /// How long the sync took.
     pub took: Duration,
 }
 
-/// What a dry run found.
+/// The result of a dry run.
 #[derive(Debug)]
 pub struct DryRun {
-    /// Everything that the plan depends on.
+    /// Everything the plan depends on.
     pub snapshot: Snapshot,
     /// What [`sync`] would do, and the state of every app.
     pub planned: Planned,
-    /// Steps that would fail, as far as that can be seen.
+    /// Steps that are sure to fail, as far as a dry run can tell.
     pub obstacles: Vec<Obstacle>,
 }
 
 /// Takes a snapshot and plans. Changes nothing.
 ///
 /// # Errors
-/// [`PassError::Definitions`], [`PassError::Pm2`] when one of them cannot be read; [`PassError::Select`] and
-/// [`PassError::WrongConfirmation`] when the request is wrong.
+/// [`PassError::Definitions`] when the definitions cannot be read; [`PassError::Pm2`] when PM2 does not answer;
+/// [`PassError::Select`] and [`PassError::WrongConfirmation`] when the request is invalid.
 pub fn plan(
     config: &Config,
     request: &Request,
@@ -210,12 +210,12 @@ pub fn plan(
     })
 }
 
-/// Makes what PM2 runs equal to the definitions on disk: waits for the lock and reconciles, then gives the lock back and waits
-/// until what was changed is ready or has failed, as [`Request::wait`] says; what follows from that is done in further rounds.
+/// Reconciles PM2 with the definitions on disk: waits for the lock, takes the steps, then releases the lock and waits until changed
+/// apps are ready or have failed, as [`Request::wait`] says. Further rounds act on the outcome.
 ///
 /// # Errors
 /// As [`plan`]; [`PassError::Lock`] when another process holds the lock for too long; [`PassError::Start`] when PM2 cannot be
-/// started, [`PassError::Pm2Ended`] when it ends meanwhile. Failures of single steps are in the report.
+/// started, [`PassError::Pm2Ended`] when it ends during the sync. Failures of single steps are in the report.
 pub fn sync(
     config: &Config,
     request: &Request,
@@ -232,7 +232,7 @@ pub fn sync(
     let mut rounds = Rounds::new(config, lock_timeout, stop, gates);
     let mut report = rounds.run(request, false, observer)?;
     let next = Request {
-        // The same daemons: what an ID named may be gone by now.
+        // Keep the same daemons: an ID may no longer match anything.
         ids: Vec::new(),
         only: report.chosen.clone(),
         retry: false,
@@ -248,7 +248,7 @@ pub fn sync(
 }
 
 impl SyncReport {
-    /// Adds what a further round did.
+    /// Adds the results of a further round.
     fn add(&mut self, round: Self) {
         self.applied.steps.extend(round.applied.steps);
         self.artifacts.add(round.artifacts);
@@ -265,7 +265,7 @@ impl SyncReport {
     }
 }
 
-/// Reads the whole tree each time, and compares its artifacts with the files on disk, while PM2 makes its list.
+/// Reads the whole tree each time, and compares its artifacts with the files on disk, while PM2 prepares its list.
 struct Preloading<'a>(&'a ArtifactStore);
 
 impl DefinitionSource for Preloading<'_> {
@@ -284,8 +284,8 @@ pub(crate) fn record_failures(config: &Config, report: &mut SyncReport, writer: 
     }
 }
 
-/// One whole pass of a caller that has the lock, with definitions from `source`. `artifacts` is kept from pass to pass. It waits
-/// for no app to become ready. The failures of the pass are not recorded.
+/// Runs one pass for a caller that has the lock, with definitions from `source`. `artifacts` persists from pass to pass. Does not
+/// wait for apps to become ready. Does not record the failures of the pass.
 ///
 /// # Errors
 /// As [`sync`], [`PassError::Lock`] excepted.
@@ -311,7 +311,7 @@ pub fn reconcile(
     pass.run(artifacts, writer)
 }
 
-/// What receives the events of a pass.
+/// Receives the events of a pass.
 pub type Observer<'o> = dyn FnMut(PassEvent<'_>) + 'o;
 
 /// What every part of a pass needs.
@@ -319,18 +319,18 @@ pub(crate) struct Pass<'p> {
     pub(crate) config: &'p Config,
     pub(crate) request: &'p Request,
     pub(crate) source: &'p mut dyn DefinitionSource,
-    /// Kept from pass to pass: it knows the results of probes.
+    /// Persists from pass to pass: it caches probe results.
     pub(crate) gates: &'p mut Gates,
-    /// Whether it judges what is pending before it plans. One that does not takes the very steps of a dry run.
+    /// Whether to judge pending entries before planning. Without it, a pass takes exactly the steps of a dry run.
     pub(crate) judges: bool,
-    /// Daemons of which no step is taken, since one failed a moment ago.
+    /// Daemons that get no steps because one failed a moment ago.
     pub(crate) failed: &'p BTreeSet<DaemonId>,
     pub(crate) stop: &'p StopFlag,
     pub(crate) observer: &'p mut Observer<'p>,
 }
 
 impl Pass<'_> {
-    /// The whole pass, with the lock.
+    /// Runs the whole pass, with the lock.
     pub(crate) fn run(
         mut self,
         artifacts: &ArtifactStore,
@@ -338,7 +338,7 @@ impl Pass<'_> {
     ) -> Result<SyncReport, PassError> {
         let began = Instant::now();
         let (snapshot, planned) = settle::settle(&mut self, writer)?;
-        // Before anything is written in their place.
+        // Report unreadable files before they are overwritten.
         for warning in &snapshot.warnings {
             StateDir::set_aside(warning, writer.lock());
         }
@@ -377,7 +377,7 @@ impl Pass<'_> {
         Snapshot::take(self.config, pm2, self.source, self.request)
     }
 
-    /// The plan of a snapshot once what is pending is judged, and what that changed is recorded.
+    /// The plan of a snapshot after its pending entries are judged and the results recorded.
     fn judged(
         &mut self,
         writer: &mut Writer<'_, '_>,
@@ -386,7 +386,7 @@ impl Pass<'_> {
         loop {
             let planned = self.plan(snapshot)?;
             if !self.judges || !writer.pm2().is_connected() {
-                // That PM2 does not run says nothing about the apps.
+                // If PM2 does not run, nothing can be concluded about the apps.
                 return Ok(planned);
             }
             let now_ms = snapshot.observed.at_ms;
@@ -409,7 +409,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The plan of a snapshot, unless the request confirms another removal than the one that is held.
+    /// The plan of a snapshot, or an error if the request confirms a removal other than the held one.
     fn plan(&self, snapshot: &Snapshot) -> Result<Planned, PassError> {
         let planned = snapshot.plan();
         match &self.request.confirm {

@@ -1,4 +1,4 @@
-//! Polls PM2 between passes: is there anything to do?
+//! Polls PM2 between passes to see whether there is anything to do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,28 +11,28 @@ use crate::definitions::Definitions;
 use crate::pm2::Pm2;
 use crate::rollout::Records;
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Debug, Clone)]
 pub(crate) struct Polled {
     /// How many of our processes run.
     pub(crate) running: usize,
-    /// The daemons of which a pass would take steps.
+    /// The daemons for which a pass would take steps.
     pub(crate) steps: BTreeSet<DaemonId>,
-    /// What a pass would report though it takes no step.
+    /// Apps that a pass would report although it takes no step for them.
     pub(crate) unsettled: Unsettled,
-    /// The plan and the records that it was made from; none while everything is as it was at the last poll.
+    /// The plan and the records it was made from; none if nothing has changed since the last poll.
     pub(crate) planned: Option<(Planned, Records)>,
-    /// Whether everything is as it stays until something happens.
+    /// Whether the state stays the same until an event occurs.
     pub(crate) is_steady: bool,
     /// When PM2 was asked, in milliseconds since the Unix epoch.
     pub(crate) at_ms: u64,
 }
 
-/// The apps that a pass can do nothing about for now, each with its state.
+/// The apps that a pass cannot change for now, each with its state.
 pub(crate) type Unsettled = BTreeSet<(DaemonId, String, Condition)>;
 
-/// The last poll, if all was in sync then. A plan depends on nothing but what it is made of, so as long as that is the same
-/// there is no need to make it again: polls come every few seconds, for months.
+/// The last poll, if everything was in sync then. While the inputs of its plan stay the same, the plan need not be made again:
+/// polls come every few seconds, for months.
 #[derive(Debug, Default)]
 pub(crate) struct PollCache(Option<Steady>);
 
@@ -53,7 +53,7 @@ impl Steady {
         observed: &Observed,
     ) -> bool {
         let next_end = self.records.overrides.next_end(self.observed.at_ms);
-        // What PM2 says unchanged of a process is shared with the poll before.
+        // Records of unchanged processes are shared with the previous poll.
         let mut pairs = self.observed.processes.iter().zip(&observed.processes);
         Arc::ptr_eq(&self.definitions, definitions)
             && self.records.is_same(records)
@@ -65,8 +65,8 @@ impl Steady {
     }
 }
 
-/// Compares what PM2 runs at this moment with the definitions. Changes nothing. Steps of daemons that the request leaves out do not
-/// count, but their state is known.
+/// Compares what PM2 runs now with the definitions. Changes nothing. Steps of daemons that the request excludes do not count, but
+/// their state is known.
 ///
 /// # Errors
 /// [`PassError::Pm2`] when PM2 does not answer; [`PassError::Artifact`] when the artifacts cannot be listed.
@@ -122,7 +122,7 @@ pub(crate) fn poll(
     })
 }
 
-/// The apps whose daemons are not left out.
+/// The apps whose daemons are not excluded.
 fn left_in(unsettled: &Unsettled, except: &BTreeSet<DaemonId>) -> Unsettled {
     let apps = unsettled
         .iter()
@@ -130,7 +130,7 @@ fn left_in(unsettled: &Unsettled, except: &BTreeSet<DaemonId>) -> Unsettled {
     apps.cloned().collect()
 }
 
-/// The apps of a plan that a pass can do nothing about for now.
+/// The apps of a plan that a pass cannot change for now.
 pub(crate) fn unsettled(planned: &Planned) -> Unsettled {
     let is_unsettled = |app: &&AppState| {
         matches!(
@@ -148,8 +148,8 @@ pub(crate) fn unsettled(planned: &Planned) -> Unsettled {
         .collect()
 }
 
-/// Whether the plan stays the same while its input does: it did not depend on artifacts, which stand in for what is broken or
-/// gone, and no process is about to count as stable only because time passes.
+/// Whether the plan stays the same while its inputs do: it did not use artifacts in place of broken or missing definitions, and no
+/// process becomes stable merely because time passes.
 fn is_steady(planned: &Planned) -> bool {
     let is_steady = |app: &AppState| match app.condition {
         Condition::InSync
@@ -163,7 +163,7 @@ fn is_steady(planned: &Planned) -> bool {
     planned.has_nothing_to_do() && planned.broken.is_empty() && planned.apps.iter().all(is_steady)
 }
 
-/// How many processes of a plan's apps run.
+/// How many processes of the planned apps run.
 pub(crate) fn running(planned: &Planned) -> usize {
     planned.apps.iter().map(AppState::running).sum()
 }

@@ -1,4 +1,4 @@
-//! What a dry run can see of a step that would fail: a script, a directory, an interpreter or a user that is missing.
+//! Steps that a dry run can predict to fail: the script, directory, interpreter or user is missing.
 
 use daemon_model::{DaemonId, Plan};
 use pm2_client::{ResolveError, ResolvedApp};
@@ -16,7 +16,7 @@ pub struct Obstacle {
     pub error: ResolveError,
 }
 
-/// The steps of `plan` that would fail, as far as that can be seen without taking them. Changes nothing.
+/// The steps of `plan` that are sure to fail, as far as a check without side effects can tell.
 pub(super) fn obstacles(config: &Config, plan: &Plan) -> Vec<Obstacle> {
     if plan.steps.is_empty() {
         return Vec::new();

@@ -1,9 +1,9 @@
-//! Waits for PM2 operations that another process started: a writer that was killed before they ended, or a command that is
-//! ending PM2.
+//! Waits for PM2 operations that another process started: a writer that was killed before they ended, or a command that is shutting
+//! PM2 down.
 //!
-//! Asked for two operations on one process number at the same time, PM2 does both: then two processes run, and PM2 knows
-//! one. It does not show postponed work: it polls every `kill_retry_time` (100 ms) whether a process has ended,
-//! and waits 250 ms before it stops one that has just been started (PM2 7.0.4, lib/God/ActionMethods.js, `stopProcessId`).
+//! If PM2 gets two requests for one process number at the same time, it executes both: two processes run, and PM2 lists one. PM2's
+//! list does not show postponed work: it polls every `kill_retry_time` (100 ms) whether a process has ended, and waits 250 ms
+//! before it stops one that has just been started (PM2 7.0.4, lib/God/ActionMethods.js, `stopProcessId`).
 
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,12 @@ const LISTS: u32 = 8;
 /// How long to wait for a `pm2 kill` to end.
 const END: Duration = Duration::from_secs(30);
 
-/// Whether PM2 is being ended.
+/// Whether PM2 is being shut down.
 pub(super) fn is_ending(pm2_home: &Utf8Path) -> bool {
     is_being_ended(pm2_home)
 }
 
-/// Waits until no command is ending PM2.
+/// Waits until no command is shutting PM2 down.
 pub(super) fn wait_until_not_ending(pm2_home: &Utf8Path, stop: &StopFlag) {
     let began = Instant::now();
     while is_being_ended(pm2_home) && began.elapsed() < END && !stop.is_set() {
@@ -33,7 +33,7 @@ pub(super) fn wait_until_not_ending(pm2_home: &Utf8Path, stop: &StopFlag) {
     }
 }
 
-/// Waits until PM2's list stays as it is.
+/// Waits until PM2's list no longer changes.
 pub(super) fn wait_until_idle(pm2: &mut Pm2<'_>, stop: &StopFlag) -> Result<(), AdapterError> {
     let mut list = || -> Result<Vec<_>, AdapterError> {
         let processes = pm2.observe()?.processes.into_iter();

@@ -10,15 +10,15 @@ use daemon_model::{DaemonId, RemovalCode, RestartRequest};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Request {
-    /// The daemons to change, as a user names them (see [`select`](super::select)); empty: all.
+    /// The daemons to change, as the user named them (see [`select`](super::select)); empty: all.
     pub ids: Vec<String>,
-    /// Of those, only these; none: all.
+    /// Restricts the above to these; none: all.
     pub only: Option<BTreeSet<DaemonId>>,
     /// Daemons to leave alone.
     pub except: BTreeSet<DaemonId>,
     /// When processes without a definition are removed.
     pub removal: Removal,
-    /// Whether unmanaged processes of a declared name are adopted.
+    /// Whether to adopt unmanaged processes that have a declared name.
     pub adopt: bool,
     /// The code of the held removal that the user confirmed.
     pub confirm: Option<RemovalCode>,
@@ -26,17 +26,17 @@ pub struct Request {
     pub jobs: NonZeroUsize,
     /// Whether PM2's dump is written after changes.
     pub save: bool,
-    /// Whether to search for processes that PM2 does not know of although nothing is about to start.
+    /// Whether to search for processes that PM2 does not list even if nothing is going to start.
     pub search_orphans: bool,
-    /// Whether to wait for processes that PM2 is still stopping, and then to plan again.
+    /// Whether to wait for processes that PM2 is still stopping, and then plan again.
     pub settle: bool,
-    /// Whether a sync waits until what it changed is ready, and for how long.
+    /// Whether a sync waits until the apps it changed are ready, and for how long.
     pub wait: Wait,
-    /// Whether what failed before is tried again.
+    /// Whether to retry what failed before.
     pub retry: bool,
-    /// What is to be restarted though nothing about it has changed.
+    /// What to restart although it has not changed.
     pub restart: Vec<RestartRequest>,
-    /// The command that the history names.
+    /// The command to record in the history.
     pub command: &'static str,
 }
 
@@ -61,18 +61,18 @@ impl Default for Request {
     }
 }
 
-/// When a pass removes processes without a definition. A definition may be absent for a moment only, while an editor or a
-/// checkout replaces it; so it has to be absent in two snapshots.
+/// When a pass removes processes without a definition. A definition may be absent for only a moment, while an editor or a checkout
+/// replaces it, so it must be absent in two snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// Never.
     Never,
     /// In a later pass.
     Defer,
-    /// When a second snapshot, taken this much later, finds no definition either.
+    /// If a second snapshot, taken this much later, finds no definition either.
     ConfirmAfter(Duration),
-    /// As [`ConfirmAfter`](Self::ConfirmAfter), without a delay: the caller knows that the definitions have been absent for
-    /// long enough. What only the second snapshot finds absent is deferred.
+    /// As [`ConfirmAfter`](Self::ConfirmAfter), without a delay: the caller knows that the definitions have been absent for long
+    /// enough. A definition that only the second snapshot finds absent is deferred.
     Now,
 }
 
@@ -82,16 +82,16 @@ impl Default for Removal {
     }
 }
 
-/// Whether a sync waits until what it changed is ready. What is not ready when it ends is judged by the next sync or by the
-/// watcher.
+/// Whether a sync waits until the apps it changed are ready. The next sync or the watcher judges those that are not ready when it
+/// ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Wait {
-    /// It does not wait.
+    /// Do not wait.
     No,
-    /// It waits until everything is ready or has failed.
+    /// Wait until everything is ready or has failed.
     #[default]
     UntilReady,
-    /// It waits no longer than this, from its beginning.
+    /// Wait at most this long, counted from the start of the sync.
     AtMost(Duration),
 }

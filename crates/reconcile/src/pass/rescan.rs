@@ -1,4 +1,4 @@
-//! A source of definitions that remembers what it has read.
+//! A source of definitions that caches what it has read.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::snapshot::DefinitionSource;
 use crate::config::Config;
 use crate::definitions::{Definitions, DefinitionsError};
 
-/// Definitions that are read again only where their files have changed: for a caller that takes snapshots again and again.
+/// Definitions that are read again only if their files have changed, for callers that take many snapshots.
 #[derive(Debug)]
 pub struct Rescan {
     scanner: Scanner,

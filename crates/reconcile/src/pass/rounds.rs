@@ -18,27 +18,27 @@ use crate::lock::Lock;
 use crate::pm2::{Pm2, now_ms};
 use crate::rollout::Gates;
 
-/// How often PM2 is asked for the state of the apps, and how much of PM2's time that may take: one part in so many.
+/// How often PM2 is polled for the state of the apps, and the largest share of PM2's time that may take: one part in this many.
 const POLL: (Duration, u32) = (Duration::from_millis(100), 10);
 
-/// How long one wait takes at most when nothing happens: a stop is noticed within it.
+/// The longest single wait without events. It bounds the delay before a stop request is noticed.
 const STEP: Duration = Duration::from_millis(100);
 
-/// How often a sync puts right what others change while it waits.
+/// How many rounds a sync may spend on undoing outside changes while it waits.
 const MOST_REPAIRS: u32 = 3;
 
-/// What the rounds of a sync share.
+/// State shared by the rounds of a sync.
 pub(super) struct Rounds<'a> {
     config: &'a Config,
     lock_timeout: Duration,
     stop: &'a StopFlag,
     pm2: Pm2<'a>,
     gates: Gates,
-    /// Daemons of which a step failed: it is not tried again.
+    /// Daemons with a failed step, which are not retried.
     failed: BTreeSet<DaemonId>,
     /// Daemons with a step that failed once because PM2 was busy with the same process.
     raced: BTreeSet<DaemonId>,
-    /// How many rounds put right what others had changed meanwhile.
+    /// How many rounds undid outside changes so far.
     repairs: u32,
 }
 
@@ -94,8 +94,7 @@ impl<'a> Rounds<'a> {
         Ok(report)
     }
 
-    /// Notes the daemons of which no further step is taken. A step that failed because PM2 was starting the same process again is
-    /// tried once more.
+    /// Notes the daemons that get no further steps. A step that failed because PM2 was starting the same process is retried once.
     fn note_failures(&mut self, applied: &ApplyReport<StepError>) {
         for step in &applied.steps {
             let Outcome::Failed(error) = &step.outcome else {
@@ -112,8 +111,8 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Waits until there is something to do in another round: an app is ready or has failed. Gives false when nothing is waited for
-    /// any more, the time is over, or the sync is stopped.
+    /// Waits until another round has work to do: an app is ready or has failed. Returns false when there is nothing left to wait
+    /// for, the time is up, or the sync is stopped.
     pub(super) fn wait(
         &mut self,
         request: &Request,
@@ -142,7 +141,7 @@ impl<'a> Rounds<'a> {
                 return Ok(false);
             }
             observer(PassEvent::NotReady(&report.waiting));
-            // A result of a probe ends the wait.
+            // A probe result ends the wait.
             let _ = woken.recv_timeout(STEP);
             while woken.try_recv().is_ok() {}
             let asked = Instant::now();
@@ -151,7 +150,7 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Whether a further round has steps to take, because PM2 was changed while the sync waited. So many rounds do that and no more.
+    /// Whether another round has steps to take because PM2 was changed while the sync waited. Limited to [`MOST_REPAIRS`] rounds.
     fn has_been_disturbed(&self, after: &Planned) -> bool {
         let mut steps = after.plan.steps.iter();
         self.repairs < MOST_REPAIRS
@@ -160,7 +159,7 @@ impl<'a> Rounds<'a> {
             })
     }
 
-    /// The state of everything now, with the definitions of the last round.
+    /// The current state of everything, with the definitions of the last round.
     fn poll(&mut self, request: &Request, report: &mut SyncReport) -> Result<Planned, PassError> {
         self.pm2.connect()?;
         let observed = self.pm2.observe()?;

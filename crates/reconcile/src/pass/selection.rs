@@ -10,7 +10,7 @@ use super::{PassError, Request};
 use crate::config::Config;
 use crate::definitions::Definitions;
 
-/// The daemons of a selection that a request is about; none: all of them.
+/// The daemons that a selection covers; none: all.
 pub(super) fn daemons(
     selection: Option<&Selection>,
     request: &Request,
@@ -22,10 +22,10 @@ pub(super) fn daemons(
     }
 }
 
-/// What `ids` name, among the daemons that have a definition, processes with one of these labels, or an artifact; none: all.
+/// Resolves `ids` among the daemons that have a definition, processes with one of these labels, or an artifact; none: all.
 ///
 /// # Errors
-/// [`PassError::Select`] for an ID that names nothing, or may mean different things.
+/// [`PassError::Select`] for an ID that is unknown or ambiguous.
 pub fn select(
     config: &Config,
     ids: &[String],
@@ -45,7 +45,7 @@ pub fn select(
     for label in labels {
         known.add_app(&label.daemon, &label.app);
     }
-    // Where they cannot be listed, an ID that only an artifact knows is unknown.
+    // If artifacts cannot be listed, an ID known only from an artifact is reported as unknown.
     let others = ArtifactStore::new(&config.layout).list(|id| known.daemons.contains(id));
     known.daemons.extend(others.unwrap_or_default());
     let paths: Vec<Option<Utf8PathBuf>> = ids.iter().map(|id| path_in_tree(config, id)).collect();
@@ -56,15 +56,15 @@ pub fn select(
     Ok(Some(known.select(written)?))
 }
 
-/// Where in the tree of definitions the folder is that a text names as a path: from the current directory, or else from the
-/// workspace's root.
+/// The folder that `text` names as a path, relative to the tree of definitions. The path is resolved from the current directory, or
+/// else from the workspace's root.
 fn path_in_tree(config: &Config, text: &str) -> Option<Utf8PathBuf> {
     let tree = config.layout.daemons_dir();
     let real_tree = tree.canonicalize_utf8();
     let from = |base: &Utf8Path| {
         let path = paths::resolve(base, text);
         let in_tree = path.strip_prefix(tree).map(Utf8Path::to_owned).ok();
-        // The path, the current directory or the tree may be behind a symbolic link.
+        // The path, the current directory or the tree may contain a symbolic link.
         in_tree.or_else(|| {
             let real = path.canonicalize_utf8().ok()?;
             let relative = real.strip_prefix(real_tree.as_deref().ok()?).ok()?;

@@ -1,4 +1,4 @@
-//! Takes further snapshots until the plan of the last one may be executed.
+//! Takes snapshots until the plan of the last one may be executed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use super::request::Removal;
 use super::{Pass, PassError, PassEvent, Snapshot, quiesce};
 use crate::pm2::Writer;
 
-/// Why a plan is not carried out at once.
+/// Why a plan is not executed at once.
 enum Unsettled {
-    /// PM2 may be busy with what a writer asked for that was killed.
+    /// PM2 may still be busy with requests from a writer that was killed.
     Pm2Busy,
-    /// PM2 is being ended: what is started now would never be stopped.
+    /// PM2 is shutting down: a process started now would never be stopped.
     Pm2Ending,
-    /// A definition has been absent in one snapshot only. The daemons that would lose processes, and how long to wait.
+    /// A definition has been absent in only one snapshot. Holds the daemons that would lose processes, and how long to wait.
     RemovalUnconfirmed(BTreeSet<DaemonId>, Duration),
 }
 
-/// A snapshot and its plan, which may be carried out.
+/// Returns a snapshot and its plan, ready to be executed.
 pub(super) fn settle(
     pass: &mut Pass<'_>,
     writer: &mut Writer<'_, '_>,
@@ -98,7 +98,7 @@ fn starts_processes(step: &Step) -> bool {
     }
 }
 
-/// The daemons of which something is removed because they have no definition.
+/// The daemons that lose processes because they have no definition.
 fn absent_definitions(plan: &Plan) -> BTreeSet<DaemonId> {
     let is_removal = |step: &&Step| step.reasons.contains(&Reason::DefinitionRemoved);
     let steps = plan.steps.iter().filter(is_removal);

@@ -1,4 +1,4 @@
-//! Everything that a plan depends on, read once.
+//! Everything a plan depends on, read once.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,9 +24,9 @@ use crate::rollout::Records;
 use crate::state::StateWarning;
 use crate::values::ValueSources;
 
-/// Where the definitions of a snapshot come from.
+/// Where a snapshot gets its definitions.
 pub trait DefinitionSource {
-    /// The definitions as they are now.
+    /// The current definitions.
     ///
     /// # Errors
     /// [`DefinitionsError`] when the tree cannot be read, or no definition has the chosen mode or environment.
@@ -43,8 +43,8 @@ impl DefinitionSource for Disk {
     }
 }
 
-/// Everything that a plan depends on: the definitions, what PM2 runs, what artifacts remember, and the policy. Taking it does
-/// all the input; planning from it is pure.
+/// Everything a plan depends on: the definitions, what PM2 runs, what artifacts remember, and the policy. All input happens when it
+/// is taken; planning from it is pure.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The definitions.
@@ -53,25 +53,25 @@ pub struct Snapshot {
     pub observed: Observed,
     /// Whether PM2 runs.
     pub pm2_running: bool,
-    /// When it was taken.
+    /// When the snapshot was taken.
     pub taken_at: Timestamp,
-    /// What was applied, what became of it, and what a user decided.
+    /// What was applied, with what result, and what users decided.
     pub records: Records,
     /// Unresolved failures.
     pub failures: Failures,
     pub(super) guard: GuardMemory,
-    /// Artifacts that would stand in for a definition, and cannot be used.
+    /// Artifacts that are needed in place of a definition and cannot be read.
     pub artifact_failures: ArtifactFailures,
-    /// Whether the last pass could not write PM2's dump.
+    /// Whether the last pass failed to write PM2's dump.
     pub is_dump_unsaved: bool,
-    /// State files that cannot be used.
+    /// State files that cannot be read.
     pub warnings: Vec<StateWarning>,
-    /// What the request's IDs name; none: everything.
+    /// What the request's IDs select; none: everything.
     selection: Option<Selection>,
     desired: Arc<Desired>,
     policy: Policy,
     last_plan: PlanMemory,
-    /// The plan, where it was made already and nothing that it depends on has changed since.
+    /// The plan, if it was made already and none of its inputs has changed since.
     planned: RefCell<Option<Planned>>,
 }
 
@@ -80,14 +80,14 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`PassError::Definitions`] when the tree cannot be read; [`PassError::Pm2`] when PM2 does not answer;
-    /// [`PassError::Select`] for an ID that names nothing, or may mean different things.
+    /// [`PassError::Select`] for an ID that is unknown or ambiguous.
     pub fn take(
         config: &Config,
         pm2: &mut Pm2<'_>,
         source: &mut dyn DefinitionSource,
         request: &Request,
     ) -> Result<Self, PassError> {
-        // PM2 makes its list while the definitions are read.
+        // PM2 prepares its list while the definitions are read.
         pm2.connect()?;
         let definitions = source.load(config)?;
         let observed = pm2.observe()?;
@@ -103,10 +103,10 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// A snapshot of these definitions and what was just observed.
+    /// A snapshot of these definitions and of what PM2 was just seen to run.
     ///
     /// # Errors
-    /// [`PassError::Select`] for an ID that names nothing, or may mean different things.
+    /// [`PassError::Select`] for an ID that is unknown or ambiguous.
     pub(super) fn of(
         config: &Config,
         pm2: &mut Pm2<'_>,
@@ -177,7 +177,7 @@ impl Snapshot {
             planned: RefCell::default(),
         };
         snapshot.retry(Self::is_repaired);
-        // What was started by a PM2 that was killed must end before it would run twice.
+        // Processes that survived a killed PM2 must end first, or the app would run twice.
         let planned = (!request.search_orphans).then(|| snapshot.plan());
         let starts = |planned: &Planned| starts_something(&planned.plan);
         let known = snapshot.observed.orphans.clone();
@@ -190,7 +190,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The steps from what PM2 runs to what the definitions want.
+    /// The steps that turn what PM2 runs into what the definitions declare.
     #[must_use]
     pub fn plan(&self) -> Planned {
         let made = self.planned.take();
@@ -200,7 +200,7 @@ impl Snapshot {
         })
     }
 
-    /// When it was taken, in milliseconds since the Unix epoch.
+    /// When the snapshot was taken, in milliseconds since the Unix epoch.
     pub(crate) fn now_ms(&self) -> u64 {
         milliseconds(self.taken_at)
     }
@@ -223,7 +223,7 @@ impl Snapshot {
         }
     }
 
-    /// Forgets that what the daemons in scope were changed to failed, where a failed entry is `due`.
+    /// Forgets failures of daemons in scope whose failed entry is `due` for a retry.
     fn retry(&mut self, due: impl Fn(&Self, &DaemonId, &Entry) -> bool) {
         let now_ms = self.now_ms();
         let is_due = |(id, history): &(&DaemonId, &Arc<History>)| {
@@ -242,7 +242,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether the script of an app that failed was changed since that was applied: it may work now.
+    /// Whether the script of a failed app has changed since it was applied: it may work now.
     fn is_repaired(&self, daemon: &DaemonId, failed: &Entry) -> bool {
         let EntryOutcome::Failed { failures, .. } = &failed.outcome else {
             return false;
@@ -261,14 +261,14 @@ impl Snapshot {
         self.policy.defer_removal = true;
     }
 
-    /// Whether an app was named, by itself or with its daemon, or nothing was.
+    /// Whether the request covers the app: it names the app or its daemon, or nothing at all.
     #[must_use]
     pub fn includes_app(&self, daemon: &DaemonId, app: &str) -> bool {
         let selection = self.selection.as_ref();
         selection.is_none_or(|selection| selection.includes(daemon, app))
     }
 
-    /// The daemons that the request named; none: all.
+    /// The daemons that the request names; none: all.
     pub(crate) fn chosen(&self) -> Option<&BTreeSet<DaemonId>> {
         self.policy.scope.only.as_ref()
     }
@@ -288,7 +288,7 @@ impl Snapshot {
         self.policy.defer_removal
     }
 
-    /// The watcher that PM2 runs for this workspace.
+    /// The watcher process that PM2 runs for this workspace.
     #[must_use]
     pub fn watcher(&self) -> Option<&Arc<ObservedProcess>> {
         let name = crate::watcher_module::process_name(&self.policy.workspace);
@@ -298,7 +298,7 @@ impl Snapshot {
     }
 }
 
-/// The last plan, for the next one.
+/// The last plan, kept for the next one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PlanMemory(Arc<Mutex<Option<LastPlan>>>);
 
@@ -336,22 +336,22 @@ pub(super) fn starts_something(plan: &Plan) -> bool {
     plan.steps.iter().any(starts)
 }
 
-/// Daemons that are known to have run and may have a definition where the tree cannot be read.
+/// Daemons that are known to have run and may still have a definition in an unreadable part of the tree.
 fn unseen(config: &Config, definitions: &Definitions, labels: &[&Label]) -> BTreeSet<DaemonId> {
     if definitions.is_complete() {
         return BTreeSet::new();
     }
     let is_defined = |id: &DaemonId| definitions.daemons.contains_key(id);
     let mut known: BTreeSet<DaemonId> = labels.iter().map(|label| label.daemon.clone()).collect();
-    // A daemon that only an artifact knows has no processes that could be removed.
+    // A daemon known only from an artifact has no processes to remove.
     let listed = ArtifactStore::new(&config.layout).list(is_defined);
     known.extend(listed.unwrap_or_default());
     known.retain(|id| !is_defined(id) && !definitions.is_absent(id));
     known
 }
 
-/// The last good render of each daemon for which it matters: the definition is broken or cannot be seen, or processes belong
-/// to an app that the definition does not have any more.
+/// The last good render of each daemon that needs it: its definition is broken or unreadable, or it has processes of an app that
+/// the definition no longer declares.
 fn last_good_apps(
     config: &Config,
     definitions: &Definitions,
@@ -375,13 +375,13 @@ fn last_good_apps(
         .map(|label| label.daemon.clone())
         .collect();
     if !gone.is_empty() {
-        // The label of an app that moved names the daemon that it was started for, not the last one.
+        // The label of a moved app names the daemon that started it, not the latest one.
         let is_defined = |id: &DaemonId| definitions.daemons.contains_key(id);
         let listed = ArtifactStore::new(&config.layout).list(is_defined);
         gone.extend(listed.unwrap_or_default());
     }
     let replaced: BTreeSet<&DaemonId> = broken.chain(unseen).collect();
-    // A removed daemon starts nothing: only its policy matters, not its env files.
+    // A removed daemon starts nothing, so its policy matters but not its env files.
     let assumed = ValueSources::assumed(false);
     let mut found = BTreeMap::new();
     for id in replaced

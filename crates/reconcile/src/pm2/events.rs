@@ -1,30 +1,30 @@
-//! Whether PM2's events arrive: a subscription may be silent though its connection stands.
+//! Checks whether PM2's events arrive: a subscription may be silent although its connection is open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long the events of a change may take.
+/// How late the events of a change may be.
 const LATEST: Duration = Duration::from_millis(500);
 
-/// What was heard of PM2's events.
+/// The events received from PM2.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     heard: Arc<AtomicU64>,
     expected: Option<Expected>,
 }
 
-/// Events that a change of this program causes.
+/// Events that a change of this program must cause.
 #[derive(Debug)]
 struct Expected {
-    /// How many had been heard before it.
+    /// How many events had been received before the change.
     after: u64,
     since: Instant,
     has_given_up: bool,
 }
 
 impl Events {
-    /// A hint that counts the events.
+    /// Wraps `hint` to count the events.
     pub(super) fn counted(&self, hint: impl Fn() + Send + 'static) -> impl Fn() + Send + 'static {
         let heard = Arc::clone(&self.heard);
         move || {
@@ -33,12 +33,12 @@ impl Events {
         }
     }
 
-    /// How many have been heard.
+    /// How many events have been received.
     pub(super) fn count(&self) -> u64 {
         self.heard.load(Ordering::Acquire)
     }
 
-    /// A change was made, before which so many had been heard.
+    /// Notes a change that was made after `count` events had been received.
     pub(super) fn expect_after(&mut self, count: u64) {
         self.expected = Some(Expected {
             after: count,
@@ -47,14 +47,14 @@ impl Events {
         });
     }
 
-    /// Whether none has been heard since the last change.
+    /// Whether no event has been received since the last change.
     pub(super) fn are_awaited(&mut self) -> bool {
         let count = self.count();
         self.expected.take_if(|expected| count > expected.after);
         self.expected.is_some()
     }
 
-    /// The subscription has ended, which was heard, too: that was no event.
+    /// The subscription has ended. That woke the subscriber too, but was not an event.
     pub(super) fn begin_anew(&mut self) {
         let count = self.count();
         if let Some(expected) = &mut self.expected {
@@ -62,7 +62,7 @@ impl Events {
         }
     }
 
-    /// Whether those that are awaited do not come. True once.
+    /// Whether expected events are overdue. Returns true only once.
     pub(super) fn gives_up(&mut self) -> bool {
         self.expected.as_mut().is_some_and(|expected| {
             let is_late = expected.since.elapsed() > LATEST;

@@ -8,7 +8,7 @@ use daemon_model::{Label, Observed, ObservedProcess, ProcessState};
 
 use super::{changed_ms, now_ms};
 
-/// What these processes are at this moment.
+/// Observes the current state of these processes.
 pub(super) fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
     let workspaces: BTreeSet<&Utf8PathBuf> = processes
         .iter()
@@ -41,7 +41,7 @@ pub(super) fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
     }
 }
 
-/// The known process if it is equal, so that a change shows as another pointer.
+/// Returns the known process if it is equal, so that a pointer comparison shows changes.
 pub(super) fn share(
     known: &[Arc<ObservedProcess>],
     process: ObservedProcess,

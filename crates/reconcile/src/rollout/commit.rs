@@ -1,13 +1,13 @@
-//! The commit that a workspace has checked out, where it is a git repository.
+//! The commit that a workspace has checked out, if it is a git repository.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use files::Links;
 
-/// The largest file of git that is read, in bytes: `packed-refs` of a repository with many branches.
+/// The size limit for files that are read from git, in bytes. It allows for `packed-refs` of a repository with many branches.
 const LIMIT: u64 = 16 << 20;
 
-/// The commit that is checked out at `dir` or above it. None where there is no repository, no commit yet, or where it cannot be
-/// read. Changes that are not committed do not show.
+/// The commit that is checked out at `dir` or above it. None if there is no repository or no commit yet, or if it cannot be read.
+/// Uncommitted changes are ignored.
 ///
 /// Source: gitrepository-layout(5).
 pub(super) fn checked_out(dir: &Utf8Path) -> Option<String> {
@@ -17,7 +17,7 @@ pub(super) fn checked_out(dir: &Utf8Path) -> Option<String> {
         return commit(&head);
     };
     let name = name.trim();
-    // A work tree of its own keeps its branches where the others are.
+    // A linked work tree keeps its branches in the main repository.
     let common = match text(&git.join("commondir")) {
         Some(common) => git.join(common.trim()),
         None => git.clone(),
@@ -29,7 +29,7 @@ pub(super) fn checked_out(dir: &Utf8Path) -> Option<String> {
     loose.or_else(|| packed(&text(&common.join("packed-refs"))?, name))
 }
 
-/// The directory in which git keeps what belongs to a work tree.
+/// The git directory of a work tree.
 fn repository(dir: &Utf8Path) -> Option<Utf8PathBuf> {
     let git = dir.join(".git");
     if git.is_dir() {
@@ -44,7 +44,7 @@ fn packed(refs: &str, name: &str) -> Option<String> {
     lines.find_map(|(id, packed)| commit(id).filter(|_| packed == name))
 }
 
-/// The text as the name of a commit: SHA-1 or SHA-256.
+/// Returns the text if it is a commit ID: SHA-1 or SHA-256.
 fn commit(text: &str) -> Option<String> {
     let id = text.trim();
     let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -13,21 +13,21 @@ use crate::pass::{Disk, Observer, PassError, PassEvent, Request, Snapshot};
 use crate::pm2::Pm2;
 use crate::state::{StateDir, StateWarning};
 
-/// What is decided.
+/// A decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decree {
     /// Edits and drift are reported, not applied.
     Hold(Terms),
-    /// Holds and pins end.
+    /// Ends holds and pins.
     Release,
-    /// The daemon is stopped although it is defined.
+    /// The daemon stays stopped although it is defined.
     Stop(Terms),
-    /// A stop ends.
+    /// Ends a stop.
     Start,
-    /// An older entry of the history is applied, and kept until it is released or the definition changes.
+    /// An older entry of the history is applied and kept until it is released or the definition changes.
     Pin {
-        /// The number of the entry; none: the newest one that was ready and differs from what is in force.
+        /// The number of the entry; none: the newest one that was ready and differs from the one in force.
         number: Option<u32>,
         /// Why and for how long.
         terms: Terms,
@@ -57,20 +57,20 @@ pub struct Decreed {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DecreedDaemon {
-    /// Whether it changed anything: what is decided already is not decided again.
+    /// Whether anything changed: repeating a decision changes nothing.
     pub is_changed: bool,
-    /// The entry that the daemon is pinned to now.
+    /// The entry that the daemon is now pinned to.
     pub pinned: Option<u32>,
 }
 
-/// Why nothing was decided.
+/// Why a decision was not made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecreeError {
-    /// The daemons are not known, or the lock or PM2 cannot be had.
+    /// The daemons are unknown, or the lock or PM2 is not available.
     #[error(transparent)]
     Pass(#[from] PassError),
-    /// The daemon is on hold: nothing but its release is done to it.
+    /// The daemon is on hold, so it can only be released.
     #[error("`{daemon}` is on hold{}", said_of(.by))]
     OnHold {
         /// The daemon.
@@ -81,7 +81,7 @@ pub enum DecreeError {
     /// The decision cannot be recorded.
     #[error("the decision cannot be recorded")]
     State(#[from] StateWarning),
-    /// The definition is broken or absent, so a pin would not know when it changes.
+    /// The definition is broken or absent, so a pin could not tell when it changes.
     #[error("`{daemon}` has no valid definition, so it cannot be pinned to an older entry")]
     NoDefinition {
         /// The daemon.
@@ -95,7 +95,7 @@ pub enum DecreeError {
         /// The number that was given.
         number: u32,
     },
-    /// There is nothing to go back to.
+    /// The history has no entry to go back to.
     #[error("the history of `{daemon}` has no earlier ready entry")]
     NothingToGoBackTo {
         /// The daemon.
@@ -104,7 +104,7 @@ pub enum DecreeError {
 }
 
 impl DecreeError {
-    /// What the failure means for the caller.
+    /// The kind of the failure, from which the caller chooses an exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -117,20 +117,20 @@ impl DecreeError {
     }
 }
 
-/// Who decided something, and why.
+/// Describes who decided something, and why.
 fn said_of(by: &Override) -> String {
     let user = by.user.as_ref().map(|user| format!(" by {user}"));
     let reason = by.reason.as_ref().map(|reason| format!(": {reason}"));
     [user, reason].into_iter().flatten().collect()
 }
 
-/// Decides something about the daemons named by `ids`, or about all of them if there are none, and records it.
+/// Records a decision about the daemons named by `ids`, or about all of them if `ids` is empty.
 ///
 /// # Errors
 /// [`DecreeError::Pass`] when an ID is unknown, the lock is held for longer than `lock_timeout`, or the definitions or PM2 cannot
-/// be read; [`DecreeError::OnHold`] when a daemon is on hold, but for [`Decree::Hold`] and [`Decree::Release`];
-/// [`DecreeError::State`] when it cannot be recorded; the others for [`Decree::Pin`]. Nothing is decided then, for no
-/// daemon.
+/// be read; [`DecreeError::OnHold`] when a daemon is on hold, except for [`Decree::Hold`] and [`Decree::Release`];
+/// [`DecreeError::State`] when the decision cannot be recorded; the others for [`Decree::Pin`]. After an error, no decision is made
+/// for any daemon.
 pub fn decree(
     config: &Config,
     ids: &[String],
@@ -180,10 +180,10 @@ pub fn decree(
 }
 
 impl Snapshot {
-    /// That a daemon is not on hold.
+    /// Checks that a daemon is not on hold.
     ///
     /// # Errors
-    /// [`DecreeError::OnHold`].
+    /// [`DecreeError::OnHold`] when it is.
     pub fn check_hold(&self, daemon: &DaemonId) -> Result<(), DecreeError> {
         let overrides = self.records.overrides.of(daemon, self.now_ms());
         match overrides.hold {
@@ -265,7 +265,7 @@ impl Decision<'_> {
         Ok(done)
     }
 
-    /// Whether an override says just this, however long it has done so.
+    /// Whether an override already says exactly this, no matter since when.
     fn is_as(&self, now: Option<&Override>, terms: &Terms) -> bool {
         // A deadline starts over each time it is set.
         now.is_some_and(|now| now.until_ms.is_none() && now.reason == terms.reason)
@@ -309,7 +309,7 @@ impl Decision<'_> {
     }
 }
 
-/// The newest entry that was ready and is neither what is in force nor what the definition declares.
+/// The newest entry that was ready and differs from both the spec in force and the definition.
 fn earlier<'h>(history: &'h History, defined: &[AppSpec]) -> Option<&'h Entry> {
     let defined: BTreeMap<_, _> = defined
         .iter()

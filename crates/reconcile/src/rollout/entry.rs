@@ -8,8 +8,8 @@ use super::commit;
 use crate::config::Config;
 use crate::definitions::{Definition, Definitions};
 
-/// The entry of an attempt that begins at `now_ms`, in milliseconds since the Unix epoch. None when one of its apps is known
-/// neither to the definitions nor to the history.
+/// The entry of an attempt that begins at `now_ms`, in milliseconds since the Unix epoch. None if one of its apps is in neither the
+/// definitions nor the history.
 pub(crate) fn entry(
     config: &Config,
     command: &str,
@@ -47,7 +47,7 @@ pub(crate) fn entry(
     Some(entry)
 }
 
-/// A definition, and the document that its artifact holds.
+/// A definition, and the document of its artifact.
 struct Defined<'d> {
     definition: Option<&'d Definition>,
     document: Map<String, Value>,
@@ -63,7 +63,7 @@ impl<'d> Defined<'d> {
         }
     }
 
-    /// An app as it was rendered, if the definition declares it just so.
+    /// The rendered app, if the definition declares exactly this spec.
     fn app(&self, app: &AppSpec) -> Option<&Map<String, Value>> {
         let mut placed = self.definition?.apps().iter();
         let placed = placed.find(|placed| {

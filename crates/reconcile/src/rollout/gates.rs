@@ -15,7 +15,7 @@ use crate::failures::Unready;
 /// The probes that decide whether an app is ready.
 const GATING: [ProbeKind; 2] = [ProbeKind::Startup, ProbeKind::Readiness];
 
-/// An app that has to become ready, and what it lacks.
+/// An app that has to become ready, and why it is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitingApp {
@@ -23,43 +23,43 @@ pub struct WaitingApp {
     pub daemon: DaemonId,
     /// Its name.
     pub app: String,
-    /// What it lacks.
+    /// What is missing.
     pub lacks: NotReady,
 }
 
-/// What a judgement found.
+/// The result of a judgement.
 #[derive(Debug, Default)]
 pub(crate) struct Judgement {
-    /// The histories that it changed, by daemon.
+    /// The histories it changed, by daemon.
     pub(crate) changed: BTreeMap<DaemonId, Arc<History>>,
     /// Daemons that need another pass at once: an entry failed, or a canary is ready.
     pub(crate) urgent: BTreeSet<DaemonId>,
-    /// Apps that may become ready without anything being done.
+    /// Apps that may still become ready by themselves.
     pub(crate) waiting: Vec<WaitingApp>,
 }
 
-/// What is known about apps that have to become ready, besides what PM2 lists.
+/// What is known about apps that have to become ready, beyond what PM2 lists.
 pub(crate) struct Gates {
     pub(crate) probes: Probes,
-    /// What is known of each app that has to become ready.
+    /// The judgement state of each app that has to become ready.
     judged: BTreeMap<(DaemonId, String), Judged>,
-    /// Whether the probes of all other apps that run are run as well.
+    /// Whether to probe all other running apps as well.
     is_watching: bool,
 }
 
-/// What is known of an app that has to become ready.
+/// The judgement state of an app that has to become ready.
 #[derive(Debug, Clone)]
 struct Judged {
     /// When its gate began, in milliseconds since the Unix epoch.
     began_ms: u64,
-    /// Since when it is judged here.
+    /// When judging started, in milliseconds since the Unix epoch.
     since_ms: u64,
-    /// How often PM2 had started each of its processes again by then.
+    /// How often PM2 had restarted each of its processes by then.
     restarts: BTreeMap<PmId, u32>,
 }
 
 impl Gates {
-    /// Calls `wake` from another thread when a probe has found something new.
+    /// Calls `wake` from another thread when a probe has a new result.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             probes: Probes::new(wake),
@@ -68,14 +68,14 @@ impl Gates {
         }
     }
 
-    /// Runs the probes of all other apps that run as well: those of readiness, to report it, and those of liveness.
+    /// Also runs the readiness and liveness probes of all other running apps.
     pub(crate) fn watching(mut self) -> Self {
         self.is_watching = true;
         self
     }
 
-    /// Runs the probes of the apps of a plan that have to become ready, and judges the entries that they belong to. Changes
-    /// nothing but what it knows itself: the caller records what has changed.
+    /// Probes the apps of a plan that have to become ready, and judges their history entries. Changes only its own state: the
+    /// caller records the results.
     pub(crate) fn judge(&mut self, planned: &Planned, records: &Records, now_ms: u64) -> Judgement {
         self.note_judged(planned, records, now_ms);
         self.run_probes(planned, records, now_ms);
@@ -99,8 +99,7 @@ impl Gates {
         judgement
     }
 
-    /// The apps that run, have nothing to become and are not ready any more, and why. None when only what has to become ready is
-    /// probed.
+    /// The running apps that were ready and no longer are, and why. None if only apps that have to become ready are probed.
     pub(crate) fn unready(&self, planned: &Planned) -> Option<Unready> {
         let why = |app: &AppState| {
             let mut processes = app.processes.iter();
@@ -129,7 +128,7 @@ impl Gates {
         self.probes.run(wanted, now_ms);
     }
 
-    /// Notes since when each app is judged, and how often its processes had been started again by then.
+    /// Notes when judging of each app started, and how often its processes had been restarted by then.
     fn note_judged(&mut self, planned: &Planned, records: &Records, now_ms: u64) {
         let mut judged = BTreeMap::new();
         let gate = |app| Some((app, open_gate(app, records)?));
@@ -152,7 +151,7 @@ impl Gates {
     }
 }
 
-/// The processes of an app that were started from what is in force, each with the probes that are to be run.
+/// The processes of an app that were started from the spec in force, each with the probes to run.
 fn probed<'a>(
     app: &'a AppState,
     kinds: &'a [ProbeKind],

@@ -1,4 +1,4 @@
-//! When processes whose liveness probe fails are restarted.
+//! When to restart processes whose liveness probe fails.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use daemon_model::{DaemonId, Planned, RestartRequest};
 
 use super::probes::Dead;
 
-/// The shortest and the longest time between two restarts of an app for its liveness probe.
+/// The shortest and the longest time between two liveness restarts of an app.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// Restarts of apps for their liveness probes.
@@ -21,8 +21,8 @@ struct BackOff {
 }
 
 impl Liveness {
-    /// Those of the `dead` processes that are to be restarted now: one of each app, and none while its app waits
-    /// after the last restart. Also returns when others may be restarted.
+    /// Those of the `dead` processes to restart now: one per app, and none while its app waits after the last restart. Also returns
+    /// when others may be restarted.
     pub(crate) fn due(
         &self,
         dead: &[Dead],
@@ -55,8 +55,8 @@ impl Liveness {
         (due.into_values().collect(), next)
     }
 
-    /// A process of this app was restarted. The next restart waits: at first 10 s, and twice as long each time that one follows soon
-    /// after another, up to 5 min.
+    /// Notes a restart of a process of this app. The next one is delayed by 10 s at first, then by twice as long for each restart
+    /// that follows soon, up to 5 min.
     pub(crate) fn restarted(&mut self, daemon: &DaemonId, app: &str, now: Instant) {
         self.0.retain(|_, known| now < known.until + known.delay);
         let key = (daemon.clone(), app.to_owned());
@@ -86,7 +86,7 @@ mod tests {
             now = until;
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300]);
-        // After a long time without one, it starts over.
+        // After a long time without restarts, the delay starts over.
         now += BACK_OFF.1 * 2;
         liveness.restarted(&id, "a", now);
         let until = liveness.0[&(id, "a".to_owned())].until;

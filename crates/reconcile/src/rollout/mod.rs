@@ -6,9 +6,9 @@
 //!                                          PM2's list, Probes ┘
 //! ```
 //!
-//! Before the first step of an attempt its entry is written to the history of the daemon, as `pending` with a deadline for each
-//! app. Gates judge it until it is ready or has failed. The command need not wait: a later `sync` or the watcher continues with a
-//! pending entry. Rolling back needs no code of its own: the planner rejects a spec that failed.
+//! Before the first step of an attempt, its entry is written to the history of the daemon as `pending`, with a deadline for each
+//! app. Gates judge it until it is ready or has failed. The command need not wait: a later `sync` or the watcher resumes a pending
+//! entry. Rolling back needs no code of its own: the planner rejects a spec that failed.
 
 mod commit;
 mod decree;

@@ -8,35 +8,35 @@ use camino::Utf8Path;
 use daemon_model::{AppSpec, ObservedProcess, PmId, ProbeKind, ProbeOutcome};
 use probe::{Health, ProbeResult, Prober};
 
-/// One probe of one process: its kind, PM2's number of the process, and what distinguishes the process from the next one with that number.
+/// Identifies one probe of one process: its kind, PM2's number of the process, and the process lifetime, since numbers are reused.
 type Key = (PmId, ProbeKind, Life);
 
-/// The operating system's id of a process, and when it was started.
+/// A process lifetime: the process id and the start time.
 type Life = (Option<u32>, Option<u64>);
 
-/// What a probe has found.
+/// The last result of a probe.
 #[derive(Debug, Clone)]
 struct Found {
     health: Health,
     failures: u32,
-    /// Why its last run failed.
+    /// Why the last run failed.
     why: Option<String>,
 }
 
-/// Runs probes of processes while they are wanted.
+/// Runs the probes of the processes that need them.
 pub(crate) struct Probes {
     wake: Arc<dyn Fn() + Send + Sync>,
-    /// Started with the first probe.
+    /// Created with the first probe.
     prober: Option<Prober<Key>>,
     running: BTreeSet<Key>,
     found: Arc<Mutex<BTreeMap<Key, Found>>>,
-    /// How each process is known now.
+    /// The current lifetime of each process.
     lives: BTreeMap<PmId, Life>,
-    /// Processes whose startup probe has succeeded once: it does not run again.
+    /// Processes whose startup probe has succeeded: it does not run again.
     started: BTreeSet<(PmId, Life)>,
 }
 
-/// A process whose liveness probe failed as often in a row as its definition allows.
+/// A process whose liveness probe has reached its failure threshold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dead {
     pub(crate) pm_id: PmId,
@@ -45,7 +45,7 @@ pub(crate) struct Dead {
 }
 
 impl Probes {
-    /// Calls `wake` from another thread when a probe has found something new.
+    /// Calls `wake` from another thread when a probe has a new result.
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             wake: Arc::new(wake),
@@ -57,8 +57,8 @@ impl Probes {
         }
     }
 
-    /// Runs the probes of these processes from now on, and no others: of each the startup probe until it has succeeded, then
-    /// those of the other kinds that are wanted.
+    /// From now on, runs the probes of these processes only: for each, the startup probe until it has succeeded, then the other
+    /// requested kinds.
     pub(crate) fn run<'p>(
         &mut self,
         wanted: impl IntoIterator<Item = (&'p AppSpec, &'p ObservedProcess, &'p [ProbeKind])>,
@@ -146,7 +146,7 @@ impl Probes {
                 Err(error) => return self.note(key, failed(error.to_string())),
             }
         }
-        // A process that is older than this clock counts as started with it.
+        // A process that is older than this clock is taken to have started with it.
         let age = process
             .started_at_ms
             .map_or(0, |at| now_ms.saturating_sub(at));
@@ -172,7 +172,7 @@ impl Probes {
             .is_some_and(|found| found.health == Health::Ready)
     }
 
-    /// What a probe of a process adds up to.
+    /// The overall result of a probe of a process.
     pub(crate) fn outcome(&self, pm_id: PmId, kind: ProbeKind) -> ProbeOutcome {
         let Some(life) = self.lives.get(&pm_id) else {
             return ProbeOutcome::Unknown { why: None };
@@ -188,14 +188,14 @@ impl Probes {
         }
     }
 
-    /// Why a process that runs is not ready any more: as many failures of its readiness probe in a row as its definition allows.
+    /// Why a running process is no longer ready: its readiness probe has reached its failure threshold.
     pub(crate) fn unready(&self, pm_id: PmId) -> Option<String> {
         let life = self.lives.get(&pm_id)?;
         let found = self.of(&(pm_id, ProbeKind::Readiness, *life))?;
         found.why.filter(|_| found.health == Health::Failed)
     }
 
-    /// The processes whose liveness probe failed for good.
+    /// The processes whose liveness probe has reached its failure threshold.
     pub(crate) fn dead(&self) -> Vec<Dead> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let dead = found.iter().filter(|((_, kind, _), found)| {

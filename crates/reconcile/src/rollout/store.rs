@@ -1,7 +1,7 @@
-//! Histories and overrides in the state directory: `history/<id>.jsonl`, one entry a line, and `overrides.json`.
+//! Histories and overrides in the state directory: `history/<id>.jsonl` with one entry per line, and `overrides.json`.
 //!
-//! Every snapshot needs them, so unchanged files are cached. Files are replaced, never written in place: a change gives another
-//! file and another time of its directory.
+//! Every snapshot needs them, so unchanged files are cached. Files are replaced, never written in place, so a change creates a new
+//! file and updates the time of its directory.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -23,27 +23,27 @@ const HISTORY: &str = "history";
 /// The name of the file of overrides.
 const OVERRIDES: &str = "overrides.json";
 
-/// A file or directory that was changed less than this long ago may change again without another time: the clock of a file
-/// system ticks some hundred times a second.
+/// A file or directory that changed more recently than this may change again without a new time: the clock of a file system ticks a
+/// few hundred times a second.
 const CLOCK_TICK: Duration = Duration::from_millis(50);
 
 /// What is recorded about the daemons of a workspace.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
-    /// What was applied to each daemon, and what became of it.
+    /// What was applied to each daemon, and with what result.
     pub histories: Arc<BTreeMap<DaemonId, Arc<History>>>,
-    /// What a user decided.
+    /// The decisions of users.
     pub overrides: Arc<Overrides>,
 }
 
 impl Records {
-    /// The history of a daemon; an empty one if nothing was ever applied.
+    /// The history of a daemon; empty if nothing was ever applied.
     #[must_use]
     pub fn history(&self, daemon: &DaemonId) -> Arc<History> {
         self.histories.get(daemon).cloned().unwrap_or_default()
     }
 
-    /// Whether these are the very records of an earlier read.
+    /// Whether these are the same shared records as those of an earlier read.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.histories, &other.histories)
             && Arc::ptr_eq(&self.overrides, &other.overrides)
@@ -54,7 +54,7 @@ impl Records {
     }
 }
 
-/// What is recorded about the daemons of a workspace. Files that cannot be used count as empty, with a warning.
+/// What is recorded about the daemons of a workspace. An unreadable file counts as empty, with a warning.
 #[must_use]
 pub fn records(config: &Config) -> (Records, Vec<StateWarning>) {
     RecordStore::new(config.state()).read()
@@ -65,17 +65,16 @@ pub fn records(config: &Config) -> (Records, Vec<StateWarning>) {
 pub(crate) struct RecordStore {
     state: StateDir,
     records: Records,
-    /// The directory of histories as it was read or written last.
+    /// The stamp of the directory of histories when it was last read or written.
     histories: Stamp,
-    /// Each history as it was read or written last.
+    /// The stamp of each history when it was last read or written.
     files: BTreeMap<DaemonId, Stamp>,
     overrides: Stamp,
-    /// Whether files that killed writers left among the histories were removed. There may be thousands of histories,
-    /// so that is done once.
+    /// Whether temporary files of killed writers were removed. There may be thousands of histories, so this is done only once.
     is_swept: bool,
 }
 
-/// Distinguishes a file from a later one in its place. None if there is no such file, or if it cannot be identified.
+/// Distinguishes a file from its replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stamp {
     /// Not read yet, or changed too recently.
@@ -90,7 +89,7 @@ enum Stamp {
 }
 
 impl Stamp {
-    /// The stamp of what is there; [`Stamp::Unknown`] where that may change again and keep it.
+    /// The stamp of the file at this path; [`Stamp::Unknown`] if it may change again without a new stamp.
     fn of(path: &Utf8Path) -> Self {
         let is_settled = |modified: &SystemTime| {
             let age = SystemTime::now().duration_since(*modified);
@@ -118,7 +117,7 @@ impl Stamp {
         }
     }
 
-    /// Whether what was read under this stamp is still what is there.
+    /// Whether the content that was read under this stamp is current.
     fn is_still(self, now: Self) -> bool {
         self == now && self != Self::Unknown
     }
@@ -136,7 +135,7 @@ impl RecordStore {
         }
     }
 
-    /// Reads what has changed. Files that cannot be used count as empty.
+    /// Reads what has changed. An unreadable file counts as empty.
     pub(crate) fn read(&mut self) -> (Records, Vec<StateWarning>) {
         let mut warnings = Vec::new();
         let dir = self.state.path().join(HISTORY);
@@ -161,7 +160,7 @@ impl RecordStore {
         let listed = match std::fs::read_dir(dir) {
             Ok(entries) => entries.flatten(),
             Err(error) if error.kind() == ErrorKind::NotFound => return self.forget_histories(),
-            // What was read or written before is all that is known.
+            // Keep what was read or written before: nothing else is known.
             Err(_) => return,
         };
         let listed: BTreeMap<DaemonId, String> = listed
@@ -210,7 +209,7 @@ impl RecordStore {
     /// Replaces the history of a daemon. It is remembered even if it cannot be written.
     ///
     /// # Errors
-    /// [`StateWarning::Write`].
+    /// [`StateWarning::Write`] when the file cannot be written.
     pub(crate) fn write_history(
         &mut self,
         daemon: &DaemonId,
@@ -227,13 +226,13 @@ impl RecordStore {
         let name = format!("{HISTORY}/{name}");
         let dir = self.state.path().join(HISTORY);
         let is_known = self.histories.is_still(Stamp::now(&dir));
-        // A killed process loses nothing by it, and there may be a thousand of them in one pass.
+        // A killed process loses nothing by it, and there may be a thousand such writes in one pass.
         let written = self
             .state
             .write_as(&name, || format(history), Durability::Cached, lock);
         self.files
             .insert(daemon.clone(), Stamp::of(&self.state.path().join(&name)));
-        // With a time that no other writer gives it, the directory need not be read again until one writes.
+        // With a time that no other writer sets, the directory need not be read again until someone else writes.
         self.histories = match files::touch(dir.as_std_path()) {
             Ok(()) if is_known => Stamp::now(&dir),
             _ => Stamp::Unknown,
@@ -244,7 +243,7 @@ impl RecordStore {
     /// Replaces the overrides. They are remembered even if they cannot be written.
     ///
     /// # Errors
-    /// [`StateWarning::Write`].
+    /// [`StateWarning::Write`] when the file cannot be written.
     pub(crate) fn write_overrides(
         &mut self,
         overrides: Overrides,
@@ -259,7 +258,7 @@ impl RecordStore {
 
 fn parse(bytes: &[u8]) -> serde_json::Result<History> {
     let entries: serde_json::Result<Vec<Entry>> = match std::str::from_utf8(bytes) {
-        // Its strings need not be checked one by one.
+        // UTF-8 is checked once for the whole text, so serde need not check each string.
         Ok(text) => {
             let lines = text.split('\n').filter(|line| !line.is_empty());
             lines.map(serde_json::from_str).collect()
@@ -282,7 +281,7 @@ fn format(history: &History) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The name of a daemon's history. None for an id that is too long for a file name: no history of it is kept on disk.
+/// The file name of a daemon's history. None for an ID that is too long for a file name: its history is not kept on disk.
 fn file_name(daemon: &DaemonId) -> Option<String> {
     const MAX_NAME: usize = 255;
     let escaped = daemon.as_str().replace('%', "%25").replace('/', "%2F");
@@ -290,7 +289,7 @@ fn file_name(daemon: &DaemonId) -> Option<String> {
     (name.len() <= MAX_NAME).then_some(name)
 }
 
-/// The daemon whose history has this name.
+/// The daemon whose history has this file name.
 fn daemon_of(name: &str) -> Option<DaemonId> {
     let mut parts = name.strip_suffix(".jsonl")?.split('%');
     let mut id = parts.next()?.to_owned();
