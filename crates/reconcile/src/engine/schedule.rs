@@ -20,7 +20,8 @@ const POLL: (Duration, u32) = (Duration::from_secs(1), 100);
 /// The time between two polls while PM2's events arrive and no work is left. It bounds how late the watcher notices changes without
 /// an event, such as the deletion of a stopped process.
 const IDLE_POLL: Duration = Duration::from_secs(10);
-/// As [`POLL`], for polls triggered by PM2's events, which are frequent in a crash loop.
+/// The delay from an event of PM2 to the poll it triggers, because PM2 may not have finished, and the largest share of PM2's time
+/// that such polls may take: events are frequent in a crash loop.
 const HINT: (Duration, u32) = (Duration::from_millis(20), 20);
 /// As [`POLL`], while an app has to become ready.
 const GATE_POLL: (Duration, u32) = (Duration::from_millis(200), 10);
@@ -92,6 +93,8 @@ pub(crate) struct Schedule {
     poll: Option<Instant>,
     /// How long the last polls took, latest first.
     polls: [Duration; 3],
+    /// When PM2 was last asked for its list.
+    polled: Option<Instant>,
     /// When to poll PM2 to judge pending entries.
     check: Option<Instant>,
     phase: Phase,
@@ -168,11 +171,13 @@ impl Schedule {
     pub(crate) fn polled(&mut self, took: Duration, now: Instant) {
         self.polls.rotate_right(1);
         self.polls[0] = took;
+        self.polled = Some(now);
         self.poll = Some(now + POLL.0.max(self.cost() * POLL.1));
     }
 
     /// Something has changed, or PM2 has ended: poll as soon as the limits allow it.
     pub(crate) fn poll_again(&mut self, now: Instant) {
+        self.polled = Some(now);
         self.poll = Some(now + POLL.0);
     }
 
@@ -193,7 +198,8 @@ impl Schedule {
 
     /// PM2 reports a change: poll it soon, but let it finish its work first.
     pub(crate) fn poll_soon(&mut self, now: Instant) {
-        let soon = now + HINT.0.max(self.cost() * HINT.1);
+        let earliest = self.polled.map(|at| at + self.cost() * HINT.1);
+        let soon = earliest.unwrap_or(now).max(now + HINT.0);
         self.poll = self.poll.map(|at| at.min(soon));
     }
 

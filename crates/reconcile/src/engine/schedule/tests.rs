@@ -108,6 +108,12 @@ fn polls_cost_pm2_at_most_a_hundredth() {
         !schedule.take_poll(now + Duration::from_secs(60)),
         "a poll is due once"
     );
+    // An event long after the last poll is not kept waiting.
+    poll_each(&mut schedule, [50; 3], now);
+    let later = now + Duration::from_secs(2);
+    schedule.poll_soon(later);
+    assert!(!schedule.take_poll(later + HINT.0 / 2));
+    assert!(schedule.take_poll(later + HINT.0));
 }
 
 /// Polls that take so many milliseconds.
