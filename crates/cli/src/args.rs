@@ -113,7 +113,9 @@ pub enum ColorChoice {
 }
 
 /// What to do.
+// Deferred: only the arguments of the command that runs are built.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Show what sync would do, and why; change nothing
     Plan(PlanCommand),
