@@ -1,7 +1,7 @@
-//! Artifacts of a pass: written where they changed, removed where nothing defines them any more.
+//! Artifacts of a pass: written if they changed, removed if they no longer have a definition.
 //!
-//! An artifact that cannot be written or read is a failure of its daemon alone, and does not prevent a sync: PM2 gets
-//! the content of the definition, not that of the artifact.
+//! If an artifact cannot be written or read, that is a failure of its daemon alone and does not prevent a sync: PM2 gets the
+//! content of the definition, not that of the artifact.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::definitions::Definitions;
 use crate::lock::Lock;
 use crate::parallel;
 
-/// What could not be done to artifacts.
+/// Failures of artifacts.
 #[derive(Debug, Clone, Default)]
 pub struct ArtifactFailures {
     /// Artifacts that could not be written, read or removed.
     pub daemons: BTreeMap<DaemonId, Arc<ArtifactError>>,
-    /// Why the directory of artifacts cannot be used, so that all were left as they are.
+    /// Why the directory of artifacts cannot be used. All artifacts are left as they are then.
     pub directory: Option<Arc<ArtifactError>>,
 }
 
@@ -39,22 +39,22 @@ impl ArtifactFailures {
 /// The outcome for all artifacts.
 #[derive(Debug, Default)]
 pub struct ArtifactReport {
-    /// Written, because missing or different.
+    /// Written, because missing or out of date.
     pub written: Vec<DaemonId>,
-    /// As they should be.
+    /// Up to date.
     pub unchanged: Vec<DaemonId>,
-    /// Removed, because nothing defines them.
+    /// Removed, because they have no definition.
     pub removed: Vec<DaemonId>,
-    /// To be removed by a later pass, if nothing defines them then.
+    /// To be removed by a later pass, if they still have no definition.
     pub leaving: Vec<DaemonId>,
     /// What failed.
     pub failures: ArtifactFailures,
-    /// What would be removed, but is too much at once.
+    /// The artifacts whose removal is held because they are too many at once.
     pub held: Option<HeldRemoval>,
 }
 
 impl ArtifactReport {
-    /// Adds what a further round of the same sync did.
+    /// Adds the results of a further round of the same sync.
     pub(crate) fn add(&mut self, round: Self) {
         self.written.extend(round.written);
         self.removed.extend(round.removed);
@@ -65,21 +65,21 @@ impl ArtifactReport {
     }
 }
 
-/// Which artifacts are missing or differ, and which belong to nothing.
+/// Which artifacts are missing, out of date, or without a definition.
 #[derive(Debug, Default)]
 pub struct ArtifactCheck {
-    /// Not there.
+    /// The file does not exist.
     pub missing: Vec<DaemonId>,
-    /// There, but with other content.
+    /// The file has other content.
     pub stale: Vec<DaemonId>,
-    /// There, but nothing defines them.
+    /// The file has no definition.
     pub orphaned: Vec<DaemonId>,
-    /// What could not be read or listed.
+    /// Artifacts that could not be read or listed.
     pub failures: ArtifactFailures,
 }
 
 impl ArtifactCheck {
-    /// Whether all is as it should be.
+    /// Whether all artifacts are up to date.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.missing.is_empty()
@@ -89,7 +89,7 @@ impl ArtifactCheck {
     }
 }
 
-/// What is to be written for each.
+/// The text to write for each artifact.
 fn texts<'a>(
     definitions: &'a Definitions,
     include: &'a dyn Fn(&DaemonId) -> bool,
@@ -101,14 +101,14 @@ fn texts<'a>(
         .filter_map(|(id, definition)| Some((id, definition.artifact()?)))
 }
 
-/// Compares artifacts with the files on disk ahead of [`write()`], which then need not do it.
+/// Compares artifacts with the files on disk ahead of [`write()`], so that it need not.
 pub fn preload(store: &ArtifactStore, definitions: &Definitions) {
     let texts: Vec<_> = texts(definitions, &|_| true).collect();
-    // An unreadable artifact is written, which may fail.
+    // An unreadable artifact is written again, which may fail.
     parallel::map(&texts, |(id, text)| drop(store.compare(id, text)));
 }
 
-/// Writes the artifacts of every definition that is not broken, as far as `include` says so.
+/// Writes the artifacts of every valid definition that `include` accepts.
 pub fn write(
     store: &ArtifactStore,
     definitions: &Definitions,
@@ -133,7 +133,7 @@ pub fn write(
     report
 }
 
-/// Artifacts of daemons that surely have no definition any more. With the lock, what killed runs left is swept away.
+/// Artifacts of daemons that certainly have no definition any more. With the lock, removes temporary files of killed runs.
 ///
 /// # Errors
 /// [`ArtifactError::Directory`] when the directory cannot be listed.
@@ -162,7 +162,7 @@ pub fn remove(store: &ArtifactStore, ids: Vec<DaemonId>, report: &mut ArtifactRe
     }
 }
 
-/// The removal of `orphaned` artifacts, if the guard for processes would hold as much of them.
+/// The held removal of `orphaned` artifacts, if the guard for processes would hold as many daemons.
 ///
 /// # Errors
 /// [`ArtifactError::Directory`] when the directory cannot be listed.

@@ -10,18 +10,18 @@ use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::pm2::{Pm2, Writer};
 
-/// What was removed.
+/// The result of removing everything.
 #[derive(Debug)]
 pub struct Cleared {
     /// The outcome of each step.
     pub applied: ApplyReport<StepError>,
-    /// What PM2 still lists of the workspace.
+    /// What PM2 still lists for the workspace.
     pub after: Planned,
     /// Why PM2's dump could not be written, if so.
     pub save_error: Option<DumpError>,
 }
 
-/// The steps that take every managed process of the workspace out of PM2. Changes nothing.
+/// The steps that remove every managed process of the workspace from PM2. Changes nothing.
 ///
 /// # Errors
 /// [`AdapterError`] when PM2 does not answer.
@@ -30,7 +30,7 @@ pub fn plan_clear(config: &Config, pm2: &mut Pm2<'_>) -> Result<Planned, Adapter
     Ok(removal(config, &pm2.observe()?))
 }
 
-/// Takes every managed process of the workspace out of PM2, and out of its dump.
+/// Removes every managed process of the workspace from PM2 and from its dump.
 ///
 /// # Errors
 /// [`AdapterError`] when PM2 does not answer. Failures of single steps are in the report.
@@ -63,7 +63,7 @@ pub fn clear(
 fn removal(config: &Config, observed: &Observed) -> Planned {
     let mut policy = config.policy();
     policy.remove_all = true;
-    // What depends on others goes before them, as far as the definitions still say so.
+    // Dependents are removed before their dependencies, as far as the definitions still declare them.
     let definitions = Definitions::load(config).ok();
     let defined = definitions.iter().flat_map(|it| it.daemons.values());
     let specs = defined.flat_map(|definition| definition.apps());

@@ -1,4 +1,4 @@
-//! From arguments, settings file and environment to one [`Config`].
+//! Resolves arguments, settings file and environment to one [`Config`].
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DEFINITION_FILE, EnvPolicy, Layout, OnRemove, PmId, Policy};
@@ -22,19 +22,19 @@ pub struct Config {
     pub pm2: Option<Utf8PathBuf>,
     /// The user's home.
     pub home: Utf8PathBuf,
-    /// Which of `:profiles` is merged over the definitions.
+    /// The `:profiles` entry that is merged over the definitions.
     pub mode: Option<String>,
-    /// Which `env_NAME` block is merged over `env`.
+    /// The `env_NAME` block that is merged over `env`.
     pub env_name: Option<String>,
-    /// Names or globs of inherited variables besides the base.
+    /// Names or globs of inherited variables in addition to the base set.
     pub pass_env: Vec<String>,
-    /// Whether `${NAME}` is replaced in definitions that do not say otherwise.
+    /// Whether `${NAME}` is replaced in definitions that do not choose.
     pub interpolate: bool,
-    /// Whether references count as present without being read: for work on definitions alone.
+    /// Whether references count as present without being read, for work on definitions alone.
     pub assume_values: bool,
-    /// What is done with processes that have lost their definition.
+    /// What to do with processes that have lost their definition.
     pub on_remove: OnRemove,
-    /// Who renders.
+    /// The renderer to use.
     pub renderer: Renderer,
     /// The reference renderer, if one is configured.
     pub pm2_clj: Option<Pm2Clj>,
@@ -51,30 +51,30 @@ pub struct Overrides {
     pub pm2_home: Option<Utf8PathBuf>,
     /// The command that starts PM2.
     pub pm2: Option<Utf8PathBuf>,
-    /// Which of `:profiles`.
+    /// The mode, an entry of `:profiles`.
     pub mode: Option<String>,
-    /// Which `env_NAME`.
+    /// The environment name, of an `env_NAME` block.
     pub env: Option<String>,
-    /// Which renderer is used.
+    /// The renderer to use.
     pub renderer: Renderer,
 }
 
-/// Where PM2 is. Unlike a [`Config`] it can be known without a workspace.
+/// Where PM2 is. Unlike a [`Config`], it does not need a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pm2Location {
-    /// PM2's home, in the spelling that PM2 uses.
+    /// PM2's home, spelled as PM2 spells it.
     pub home: Utf8PathBuf,
     /// The command that starts PM2, if one was found.
     pub command: Option<Utf8PathBuf>,
 }
 
 impl Pm2Location {
-    /// Resolves both. `from` is the directory from which `node_modules/.bin/pm2` is searched upwards: the workspace's root,
-    /// if there is one.
+    /// Resolves both. The search for `node_modules/.bin/pm2` starts at `from` and goes upwards; pass the workspace's root, if there
+    /// is one.
     ///
     /// # Errors
-    /// [`ConfigError::NoHome`] when PM2's home is not known, [`ConfigError::NoCurrentDirectory`] when a path is relative
-    /// to a directory that cannot be used.
+    /// [`ConfigError::NoHome`] when PM2's home is not known, [`ConfigError::NoCurrentDirectory`] when a relative path cannot be
+    /// resolved because the current directory cannot be used.
     pub fn resolve(
         overrides: &Overrides,
         from: &Utf8Path,
@@ -97,11 +97,11 @@ impl Pm2Location {
     }
 }
 
-/// Why there is no configuration.
+/// Why the configuration cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No workspace above the current directory.
+    /// No workspace was found at or above the current directory.
     #[error(
         "no workspace here: neither `{0}` nor a directory above it holds `system/daemons` or `pm2-sync.edn`"
     )]
@@ -109,15 +109,15 @@ pub enum ConfigError {
     /// The current directory cannot be used.
     #[error("the current directory does not exist or its path is not UTF-8")]
     NoCurrentDirectory,
-    /// The directory that was given does not exist.
+    /// The given workspace directory does not exist.
     #[error("the workspace `{path}` cannot be used")]
     Workspace {
-        /// Which one.
+        /// The directory.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The workspace that was found belongs to another user, in whole or in part.
+    /// The workspace that was found belongs at least in part to another user.
     #[error("`{path}` belongs to another user (uid {uid}), so the workspace `{root}` is not used")]
     Untrusted {
         /// The workspace.
@@ -130,7 +130,7 @@ pub enum ConfigError {
     /// Neither a home nor PM2's home is known.
     #[error("neither `PM2_HOME` nor `HOME` is set, so PM2's home is unknown")]
     NoHome,
-    /// The reference renderer is asked for, but no command for it is known.
+    /// The reference renderer is requested, but no command for it is configured.
     #[error("no command for pm2-clj is configured")]
     NoPm2Clj,
     /// The settings file cannot be used.
@@ -139,7 +139,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// What to do about it.
+    /// How to fix it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -163,20 +163,19 @@ impl ConfigError {
 }
 
 impl Config {
-    /// The configuration of the workspace that was named, or else of the one that holds the current directory.
+    /// The configuration of the named workspace, or else of the one that contains the current directory.
     ///
     /// # Errors
     /// [`ConfigError::NoWorkspace`] and [`ConfigError::Untrusted`] when none was named and none can be used;
-    /// [`ConfigError::NoHome`] when PM2's home is not known; [`ConfigError::NoPm2Clj`] when `overrides` ask for a renderer
-    /// that is not configured; [`ConfigError::Workspace`] and [`ConfigError::Settings`] when one cannot be read.
+    /// [`ConfigError::NoHome`] when PM2's home is not known; [`ConfigError::NoPm2Clj`] when `overrides` request a renderer that is
+    /// not configured; [`ConfigError::Workspace`] and [`ConfigError::Settings`] when the directory or the settings cannot be read.
     pub fn resolve(overrides: &Overrides, environment: Environment) -> Result<Self, ConfigError> {
         let root = root(overrides, &environment)?;
         let pm2 = Pm2Location::resolve(overrides, &root, &environment)?;
         Self::build(&root, overrides, environment, pm2)
     }
 
-    /// As [`resolve`](Self::resolve), for work on definitions alone: where PM2's home is not known, one is assumed that is
-    /// never used.
+    /// As [`resolve`](Self::resolve), for work on definitions alone: if PM2's home is not known, a placeholder is used.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve), [`ConfigError::NoHome`] excepted.
@@ -195,7 +194,7 @@ impl Config {
         Self::build(&root, overrides, environment, pm2)
     }
 
-    /// As [`resolve_without_pm2`](Self::resolve_without_pm2), for work that may begin a workspace: where there is none, it is the
+    /// As [`resolve_without_pm2`](Self::resolve_without_pm2), for commands that may create a workspace: if there is none, it is the
     /// current directory.
     ///
     /// # Errors
@@ -217,7 +216,7 @@ impl Config {
         }
     }
 
-    /// The configuration of the workspace at `root`, as its settings file and the environment say.
+    /// The configuration of the workspace at `root`, from its settings file and the environment.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve) with that workspace named.
@@ -235,7 +234,7 @@ impl Config {
         environment: Environment,
         pm2: Pm2Location,
     ) -> Result<Self, ConfigError> {
-        // Written out, so that no setting is forgotten here.
+        // Written out in full, so that no setting is forgotten here.
         let Settings {
             daemons,
             out,
@@ -268,7 +267,7 @@ impl Config {
         })
     }
 
-    /// The same configuration for work that ends soon after `stop` is set: what it waits for is given up.
+    /// The same configuration, with waits that end soon after `stop` is set.
     #[must_use]
     pub fn with_stop(mut self, stop: &StopFlag) -> Self {
         self.pm2_clj = self.pm2_clj.map(|command| command.with_stop(stop));
@@ -281,7 +280,7 @@ impl Config {
         self.layout.root()
     }
 
-    /// Where the state of the workspace is kept.
+    /// The state directory of the workspace.
     #[must_use]
     pub fn state(&self) -> StateDir {
         StateDir::new(&self.pm2_home, self.root())
@@ -296,7 +295,7 @@ impl Config {
         }
     }
 
-    /// This machine, as it starts apps: with the variables that they inherit.
+    /// This machine as an environment for apps, with the variables that they inherit.
     #[must_use]
     pub fn local_host(&self) -> LocalHost {
         let base_env = self.environment.base_env(&self.env_policy());
@@ -318,7 +317,7 @@ impl Config {
         self.environment.var("name")
     }
 
-    /// The policy of a pass over everything that confirms nothing.
+    /// The policy of a pass over everything that confirms no removal.
     #[must_use]
     pub fn policy(&self) -> Policy {
         let mut policy = Policy::new(self.root(), self.env_policy(), self.environment.cpus());
@@ -340,7 +339,7 @@ fn absolute(path: &Utf8Path, environment: &Environment) -> Result<Utf8PathBuf, C
     Ok(daemon_model::paths::resolve(cwd, path.as_str()))
 }
 
-/// The one spelling of a directory that may not exist yet: PM2 writes it into every record.
+/// The canonical spelling of a directory that may not exist yet: PM2 writes it into every record.
 fn canonical(path: Utf8PathBuf) -> Utf8PathBuf {
     if let Ok(canonical) = path.canonicalize_utf8() {
         return canonical;
@@ -354,8 +353,8 @@ fn canonical(path: Utf8PathBuf) -> Utf8PathBuf {
     }
 }
 
-/// The root of the workspace, canonical: the one that was named, or the nearest one upwards from the current directory. One
-/// that was found has to belong to the caller or to root.
+/// The root of the workspace, canonical: the named one, or the nearest one at or above the current directory. One that was found
+/// must belong to the caller or to root.
 fn root(overrides: &Overrides, environment: &Environment) -> Result<Utf8PathBuf, ConfigError> {
     let named = overrides.workspace.as_deref();
     let found = match named {
@@ -383,8 +382,8 @@ fn find_workspace(from: &Utf8Path) -> Result<Utf8PathBuf, ConfigError> {
         .ok_or_else(|| ConfigError::NoWorkspace(from.to_owned()))
 }
 
-/// `$PM2_SYNC_PM2`, the nearest `node_modules/.bin/pm2` from the workspace upwards, PATH. Above the workspace, those of other
-/// users are passed over.
+/// `$PM2_SYNC_PM2`, the nearest `node_modules/.bin/pm2` from the workspace upwards, or `pm2` in PATH. Above the workspace, those of
+/// other users are skipped.
 fn find_pm2(root: &Utf8Path, environment: &Environment) -> Option<Utf8PathBuf> {
     environment
         .var("PM2_SYNC_PM2")

@@ -1,5 +1,5 @@
-//! The one file that reads ambient state: environment variables, arguments, the current directory, CPUs. Everything else gets
-//! what it needs as a value.
+//! The only file that reads ambient state: environment variables, arguments, the current directory, CPUs. All other code gets them
+//! as values.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::EnvPolicy;
 
-/// What the process was started with.
+/// The environment that the process was started with.
 #[derive(Debug, Clone)]
 pub struct Environment {
     vars: BTreeMap<String, String>,
@@ -18,7 +18,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the ambient environment. Variables that are not UTF-8 are left out.
+    /// Reads the ambient environment. Variables that are not UTF-8 are ignored.
     #[must_use]
     pub fn read() -> Self {
         let vars = std::env::vars_os()
@@ -38,7 +38,7 @@ impl Environment {
         }
     }
 
-    /// The arguments that this process was started with, its own name first.
+    /// The arguments of this process, its own name first.
     #[must_use]
     pub fn arguments() -> Vec<OsString> {
         std::env::args_os().collect()
@@ -55,7 +55,7 @@ impl Environment {
         }
     }
 
-    /// The file of this program.
+    /// The path of this program.
     #[must_use]
     pub fn program(&self) -> Option<&Utf8Path> {
         self.program.as_deref()
@@ -76,7 +76,7 @@ impl Environment {
         &self.vars
     }
 
-    /// The current directory; none when it is gone or not UTF-8.
+    /// The current directory; none if it no longer exists or is not UTF-8.
     #[must_use]
     pub fn cwd(&self) -> Option<&Utf8Path> {
         self.cwd.as_deref()
@@ -88,8 +88,8 @@ impl Environment {
         self.var("HOME").map(Utf8PathBuf::from)
     }
 
-    /// The user for whom this process acts: the caller of `sudo`, else the user who is logged in; a number if the
-    /// name is not known.
+    /// The user on whose behalf this process acts: the caller of `sudo`, else the logged-in user; a number if the name is not
+    /// known.
     #[must_use]
     pub fn user(&self) -> String {
         let names = ["SUDO_USER", "USER", "LOGNAME"];
@@ -98,7 +98,7 @@ impl Environment {
         name.map_or_else(uid, ToOwned::to_owned)
     }
 
-    /// Whether files of this user may be used: those of the caller and of root, and with `sudo` of the user who called it.
+    /// Whether files of this user may be used: those of the caller and of root, and under `sudo` those of its caller.
     #[must_use]
     pub fn trusts(&self, uid: u32) -> bool {
         let is_root = rustix::process::geteuid().is_root();
@@ -106,7 +106,7 @@ impl Environment {
         files::is_trusted(uid) || (is_root && caller() == Some(uid))
     }
 
-    /// The variables that every process inherits: PM2's own environment never reaches them.
+    /// The variables that every process inherits. PM2's own environment is not passed on.
     #[must_use]
     pub fn base_env(&self, env_policy: &EnvPolicy) -> BTreeMap<String, String> {
         self.vars
@@ -116,7 +116,7 @@ impl Environment {
             .collect()
     }
 
-    /// Number of CPUs, as PM2's node counts them. Counted once.
+    /// Number of CPUs, counted once as PM2's node counts them.
     #[must_use]
     pub fn cpus(&self) -> u32 {
         *self.cpus.get_or_init(count_cpus)

@@ -1,11 +1,11 @@
-//! The common part of all errors: a kind, and a text with their causes.
+//! What all errors have in common: a kind, and a text with their causes.
 
 use pm2_client::AdapterError;
 
-/// What a failure means for the caller, however it is worded. It has no other kinds on purpose: a new one needs an exit status.
+/// The kind of a failure, independent of its wording. Each kind has an exit status, so there are no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The request is wrong: an unknown ID, mode or environment, or a confirmation that does not fit.
+    /// The request is wrong: an unknown ID, mode or environment, or a wrong confirmation code.
     Usage,
     /// The caller asked to stop.
     Interrupted,
@@ -16,7 +16,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// The kind of a failed call of PM2.
+    /// The kind of a failed request to PM2.
     #[must_use]
     pub fn of_call(error: &AdapterError) -> Self {
         match error {
@@ -27,14 +27,14 @@ impl FailureKind {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error and its causes, on one line.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let words = error.to_string();
-        // A transparent wrapper shows its cause's own words.
+        // A transparent wrapper has the same text as its cause.
         if !text.ends_with(&words) {
             text = format!("{text}: {words}");
         }

@@ -1,7 +1,7 @@
 //! Unresolved failures, and apps that are no longer ready: `failures.json` of the state directory.
 //!
-//! Every command that reconciles records here what failed, why, how often, and when it is tried again; `status` and `doctor` show
-//! it. An entry goes when a later pass finds nothing left to do for its app.
+//! Every command that reconciles records here what failed, why, how often, and when it is retried. `status` and `doctor` show it.
+//! An entry is removed when a later pass finds no work left for its app.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::state::{StateDir, StateWarning};
 /// The name of the file.
 const FILE: &str = "failures.json";
 
-/// Unresolved failures, one for each app, sorted by daemon and app.
+/// Unresolved failures, one per app, sorted by daemon and app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
     version: u32,
@@ -45,43 +45,43 @@ pub struct Failure {
     pub app: Option<String>,
     /// Why it failed.
     pub error: String,
-    /// When it failed first, without success since.
+    /// When it first failed, without success since.
     pub since: Timestamp,
-    /// When it failed last.
+    /// When it last failed.
     pub last: Timestamp,
-    /// How often it has failed since then.
+    /// How often it has failed in that time.
     pub attempts: u32,
-    /// Whether nothing was to be done: the app runs, and the watcher's readiness probe fails.
+    /// Whether no step failed: the app runs, but its readiness probe fails in the watcher.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_unready: bool,
-    /// When the watcher tries again; none when no watcher does.
+    /// When the watcher retries; none if no watcher does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
 }
 
 impl Failure {
-    /// When the watcher tries again; none when that time has passed, since the watcher was stopped then or is at it.
+    /// When the watcher retries; none if that time has passed, because the watcher was stopped or is retrying now.
     #[must_use]
     pub fn next_attempt(&self, now: Timestamp) -> Option<Timestamp> {
         self.retry_at.filter(|at| *at > now)
     }
 }
 
-/// Why each app, by daemon and name, is not ready any more.
+/// Why each app, by daemon and name, is no longer ready.
 pub(crate) type Unready = BTreeMap<(DaemonId, String), String>;
 
 impl Failures {
-    /// Reads them. Changes nothing.
+    /// Reads the failures. Changes nothing.
     pub(crate) fn read(state: &StateDir) -> (Self, Option<StateWarning>) {
         state.read(FILE)
     }
 
-    /// Writes them.
+    /// Writes the failures.
     pub(crate) fn write(&self, state: &StateDir, lock: &Lock) -> Result<(), StateWarning> {
         state.write(FILE, self, lock)
     }
 
-    /// All of them.
+    /// Iterates over all failures.
     pub fn iter(&self) -> std::slice::Iter<'_, Failure> {
         self.failures.iter()
     }
@@ -93,7 +93,8 @@ impl Failures {
         all.find(|failure| failure.daemon == *daemon && failure.app.as_deref() == Some(app))
     }
 
-    /// Brings them up to date with what a pass did to the daemons that it `includes`, and with what was left to do afterwards.
+    /// Updates the failures with the results of a pass for the daemons that it `includes`, and with the work that was left
+    /// afterwards.
     pub(crate) fn update(
         &mut self,
         applied: &ApplyReport<StepError>,
@@ -148,7 +149,7 @@ impl Failures {
         }
     }
 
-    /// Records which apps are not ready any more, and why: these and no others.
+    /// Records exactly these apps as no longer ready, with the reasons.
     pub(crate) fn set_unready(&mut self, unready: &Unready, now: Timestamp) {
         let key = |failure: &Failure| Some((failure.daemon.clone(), failure.app.clone()?));
         let is_known =
@@ -159,7 +160,7 @@ impl Failures {
             let known = all.find(|it| it.daemon == *daemon && it.app.as_ref() == Some(app));
             match known {
                 Some(known) if known.is_unready => known.error.clone_from(why),
-                // That a step failed is worse.
+                // Keep a failed step: it is worse.
                 Some(_) => {}
                 None => {
                     self.add(daemon, Some(app), why.clone(), now);
@@ -171,7 +172,7 @@ impl Failures {
         }
     }
 
-    /// Records how long it takes until the watcher tries a daemon again that has just failed.
+    /// Records when the watcher will retry a daemon that has just failed.
     pub(crate) fn set_retry(&mut self, daemon: &DaemonId, delay: Duration) {
         for failure in &mut self.failures {
             if failure.daemon == *daemon {
@@ -206,7 +207,7 @@ mod tests {
         }
     }
 
-    /// A plan with these apps left to do.
+    /// A plan with work left for these apps.
     fn left(names: &[&str]) -> Planned {
         let apps = names
             .iter()
@@ -246,7 +247,7 @@ mod tests {
         assert_eq!((failure.since, failure.last), (at(1), at(5)));
         assert_eq!(failure.attempts, 2);
         assert_eq!(failure.retry_at, Some(at(13)));
-        // A pass about others knows nothing of it; neither does one that was stopped before it.
+        // A pass over other daemons does not change the entry, nor does one that was stopped first.
         failures.update(
             &steps(&[]),
             &none,

@@ -1,8 +1,7 @@
-//! The memory of the guard against mass removal: `guard.json` of the state directory.
+//! State of the guard against mass removal: `guard.json` of the state directory.
 //!
-//! Many small removals are one large one, and a file system that is not mounted takes definitions away without deleting them. So
-//! the guard remembers what was removed in the last 10 minutes, and where file systems were mounted below the tree of
-//! definitions.
+//! Many small removals add up to a large one, and an unmounted file system hides definitions without deleting them. So the guard
+//! remembers what was removed in the last 10 minutes, and where file systems were mounted below the tree of definitions.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +24,7 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardMemory {
     version: u32,
-    /// Daemons that were removed unasked.
+    /// Daemons that were removed automatically.
     removed: Vec<Removed>,
     /// Directories below the tree of definitions on which file systems were mounted.
     mounts: BTreeSet<Utf8PathBuf>,
@@ -48,12 +47,12 @@ impl Default for GuardMemory {
 }
 
 impl GuardMemory {
-    /// Reads it. Changes nothing.
+    /// Reads the state. Changes nothing.
     pub(crate) fn read(state: &StateDir) -> (Self, Option<StateWarning>) {
         state.read(FILE)
     }
 
-    /// Writes it.
+    /// Writes the state.
     pub(crate) fn write(&self, state: &StateDir, lock: &Lock) -> Result<(), StateWarning> {
         state.write(FILE, self, lock)
     }
@@ -73,7 +72,7 @@ impl GuardMemory {
         daemons.into_iter().filter(|id| is_gone(id)).count()
     }
 
-    /// Daemons with processes whose definition is absent because a file system is not mounted any more.
+    /// Daemons with processes whose definition is absent because a file system is no longer mounted.
     pub(crate) fn unmounted(
         &self,
         definitions: &Definitions,
@@ -92,7 +91,7 @@ impl GuardMemory {
             .collect()
     }
 
-    /// Brings it up to date with what a pass did, and with what was left afterwards.
+    /// Updates the state with the results of a pass and the work that was left afterwards.
     pub(crate) fn update<E>(
         &mut self,
         definitions: &Definitions,
@@ -124,7 +123,7 @@ impl GuardMemory {
                 }
             }
         }
-        // A mount that is gone is remembered for as long as it holds a removal.
+        // Remember a mount that is gone for as long as it holds a removal.
         let held = after.plan.held.iter().flat_map(|held| &held.unmounted);
         let held: Vec<&DaemonId> = held.collect();
         self.mounts
@@ -135,7 +134,7 @@ impl GuardMemory {
 
 fn is_recent(removed: &Removed, now: Timestamp) -> bool {
     let age = now.duration_since(removed.at);
-    // A clock that was set back must not make an entry last for ever.
+    // If the clock is set back, an entry must not last forever.
     age.abs() < WINDOW
 }
 

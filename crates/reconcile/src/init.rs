@@ -1,4 +1,4 @@
-//! A workspace with one working definition.
+//! Creates a workspace with one working definition.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DaemonId, default_app_name, paths};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Config;
 use crate::import::{self, ImportError};
 
-/// Where a script is searched when none is named, in this order.
+/// Where to look for a script when none is named, in this order.
 const SCRIPTS: &[&str] = &[
     "server.js",
     "app.js",
@@ -53,10 +53,10 @@ pub struct Initialized {
     pub script: Utf8PathBuf,
 }
 
-/// Makes a workspace with one definition, of `script` or of one that is found.
+/// Creates a workspace with one definition, for `script` or for a script that is found.
 ///
 /// # Errors
-/// [`ImportError::NoScript`] when none is found, [`ImportError::ReadFile`] when the one that was named is not there,
+/// [`ImportError::NoScript`] when no script is found, [`ImportError::ReadFile`] when the named one does not exist,
 /// [`ImportError::Taken`] when the definition exists already, [`ImportError::Write`] when it cannot be written.
 pub fn init(config: &Config, script: Option<&Utf8Path>) -> Result<Initialized, ImportError> {
     let root = config.root();
@@ -110,7 +110,7 @@ pub fn init(config: &Config, script: Option<&Utf8Path>) -> Result<Initialized, I
     })
 }
 
-/// The script of `package.json`, else the first of the usual ones.
+/// The script of `package.json`, else the first of the usual ones that exists.
 fn find_script(root: &Utf8Path) -> Option<Utf8PathBuf> {
     let package = files::read(
         root.join("package.json").as_std_path(),
@@ -132,7 +132,7 @@ fn find_script(root: &Utf8Path) -> Option<Utf8PathBuf> {
         .map(Utf8PathBuf::from)
 }
 
-/// A name for the app of a script: that of PM2, and of the workspace's folder where the script's says nothing.
+/// The app name for a script: the one that PM2 would use, or the workspace folder's if the script's is generic.
 fn name_for(script: &Utf8Path, root: &Utf8Path) -> String {
     let name = default_app_name(script.as_str());
     let name = match name.as_str() {
@@ -145,7 +145,7 @@ fn name_for(script: &Utf8Path, root: &Utf8Path) -> String {
         .map(|c| if is_plain(c) { c } else { '-' })
         .collect();
     let plain = plain.trim_matches('-');
-    // Of digits only, or called `all`, PM2 would take it for something else.
+    // PM2 would misread a name of digits only, or `all`.
     match plain.chars().any(char::is_alphabetic) && plain != "all" {
         true => plain.to_owned(),
         false => "app".to_owned(),

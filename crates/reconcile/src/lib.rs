@@ -1,5 +1,4 @@
-//! Makes what PM2 runs equal to a directory of definitions, and keeps it so: the library under `pm2-sync`, without a command
-//! line.
+//! Keeps what PM2 runs in sync with a directory of definitions. This is the library under `pm2-sync`, without a command line.
 //!
 //! ```no_run
 //! use std::time::Duration;

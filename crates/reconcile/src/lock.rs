@@ -19,11 +19,11 @@ use crate::trust::{Foreign, foreign};
 pub struct Holder {
     /// Its process id.
     pub pid: u32,
-    /// What it does.
+    /// The command that it runs.
     pub command: String,
-    /// Since when, as a local time of day with date.
+    /// Since when it has held the lock, as a local date and time.
     pub since: String,
-    /// Set while PM2 has been changed and its dump was not written since. It outlives the holder: the next one writes the dump.
+    /// Set while PM2 has changes that its dump does not. It outlives the holder: the next holder writes the dump.
     #[serde(default)]
     pub dirty: bool,
     /// Set during changes of PM2. If the holder died, PM2 may still be busy.
@@ -31,7 +31,7 @@ pub struct Holder {
     pub in_progress: bool,
 }
 
-/// The lock, until dropped. The kernel gives it back when the process ends, however it ends.
+/// The lock, held until dropped. The kernel releases it when the process ends for any reason.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -42,51 +42,51 @@ pub struct Lock {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// PM2's home cannot be made.
+    /// PM2's home cannot be created.
     #[error("cannot create PM2's home `{path}`")]
     Home {
-        /// Which one.
+        /// The directory.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// PM2's home is another user's.
+    /// PM2's home belongs to another user.
     #[error("PM2's home `{path}` belongs to another user (uid {uid})")]
     OtherUser {
-        /// Which one.
+        /// The directory.
         path: Utf8PathBuf,
         /// The user.
         uid: u32,
     },
-    /// The lock's file cannot be opened.
+    /// The lock file cannot be opened.
     #[error("cannot open the lock `{path}`")]
     Open {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The lock cannot be taken at all.
+    /// The file cannot be locked at all.
     #[error("cannot lock `{path}`")]
     Lock {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// Another process holds it.
     #[error("another pm2-sync is using this PM2{}", holder.as_ref().map(|h| format!(": `{}` (pid {}) since {}", h.command, h.pid, h.since)).unwrap_or_default())]
     Held {
-        /// Who, if it said so.
+        /// The holder, if it is known.
         holder: Option<Holder>,
     },
-    /// The caller asked to stop while it waited.
+    /// The caller asked to stop while waiting.
     #[error("interrupted while waiting for another pm2-sync; nothing was changed")]
     Stopped,
 }
 
 impl LockError {
-    /// What the failure means for the caller.
+    /// The kind of the failure, from which the caller chooses an exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -105,9 +105,9 @@ impl Lock {
     /// takes longer than a moment.
     ///
     /// # Errors
-    /// [`LockError::OtherUser`] when PM2's home belongs to another user; [`LockError::Held`] when another pm2-sync holds the
-    /// lock for too long; [`LockError::Stopped`] when `stop` is set meanwhile; [`LockError::Home`], [`LockError::Open`] and
-    /// [`LockError::Lock`] when it cannot be made, opened or taken.
+    /// [`LockError::OtherUser`] when PM2's home belongs to another user; [`LockError::Held`] when another pm2-sync holds the lock
+    /// for too long; [`LockError::Stopped`] when `stop` is set during the wait; [`LockError::Home`], [`LockError::Open`] and
+    /// [`LockError::Lock`] when the home cannot be created, or the file cannot be opened or locked.
     pub fn take(
         pm2_home: &Utf8Path,
         command: &str,
@@ -123,7 +123,7 @@ impl Lock {
                 path: pm2_home.to_owned(),
                 source,
             })?;
-        // Its PM2 would be handed every variable of every app, and its owner can put another one in its place.
+        // The PM2 there would get every variable of every app, and its owner can replace it.
         if let Some(Foreign { path, uid }) = foreign([pm2_home.to_owned()], files::is_trusted) {
             return Err(LockError::OtherUser { path, uid });
         }
@@ -155,13 +155,13 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // What killed runs left here holds environment variables.
+        // Temporary files of killed runs contain environment variables.
         files::sweep(pm2_home.as_std_path());
         let last = read(&mut file);
         let holder = Holder {
             pid: std::process::id(),
             command: command.to_owned(),
-            // In UTC: loading the time zones takes longer than many a sync. The time is shown in local time.
+            // Stored in UTC, because loading the time zones takes longer than many a sync. Shown in local time.
             since: jiff::Timestamp::now().to_string(),
             dirty: last.as_ref().is_some_and(|last| last.dirty),
             in_progress: last.is_some_and(|last| last.in_progress),
@@ -177,7 +177,7 @@ impl Lock {
         self.holder.dirty
     }
 
-    /// Whether PM2 may be busy: this holder is changing it, or the last one was killed while it did.
+    /// Whether PM2 may be busy: this holder is changing it, or the last one was killed while changing it.
     #[must_use]
     pub fn is_in_progress(&self) -> bool {
         self.holder.in_progress
@@ -202,23 +202,23 @@ impl Lock {
         self.describe();
     }
 
-    /// Another handle of the same lock. A process that has it open holds the lock, too.
+    /// Another handle of the same lock. A process that has it open also holds the lock.
     #[must_use]
     pub fn share(&self) -> Option<OwnedFd> {
         self.file.try_clone().ok().map(OwnedFd::from)
     }
 
-    /// Writes who holds the lock into its file. A failure does no harm: a message says less, or the next change writes the
-    /// dump once more.
+    /// Writes the holder into the lock file. A failure does no harm: a message says less, or the next change writes the dump once
+    /// more.
     fn describe(&mut self) {
         let _ = serde_json::to_vec(&self.holder).map(|mut text| {
             let length = self.file.metadata()?.len();
             if length > MOST {
-                // pm2-sync did not write that.
+                // The content was not written by pm2-sync.
                 self.file.set_len(0)?;
             } else if let Ok(length) = usize::try_from(length) {
-                // Written over the old content: ext4 flushes a file that was truncated and then written, which would take
-                // most of the time of a pass that has nothing to do.
+                // Overwrite in place: ext4 flushes a file that was truncated and then written, which would take most of the time of
+                // a no-op pass.
                 text.resize(text.len().max(length), b' ');
             }
             self.file.write_all_at(&text, 0)
@@ -231,17 +231,17 @@ pub(crate) fn is_dump_unsaved(pm2_home: &Utf8Path) -> bool {
     let path = pm2_home.join(FILE);
     let text = files::read(path.as_std_path(), Links::Refuse, MOST).ok();
     let last = text.and_then(|text| serde_json::from_slice::<Holder>(&text).ok());
-    // A sync in progress, or one that was killed, has not saved yet.
+    // A sync that is in progress or was killed has not saved yet.
     last.is_some_and(|last| last.dirty && !last.in_progress)
 }
 
-/// The name of the lock's file.
+/// The name of the lock file.
 const FILE: &str = "pm2-sync.lock";
 
-/// No holder's description is longer, in bytes.
+/// The longest description of a holder, in bytes.
 const MOST: u64 = 4096;
 
-/// What the file says; the time is a universal one.
+/// The content of the file, with the time in UTC.
 fn read(file: &mut File) -> Option<Holder> {
     let mut text = Vec::new();
     file.rewind().ok()?;
@@ -249,7 +249,7 @@ fn read(file: &mut File) -> Option<Holder> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Who holds the lock, in local time.
+/// The holder of the lock, with the time in local time.
 fn read_holder(file: &mut File) -> Option<Holder> {
     let mut holder = read(file)?;
     if let Ok(since) = holder.since.parse::<jiff::Timestamp>() {
@@ -272,7 +272,7 @@ mod tests {
             let stop = StopFlag::default();
             Lock::take(home, command, timeout, &stop, &mut |_| {})
         };
-        // A process that another test starts holds the lock, too, between its fork and its exec.
+        // A process that another test starts also holds the lock between its fork and its exec.
         drop(take("one with a longer description than the others", 20));
         let _lock = take("first", 20).unwrap();
         let Err(LockError::Held { holder }) = take("second", 0) else {

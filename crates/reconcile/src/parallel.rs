@@ -1,4 +1,4 @@
-//! Work on many things at once.
+//! Runs work on many items in parallel.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -6,9 +6,9 @@ use std::thread;
 /// Below this, threads cost more time and memory than they save.
 const MANY: usize = 2000;
 
-/// The results of `work` for each item, in their order; on all processors if there are many.
+/// The results of `work` for each item, in their order; uses all processors if there are many items.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    // `available_parallelism` reads a handful of files.
+    // `available_parallelism` reads several files.
     let threads = match items.len() < MANY {
         true => 1,
         false => thread::available_parallelism().map_or(1, NonZeroUsize::get),

@@ -1,7 +1,7 @@
 //! The reference renderer as a subprocess.
 //!
-//! Only a configured command is run; none is searched. Its output goes to a file: with a pipe, it writes 64 KiB and exits with
-//! status 0.
+//! Only a configured command is run; the program is never searched for. Its output goes to a file: with a pipe, it writes 64 KiB
+//! and exits with status 0.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Pm2Clj {
         })
     }
 
-    /// The same command, which is ended when `stop` is set.
+    /// The same command, killed when `stop` is set.
     #[must_use]
     pub fn with_stop(mut self, stop: &StopFlag) -> Self {
         self.stop = stop.clone();
@@ -102,7 +102,7 @@ impl Fallback for Pm2Clj {
     }
 }
 
-/// A command line in a variable: a JSON array, or words.
+/// A command line in a variable: a JSON array, or words separated by whitespace.
 fn words(text: &str) -> Vec<String> {
     serde_json::from_str(text)
         .unwrap_or_else(|_| text.split_whitespace().map(ToOwned::to_owned).collect())
@@ -118,7 +118,7 @@ fn arguments(options: &Options) -> Vec<String> {
         .collect()
 }
 
-/// A transient failure: the code may read other files, and the machine may be short of something.
+/// A transient failure: the code may read other files, or the machine may lack a resource.
 fn passing(message: Message) -> NoAnswer {
     NoAnswer {
         message,

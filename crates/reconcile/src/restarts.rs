@@ -1,4 +1,4 @@
-//! How often PM2 has restarted processes lately. Its list counts all restarts; only its own log says when they were.
+//! How often PM2 restarted processes recently. Its list counts all restarts; only its log has their times.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use jiff::tz::TimeZone;
 
 use crate::logs::lines_since;
 
-/// What PM2 says when a process runs.
+/// What PM2 logs when a process is online.
 ///
 /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`).
 const STARTED: (&str, &str) = ("PM2 log: App [", "] online");
 
-/// How often PM2 started its processes since a time, as far back as its log goes.
+/// How often PM2 started its processes since a given time, as far back as its log goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecentStarts {
     since: Timestamp,
@@ -22,7 +22,7 @@ pub struct RecentStarts {
 }
 
 impl RecentStarts {
-    /// Reads PM2's log. One that cannot be read counts as empty. PM2 writes times of `zone`.
+    /// Reads PM2's log. An unreadable log counts as empty. The times in it are in `zone`.
     #[must_use]
     pub fn read(pm2_home: &Utf8Path, since: Timestamp, zone: &TimeZone) -> Self {
         let lines = lines_since(&pm2_home.join("pm2.log"), since, zone);
@@ -37,7 +37,7 @@ impl RecentStarts {
         Self { since, starts }
     }
 
-    /// How often PM2 has restarted a process since then. At least that often, where the log does not go back so far.
+    /// How often PM2 restarted a process since then; a lower bound if the log does not go back that far.
     #[must_use]
     pub fn restarts(&self, process: &ObservedProcess) -> u32 {
         let since = u64::try_from(self.since.as_millisecond()).unwrap_or(0);
@@ -45,12 +45,12 @@ impl RecentStarts {
             return 0;
         }
         let starts = self.starts.get(&process.pm_id).copied().unwrap_or(0);
-        // The first start is no restart, and is not counted as one.
+        // The first start is not a restart.
         starts.max(1).min(process.restarts)
     }
 }
 
-/// The process of which a line says that it was started.
+/// The process that a line reports as started.
 fn started(line: &str) -> Option<PmId> {
     let (_, rest) = line.split_once(STARTED.0)?;
     let (_, pm_id) = rest.strip_suffix(STARTED.1)?.rsplit_once(':')?;

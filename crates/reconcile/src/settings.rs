@@ -14,24 +14,24 @@ pub const SETTINGS_FILE: &str = "pm2-sync.edn";
 /// The largest settings file that is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// Settings, with defaults for what the file does not say.
+/// Settings, with defaults for keys that the file does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The tree of definitions.
     pub daemons: Utf8PathBuf,
     /// The directory of artifacts.
     pub out: Utf8PathBuf,
-    /// Which of `:profiles`.
+    /// The mode, an entry of `:profiles`.
     pub mode: Option<String>,
-    /// Which `env_NAME`.
+    /// The environment name, of an `env_NAME` block.
     pub env: Option<String>,
-    /// Names or globs of inherited variables besides the base.
+    /// Names or globs of inherited variables in addition to the base set.
     pub pass_env: Vec<String>,
-    /// Whether `${NAME}` is replaced in definitions that do not say otherwise.
+    /// Whether `${NAME}` is replaced in definitions that do not choose.
     pub interpolate: bool,
-    /// What is done with processes that have lost their definition.
+    /// What to do with processes that have lost their definition.
     pub on_remove: OnRemove,
-    /// Names of directories that are not searched.
+    /// Names of directories that are not searched for definitions.
     pub skip_dirs: Vec<String>,
     /// The command of the reference renderer.
     pub pm2_clj: Option<Vec<String>>,
@@ -53,32 +53,32 @@ impl Default for Settings {
     }
 }
 
-/// Why the settings cannot be used. Nothing is changed then.
+/// Why the settings cannot be used. Nothing is changed in that case.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// The file cannot be read.
     #[error("cannot read the settings `{path}`")]
     Read {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The file is not valid.
     #[error("the settings in `{SETTINGS_FILE}` are not valid; nothing was changed")]
     Invalid {
-        /// What was found, with its places in `text`. At least one.
+        /// The findings, with positions in `text`. There is at least one.
         diagnostics: Diagnostics,
         /// The content of the file.
         text: Vec<u8>,
     },
 }
 
-/// Takes over a value; gives what is expected where it is of another kind.
+/// Stores a value; returns what is expected if the value has the wrong type.
 type Take = fn(&mut Settings, &Value) -> Result<(), &'static str>;
 
-/// Every setting: its key, and how its value is taken over.
+/// Every setting: its key, and the function that stores its value.
 const SETTINGS: [(&str, Take); 9] = [
     ("daemons", |settings, value| {
         settings.daemons = text(value).ok_or("a path as a string")?.into();
@@ -140,7 +140,7 @@ fn list(value: &Value) -> Option<Vec<String>> {
 }
 
 impl Settings {
-    /// Reads the file; one that does not exist sets nothing.
+    /// Reads the file. If it does not exist, all settings have their defaults.
     ///
     /// # Errors
     /// [`SettingsError::Read`] when the file exists and cannot be read, [`SettingsError::Invalid`] when it is not valid.
@@ -198,7 +198,7 @@ impl Settings {
         }
     }
 
-    /// Whether one of the two trees is in the other.
+    /// Whether one of the two trees contains the other.
     fn mixes_up_trees(&self) -> bool {
         self.out.starts_with(&self.daemons) || self.daemons.starts_with(&self.out)
     }
@@ -215,7 +215,7 @@ impl Settings {
     }
 }
 
-/// What is wrong with a key that no setting has.
+/// The finding for an unknown key.
 fn unknown(key: &str) -> (Place, Message, Option<Message>) {
     let near = nearest_name(key, SETTINGS.map(|(known, _)| known));
     let near = near.map(|known| message!("did you mean `:{}`?", known));

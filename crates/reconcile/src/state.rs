@@ -1,10 +1,10 @@
 //! The state directory of a workspace: `$PM2_HOME/pm2-sync/<8 hex digits>/`.
 //!
-//! It holds everything that cannot be derived from the definitions and from PM2: applied definitions and their
-//! outcomes, decisions of users, failures, recent removals. Losing it loses information, never correctness. So a file
-//! that cannot be read is a [`StateWarning`], not an error: the writer sets it aside and starts over.
+//! It has everything that cannot be derived from the definitions and from PM2: applied definitions and their outcomes, decisions of
+//! users, failures, recent removals. If it is lost, information is lost but the result is still correct. So an unreadable file is a
+//! [`StateWarning`], not an error: the writer sets it aside and starts over.
 //!
-//! Files are JSON, mode 0600, in directories of mode 0700. They are written by the holder of the [`Lock`] only.
+//! Files are JSON, mode 0600, in directories of mode 0700. Only the holder of the [`Lock`] writes them.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::workspace_code;
@@ -24,22 +24,22 @@ pub struct StateDir {
     path: Utf8PathBuf,
 }
 
-/// A state file that cannot be used. Work goes on without it.
+/// A state file that cannot be used. pm2-sync continues without it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateWarning {
     /// It cannot be read.
     #[error("cannot read `{path}`")]
     Read {
-        /// Which file.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It does not hold what pm2-sync writes. The next pass that changes anything sets it aside.
+    /// Its content is not valid. The next pass that changes anything sets it aside.
     #[error("`{path}` is damaged")]
     Damaged {
-        /// Which file.
+        /// The file.
         path: Utf8PathBuf,
         /// What is wrong with it.
         source: serde_json::Error,
@@ -47,15 +47,15 @@ pub enum StateWarning {
     /// It cannot be written.
     #[error("cannot write `{path}`")]
     Write {
-        /// Which file.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
 impl StateDir {
-    /// The state directory of the workspace at `root`, in this PM2 home. Makes nothing.
+    /// The state directory of the workspace at `root`, in this PM2 home. Creates nothing.
     #[must_use]
     pub fn new(pm2_home: &Utf8Path, root: &Utf8Path) -> Self {
         let top = pm2_home.join("pm2-sync");
@@ -74,17 +74,17 @@ impl StateDir {
         read_as(self.path.join(name), |bytes| serde_json::from_slice(bytes))
     }
 
-    /// Moves a damaged file to `<name>.damaged`, where nothing reads it. What cannot be moved stays.
+    /// Moves a damaged file to `<name>.damaged`, where nothing reads it. A file that cannot be moved stays.
     pub(crate) fn set_aside(warning: &StateWarning, _lock: &Lock) {
         if let StateWarning::Damaged { path, .. } = warning {
             let _ = std::fs::rename(path.as_path(), format!("{path}.damaged"));
         }
     }
 
-    /// Replaces a state file. It survives a crash of the machine.
+    /// Replaces a state file durably: it survives a crash of the machine.
     ///
     /// # Errors
-    /// [`StateWarning::Write`] when the directory cannot be made or the file cannot be written.
+    /// [`StateWarning::Write`] when the directory cannot be created or the file cannot be written.
     pub fn write<T: Serialize>(
         &self,
         name: &str,
@@ -126,7 +126,7 @@ impl StateDir {
     }
 }
 
-/// Reads a state file that `parse` understands; the default when it does not exist or cannot be used.
+/// Reads a state file with `parse`; the default when it does not exist or cannot be used.
 pub(crate) fn read_as<T: Default>(
     path: Utf8PathBuf,
     parse: impl FnOnce(&[u8]) -> serde_json::Result<T>,

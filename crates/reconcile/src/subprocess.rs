@@ -1,7 +1,7 @@
-//! Runs programs for their output: the only file of this crate that starts any.
+//! Runs programs for their output. No other file of this crate starts programs.
 //!
-//! A program gets a deadline and a process group of its own, so that what it started ends with it. Its output goes to a file:
-//! some programs lose what does not fit into a pipe.
+//! A program gets a deadline and its own process group, so that its children end with it. Its output goes to a file: some programs
+//! lose what does not fit into a pipe.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,33 +16,33 @@ use pm2_client::{StopFlag, find_in_path};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// A program that prints without end must not fill the disk.
+/// The output limit: a program that prints without end must not fill the disk.
 const MAX_OUTPUT_BYTES: u64 = 64 << 20;
-/// How many of the lines that it says besides are passed on, and how much of each.
+/// How many lines of standard error are passed on, and how much of each.
 const MAX_REMARKS: usize = 20;
 const MAX_REMARK_CHARS: usize = 300;
 
-/// A program and how it is run.
+/// A program and its environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Subprocess<'a> {
     /// A path, or the name of a command in the `PATH` of `vars`.
     pub program: &'a str,
     pub args: Vec<&'a str>,
-    /// The current directory, which a relative path is relative to.
+    /// The current directory, from which a relative program path starts.
     pub dir: &'a Utf8Path,
-    /// All of its environment.
+    /// Its complete environment.
     pub vars: &'a BTreeMap<String, String>,
     pub deadline: Duration,
     pub stop: &'a StopFlag,
 }
 
-/// The outcome of a program that ended by itself.
+/// The result of a program that ended by itself.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub status: ExitStatus,
     /// Its standard output.
     pub output: Vec<u8>,
-    /// The last lines of its standard error, without what would control a terminal.
+    /// The last lines of its standard error, without control characters.
     pub remarks: Vec<String>,
 }
 
@@ -118,7 +118,7 @@ impl Subprocess<'_> {
             }
             std::thread::sleep(POLL_INTERVAL);
         };
-        // It may end by itself meanwhile.
+        // It may end by itself in the meantime.
         if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -157,7 +157,7 @@ mod tests {
         [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into()
     }
 
-    /// Runs a program that hangs, and writes the pid of what it started into a file.
+    /// Runs a program that hangs, and writes the pid of its child into a file.
     fn hang(dir: &Utf8Path, deadline: Duration, stop: &StopFlag) -> Message {
         let hanging = Subprocess {
             program: "sh",
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(fault.full(), "did not end within 0 s");
         let pid = std::fs::read_to_string(dir.join("pid")).unwrap();
         let stat = format!("/proc/{}/stat", pid.trim());
-        // Its new parent may be slow to take note of its end.
+        // Its new parent may be slow to reap it.
         wait_for(|| !std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")));
     }
 

@@ -1,15 +1,14 @@
-//! Which files are used, by their owner.
+//! Decides by their owner which files may be used.
 //!
-//! A workspace names commands to run, and PM2 gets everything that the definitions hold. So neither a workspace that was
-//! found by walking up and belongs to another user (compare Git's `safe.directory`) nor the PM2 home of another user is
-//! used.
+//! A workspace names commands to run, and PM2 gets the full content of the definitions. So two things are refused: a workspace of
+//! another user that was found by walking up (compare Git's `safe.directory`), and the PM2 home of another user.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::environment::Environment;
 use crate::settings::SETTINGS_FILE;
 
-/// A file that is not used because of its owner.
+/// A file that is refused because of its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Foreign {
     /// The file or directory.
@@ -18,8 +17,8 @@ pub(crate) struct Foreign {
     pub(crate) uid: u32,
 }
 
-/// The first of these that exists and belongs to a user that is not trusted. What cannot be examined is skipped: it
-/// cannot be used either.
+/// The first of these that exists and belongs to an untrusted user. Paths that cannot be examined are skipped: they cannot be used
+/// either.
 pub(crate) fn foreign(
     paths: impl IntoIterator<Item = Utf8PathBuf>,
     is_trusted: impl Fn(u32) -> bool,
@@ -30,7 +29,7 @@ pub(crate) fn foreign(
     })
 }
 
-/// The part of a workspace that belongs to a user who is not trusted, if there is one.
+/// The part of a workspace that belongs to an untrusted user, if there is one.
 pub(crate) fn foreign_in_workspace(root: &Utf8Path, environment: &Environment) -> Option<Foreign> {
     let parts = ["", "system", "system/daemons", SETTINGS_FILE];
     foreign(parts.map(|part| root.join(part)), |uid| {

@@ -1,7 +1,7 @@
 //! The values of references in definitions: env files and the caller's variables are read once for each snapshot.
 //!
-//! The files are in places that others may write to, and hold secrets. A file that belongs to another user, or that others may
-//! write to, is refused, as ssh refuses such keys: its content decides what the daemons do.
+//! The files contain secrets and may be in places that others can write to. A file that belongs to another user, or that others can
+//! write to, is refused, as ssh refuses such keys: its content controls what the daemons do.
 
 mod key;
 mod read;
@@ -19,7 +19,7 @@ use crate::state::{StateDir, StateWarning};
 use key::Key;
 use read::{Environ, ReadFile};
 
-/// What references stand for during one snapshot.
+/// The values of references during one snapshot.
 #[derive(Debug, Default)]
 pub struct ValueSources {
     base: Values,
@@ -27,7 +27,7 @@ pub struct ValueSources {
     reading: Option<Reading>,
 }
 
-/// Files that are read when something refers to them, each once.
+/// Files that are read on first use, each once.
 #[derive(Debug)]
 struct Reading {
     environ: Environ,
@@ -39,7 +39,7 @@ struct Reading {
 }
 
 impl ValueSources {
-    /// References count as present.
+    /// Treats all references as present.
     #[must_use]
     pub fn assumed(interpolate: bool) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl ValueSources {
         Self::new(config, None)
     }
 
-    /// The sources of a workspace. What `previous` has read of files that cannot have changed since is taken from there.
+    /// The sources of a workspace. Reuses what `previous` has read from files that cannot have changed since.
     pub(crate) fn new(config: &Config, previous: Option<&Self>) -> Self {
         if config.assume_values {
             return Self::assumed(config.interpolate);
@@ -75,7 +75,7 @@ impl ValueSources {
         }
     }
 
-    /// What the references of an app stand for, and the env files that it names, with their state.
+    /// The values of an app's references, and the env files that it names, with their state.
     pub(crate) fn of_app(
         &self,
         app: &Value,
@@ -100,7 +100,7 @@ impl ValueSources {
         (values, files)
     }
 
-    /// What the references of all these apps stand for.
+    /// The values of the references of all these apps.
     pub(crate) fn of_apps<'a>(
         &self,
         apps: impl Iterator<Item = &'a Map<String, Value>>,
@@ -116,7 +116,7 @@ impl ValueSources {
         values
     }
 
-    /// Whether these env files are as they were.
+    /// Whether these env files are unchanged.
     pub(crate) fn are_same(&self, files: &[(Utf8PathBuf, Arc<EnvFileState>)]) -> bool {
         let Some(reading) = &self.reading else {
             return true;
@@ -125,10 +125,11 @@ impl ValueSources {
         files.all(|(path, state)| *reading.file(path.clone()) == **state)
     }
 
-    /// Keeps the key that digests were made with, if it is kept nowhere yet.
+    /// Saves the key that digests were made with, unless one is saved already.
     ///
     /// # Errors
-    /// [`StateWarning::Write`]: the next pass makes another key, and cannot tell an edit of a value from drift.
+    /// [`StateWarning::Write`] when it cannot be saved. The next pass then makes another key, and cannot tell an edit of a value
+    /// from drift.
     pub(crate) fn keep_key(&self, lock: &Lock) -> Result<(), StateWarning> {
         let reading = self.reading.as_ref();
         let key = reading.and_then(|reading| Some((reading, reading.key.get()?.as_ref()?)));
@@ -161,8 +162,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether an app may have a value from outside besides those of its env files. It need not be exact: it decides only
-/// whether the key is read.
+/// Whether an app may have external values other than those of its env files. It may overestimate: the result only decides whether
+/// the key is read.
 fn has_reference(app: &Value) -> bool {
     match app {
         Value::String(text) => text.contains("${"),

@@ -1,4 +1,4 @@
-//! The watcher as one of PM2's [modules](Module): it outlives `pm2 delete all`, `pm2 kill` and a reboot.
+//! The watcher as a PM2 [module](Module), which survives `pm2 delete all`, `pm2 kill` and a reboot.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,10 +31,10 @@ pub enum WatcherModuleError {
     /// PM2 cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// PM2 was started, and has ended again.
+    /// PM2 was started but ended again.
     #[error("PM2 ended before it could start the watcher")]
     NoConnection,
-    /// PM2 refused or does not answer.
+    /// PM2 refused the request or does not answer.
     #[error(transparent)]
     Pm2(#[from] AdapterError),
     /// The watcher cannot be started here.
@@ -46,13 +46,13 @@ pub enum WatcherModuleError {
     /// The watcher ended, or did not report in time.
     #[error("the watcher was started, but did not report its first pass: see `{log}`")]
     Silent {
-        /// Its log.
+        /// Its log file.
         log: String,
     },
 }
 
 impl WatcherModuleError {
-    /// What the failure means for the caller.
+    /// The kind of the failure, from which the caller chooses an exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -66,15 +66,14 @@ impl WatcherModuleError {
     }
 }
 
-/// The outcome of `up`.
+/// The result of `up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpOutcome {
-    /// It was running as it should.
+    /// It was already running with the right arguments and variables.
     AlreadyRunning,
     /// It was started.
     Started,
-    /// It was running from another program, with other arguments, or with other values of variables that `:pass-env` names,
-    /// and was restarted.
+    /// It was running from another program, with other arguments, or with other values of `:pass-env` variables, and was restarted.
     Restarted,
 }
 
@@ -83,10 +82,10 @@ pub enum UpOutcome {
 pub struct Started {
     /// What was done.
     pub outcome: UpOutcome,
-    /// The variables that `:pass-env` names and that it had other values of.
+    /// The `:pass-env` variables whose values had changed.
     pub changed_variables: Vec<String>,
     log: String,
-    /// How long its log was before, in bytes.
+    /// The length of its log before the start, in bytes.
     log_length: u64,
 }
 
@@ -122,7 +121,7 @@ impl<'a> WatcherModule<'a> {
         }
         args.extend_from_slice(arguments);
         let mut env = config.environment.base_env(&config.env_policy());
-        // The watcher would not know values that are not in the settings.
+        // The watcher would not know this value, which is not in the settings.
         if let Some(command) = config.environment.var(PM2_CLJ_VARIABLE) {
             env.insert(PM2_CLJ_VARIABLE.to_owned(), command.to_owned());
         }
@@ -133,11 +132,11 @@ impl<'a> WatcherModule<'a> {
             "args": args,
             "cwd": config.root(),
             "env": env,
-            // Daemons that it starts by way of `pm2 ping` are its children for a moment.
+            // Daemons that it starts through `pm2 ping` are its children for a moment.
             "treekill": false,
             "kill_timeout": 10_000,
-            // The disk may be mounted late, or the settings fixed later: PM2 must not give up after its usual 16 attempts.
-            // It retries after half a second, then 1.5 times as long each time, up to 15 s.
+            // The disk may be mounted late, or the settings fixed later, so PM2 must not give up after its default of 16 attempts.
+            // It retries after half a second, then after 1.5 times as long each time, up to 15 s.
             "max_restarts": MANY_RESTARTS,
             "exp_backoff_restart_delay": 500,
             "merge_logs": true,
@@ -153,7 +152,7 @@ impl<'a> WatcherModule<'a> {
         &self.name
     }
 
-    /// Makes sure that it runs.
+    /// Ensures that it runs.
     ///
     /// # Errors
     /// [`WatcherModuleError::Start`] and [`WatcherModuleError::NoConnection`] when PM2 does not run;
@@ -199,8 +198,7 @@ impl<'a> WatcherModule<'a> {
         })
     }
 
-    /// The app, with recorded values for variables of `:pass-env` that the caller lacks, and the variables whose
-    /// values differ.
+    /// The app, with recorded values for `:pass-env` variables that the caller lacks, and the variables whose values differ.
     fn with_recorded_env(&self, record: Option<&ProcessRecord>) -> (Value, Vec<String>) {
         let mut app = self.app.clone();
         let policy = self.config.env_policy();
@@ -219,13 +217,13 @@ impl<'a> WatcherModule<'a> {
         (app, changed)
     }
 
-    /// Ends it, and removes it from the modules that PM2 starts. Returns whether it was there.
+    /// Stops it, and removes it from the modules that PM2 starts. Returns whether it existed.
     ///
     /// # Errors
     /// [`WatcherModuleError::Module`] when its record cannot be removed; [`WatcherModuleError::Pm2`] when PM2 refuses or does
     /// not answer.
     pub fn stop(&self, writer: &mut Writer<'_, '_>) -> Result<bool, WatcherModuleError> {
-        // First the record: a PM2 that is started in between must not bring it back.
+        // Remove the record first: a PM2 that is started in between must not bring it back.
         let was_recorded = Module::forget(&self.config.pm2_home, &self.name)?;
         writer.pm2().connect()?;
         let Some(adapter) = writer.adapter() else {
@@ -242,7 +240,7 @@ impl<'a> WatcherModule<'a> {
             env_name: None,
             deploy: None,
         };
-        // Only for reading the app; it belongs to no daemon, and carries no label.
+        // The id is only needed to parse the app, which belongs to no daemon and has no label.
         let Ok(daemon) = DaemonId::new("pm2-sync/watch") else {
             return Err(WatcherModuleError::NoProgram);
         };
@@ -254,8 +252,7 @@ impl<'a> WatcherModule<'a> {
         Ok(app)
     }
 
-    /// Waits until the watcher has reported what its first pass found; gives that report. One that was running already has
-    /// none.
+    /// Waits for the report of the watcher's first pass and returns it. A watcher that was running already has none.
     ///
     /// # Errors
     /// [`WatcherModuleError::Silent`] when it ends or does not report in time; [`WatcherModuleError::Pm2`] when PM2 does not

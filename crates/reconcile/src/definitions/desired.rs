@@ -1,4 +1,4 @@
-//! What the definitions of a workspace want, for the planner.
+//! The desired state of a workspace, for the planner.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::values::ValueSources;
 
 impl Definitions {
-    /// What they want. A daemon whose definition is broken keeps what it wanted last, as far as that is in `last_good`; so
-    /// does one of `unseen`, which may have a definition where the tree cannot be read.
+    /// The desired state. A daemon with a broken definition keeps its last good apps, as far as `last_good` has them; so does one
+    /// in `unseen`, which may have a definition in an unreadable part of the tree.
     #[must_use]
     pub fn desired(
         &self,
@@ -45,8 +45,7 @@ impl Definitions {
     }
 }
 
-/// The apps of the last good render of a daemon: those of its artifact. Without one there are none, nor where one refers to
-/// values that are not there.
+/// The apps of the last good render of a daemon, from its artifact. Empty if there is none, or if it refers to missing values.
 ///
 /// # Errors
 /// [`ArtifactError::Read`] and [`ArtifactError::Damaged`] when the artifact cannot be used; the next good render replaces it.

@@ -31,21 +31,21 @@ pub struct Definition {
     pub name: Utf8PathBuf,
     /// Its bytes, if they could be read.
     pub source: Option<Arc<[u8]>>,
-    /// What was found about it, sorted by place.
+    /// The findings about it, sorted by position.
     pub diagnostics: Diagnostics,
     cached: Arc<CachedRender>,
 }
 
-/// The part of a definition that is kept from pass to pass while its bytes stay the same.
+/// The part of a definition that is cached while its bytes stay the same.
 #[derive(Debug, Default)]
 struct CachedRender {
     artifact: Option<Arc<str>>,
-    /// Without its document.
+    /// The render, without its document.
     rendered: RenderedDefinition,
 }
 
 impl Definition {
-    /// Renders it, unless `previous` did that to the same bytes.
+    /// Renders the bytes, unless `previous` is the render of the same bytes.
     fn read(
         id: &DaemonId,
         source: &Source,
@@ -87,25 +87,25 @@ impl Definition {
         }
     }
 
-    /// Whether PM2 must not be given it.
+    /// Whether the definition has errors, so PM2 must not get it.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.diagnostics.has_errors()
     }
 
-    /// Its artifact's text, unless it is broken or no artifacts were made.
+    /// Its artifact's text, unless it is broken or was loaded without artifacts.
     #[must_use]
     pub fn artifact(&self) -> Option<&Arc<str>> {
         self.cached.artifact.as_ref().filter(|_| !self.is_broken())
     }
 
-    /// The env files that its apps name, as they were read.
+    /// The env files that its apps name, in the state in which they were read.
     #[must_use]
     pub fn env_files(&self) -> &[(Utf8PathBuf, Arc<EnvFileState>)] {
         &self.cached.rendered.env_files
     }
 
-    /// Its apps; of a broken one those that could be read.
+    /// Its apps; if it is broken, those that could be read.
     #[must_use]
     pub fn apps(&self) -> &[PlacedApp] {
         &self.cached.rendered.apps
@@ -113,7 +113,7 @@ impl Definition {
 }
 
 impl CachedRender {
-    /// Its artifact is made where the definition's name is given, which it begins with.
+    /// Makes the artifact here because it starts with the definition's name.
     fn new(
         id: &DaemonId,
         file: &Utf8Path,
@@ -132,20 +132,20 @@ impl CachedRender {
     }
 }
 
-/// Something about a path of the tree, as opposed to what a definition says.
+/// A finding about a path of the tree, as opposed to the content of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeFinding {
-    /// Where, relative to the workspace if it is below it.
+    /// The path, relative to the workspace if it is below it.
     pub path: String,
-    /// The line, from 1, where it is about one.
+    /// The line, from 1, if the finding is about one.
     pub line: Option<usize>,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<&'static str>,
-    /// Whether it is about an env file. It breaks the definitions that name the file, which say so, too.
+    /// Whether it is about an env file. The definitions that name the file report it, too.
     pub is_env_file: bool,
 }
 
@@ -173,7 +173,7 @@ impl TreeFinding {
         }
     }
 
-    /// What was found about an env file.
+    /// The finding for an env file.
     #[must_use]
     pub fn env_file(found: &EnvFileFinding) -> Self {
         Self {
@@ -189,7 +189,7 @@ impl TreeFinding {
         }
     }
 
-    /// The path, with the line where there is one.
+    /// The path, with the line if there is one.
     #[must_use]
     pub fn place(&self) -> String {
         match self.line {
@@ -219,13 +219,13 @@ fn shown_path(path: &Path, config: &Config) -> String {
 pub struct Definitions {
     /// By daemon.
     pub daemons: BTreeMap<DaemonId, Definition>,
-    /// What was found about paths of the tree: errors, then warnings.
+    /// Findings about paths of the tree: errors, then warnings.
     pub of_tree: Vec<TreeFinding>,
     tree: Arc<Tree>,
     values: ValueSources,
 }
 
-/// Why there are no definitions to work with.
+/// Why the definitions cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DefinitionsError {
@@ -237,7 +237,7 @@ pub enum DefinitionsError {
     UnknownMode {
         /// The mode.
         mode: String,
-        /// The modes there are.
+        /// The available modes.
         known: BTreeSet<String>,
     },
     /// No app has the environment.
@@ -245,13 +245,13 @@ pub enum DefinitionsError {
     UnknownEnv {
         /// The environment's name.
         env: String,
-        /// The names there are.
+        /// The available names.
         known: BTreeSet<String>,
     },
 }
 
 impl DefinitionsError {
-    /// What the failure means for the caller.
+    /// The kind of the failure, from which the caller chooses an exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -270,16 +270,16 @@ fn known_names(known: &BTreeSet<String>, kind: &str) -> String {
 }
 
 impl Definitions {
-    /// Reads and renders all of them.
+    /// Reads and renders all definitions.
     ///
     /// # Errors
-    /// [`DefinitionsError`] when the tree cannot be read, or the mode or environment is in none of them. A definition that
-    /// cannot be used is no error: it is in the result, with its findings.
+    /// [`DefinitionsError`] when the tree cannot be read, or no definition has the mode or environment. An invalid definition is no
+    /// error: it is in the result, with its findings.
     pub fn load(config: &Config) -> Result<Self, DefinitionsError> {
         Self::of_tree(Arc::new(watcher::scan(&config.layout)?), config, None)
     }
 
-    /// The same without artifacts, for what is found about them.
+    /// As [`load`](Self::load), without artifacts, for callers that only need the findings.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -292,7 +292,7 @@ impl Definitions {
         )
     }
 
-    /// Renders what a scan found; what has the same bytes as in `previous` is taken from there.
+    /// Renders the definitions of a scan, and reuses renders of the same bytes from `previous`.
     ///
     /// # Errors
     /// [`DefinitionsError::UnknownMode`] and [`DefinitionsError::UnknownEnv`] when no definition has the chosen mode or
@@ -321,7 +321,7 @@ impl Definitions {
         let ids = tree.sources.keys().cloned();
         let mut daemons: BTreeMap<DaemonId, Definition> = ids.zip(definitions).collect();
         if previous.is_none() {
-            // Later, when the last definition that has it goes, the others must not suffer for it.
+            // Checked only here: once the last definition with the variant is gone, the others must not fail.
             check_variant(&daemons, config)?;
         }
         let is_complete = tree.is_complete();
@@ -335,7 +335,7 @@ impl Definitions {
             if let Some(definition) = definition
                 && let Some(source) = &definition.source
             {
-                // Rare enough to read the file's text again for the places.
+                // Rare enough to parse the text again for the positions.
                 let document = edn_render::read(source, &renderer.options)
                     .document
                     .unwrap_or_else(|| Document::unplaced(source));
@@ -347,7 +347,7 @@ impl Definitions {
         let errors = errors.map(|problem| TreeFinding::error(problem, config));
         let warnings = tree.misnamed.iter();
         let warnings = warnings.map(|path| TreeFinding::misnamed(path, config));
-        // A file that several apps name is reported once.
+        // A file named by several apps is reported once.
         let of_env_files: BTreeSet<&EnvFileFinding> = daemons
             .values()
             .flat_map(|definition| &definition.cached.rendered.of_env_files)
@@ -366,12 +366,12 @@ impl Definitions {
         })
     }
 
-    /// Whether they are what this tree says.
+    /// Whether they were loaded from this tree.
     pub(crate) fn are_of(&self, tree: &Arc<Tree>) -> bool {
         Arc::ptr_eq(&self.tree, tree)
     }
 
-    /// Keeps these daemons alone, and of the findings about paths those about env files that they name.
+    /// Keeps these daemons only, with the findings about env files that they name.
     pub fn retain(&mut self, only: &BTreeSet<DaemonId>) {
         self.daemons.retain(|id, _| only.contains(id));
         let kept = self.daemons.values();
@@ -380,7 +380,7 @@ impl Definitions {
         self.of_tree.retain(|found| kept.contains(found));
     }
 
-    /// The env files that they name, absolute; one that several name comes several times.
+    /// The absolute paths of the env files that they name; repeated if several definitions name the same file.
     pub fn env_files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
         let definitions = self.daemons.values();
         let files = definitions.flat_map(|definition| definition.env_files());
@@ -396,7 +396,7 @@ impl Definitions {
         edited.map(|(id, _)| id.clone()).collect()
     }
 
-    /// What references to values stand for.
+    /// The values of references.
     pub(crate) fn values(&self) -> &ValueSources {
         &self.values
     }
@@ -406,7 +406,7 @@ impl Definitions {
         &self.tree.mounts
     }
 
-    /// Whether the whole tree could be read, so that a definition that was not found does not exist.
+    /// Whether the whole tree could be read, so that a definition that was not found certainly does not exist.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.tree.is_complete()
@@ -432,7 +432,7 @@ impl Definitions {
     }
 }
 
-/// At least one definition must have the mode or environment: a name that none has is a typing error.
+/// Checks that at least one definition has the mode or environment: otherwise the name is a typo.
 fn check_variant(
     daemons: &BTreeMap<DaemonId, Definition>,
     config: &Config,
@@ -441,7 +441,7 @@ fn check_variant(
         let at_render = |found: &Diagnostic| found.is_error() && found.level == Level::Render;
         definition.diagnostics.iter().any(at_render)
     };
-    // The one that has it may be the one that cannot be read right now.
+    // The definition that has it may be temporarily unreadable.
     if daemons.is_empty() || daemons.values().any(is_unread) {
         return Ok(());
     }

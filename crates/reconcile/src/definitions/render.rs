@@ -1,4 +1,4 @@
-//! Renders one definition: the one place, for `check`, `render`, `sync` and `watch` alike.
+//! Renders one definition. `check`, `render`, `sync` and `watch` all use it.
 //!
 //! ```text
 //! bytes ─ edn-render, or another renderer ─> document ─ daemon-model ─> apps
@@ -23,57 +23,57 @@ use crate::config::Config;
 use crate::pm2_clj::Pm2Clj;
 use crate::values::ValueSources;
 
-/// How many bytes the values of one app may come to: with more, no process can be started.
+/// The limit for the values of one app, in bytes: with more, no process can be started.
 ///
 /// Source: Linux, `fs/exec.c` (`bprm_stack_limits`): arguments and environment get at most 6 MiB.
 const MAX_APP_BYTES: usize = 6 << 20;
 
-/// Renders definitions, each by itself.
+/// Renders definitions, independently of each other.
 #[derive(Debug, Clone)]
 pub struct Renderer<'a> {
-    /// What relative paths are relative to.
+    /// The directory that relative paths start from.
     pub root: &'a Utf8Path,
     /// The user's home, for `~` in log paths.
     pub home: &'a Utf8Path,
-    /// Which `env_NAME` block is merged over `env`.
+    /// The `env_NAME` block that is merged over `env`.
     pub env_name: Option<&'a str>,
-    /// Which variant to render.
+    /// The variant to render.
     pub options: Options,
-    /// Which renderer is asked.
+    /// The renderer to use.
     pub choice: fallback::Renderer,
-    /// The other renderer, where one is configured.
+    /// The other renderer, if one is configured.
     pub other: Option<&'a Pm2Clj>,
-    /// What references to values stand for.
+    /// The values of references.
     pub values: &'a ValueSources,
 }
 
-/// One definition, independently of all others.
+/// One rendered definition.
 #[derive(Debug, Default)]
 pub struct RenderedDefinition {
-    /// What PM2 reads; none when it cannot be rendered.
+    /// The document for PM2; none if the definition cannot be rendered.
     pub document: Option<Document>,
-    /// Its apps; those with errors are left out.
+    /// Its apps, without those that have errors.
     pub apps: Vec<PlacedApp>,
-    /// What was found about it, sorted by place.
+    /// The findings about it, sorted by position.
     pub diagnostics: Diagnostics,
     /// The modes that it has.
     pub modes: BTreeSet<String>,
-    /// Whether it has the mode that was asked for.
+    /// Whether it has the requested mode.
     pub has_mode: bool,
-    /// The names that `--env` may choose in it.
+    /// The names that `--env` may choose.
     pub envs: BTreeSet<String>,
-    /// Whether the same bytes may render at another time: another renderer was asked and gave no answer.
+    /// Whether the same bytes may render later: the other renderer gave no answer.
     pub is_transient: bool,
-    /// The env files that its apps name, as they were read.
+    /// The env files that its apps name, in the state in which they were read.
     pub env_files: Vec<(Utf8PathBuf, Arc<EnvFileState>)>,
-    /// What was found about these files, at their own lines.
+    /// The findings about these files, with lines in the files.
     pub of_env_files: Vec<EnvFileFinding>,
 }
 
-/// Something about an env file.
+/// A finding about an env file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EnvFileFinding {
-    /// The file, as the definition writes it.
+    /// The file, as spelled in the definition.
     pub file: String,
     /// The line, from 1; none for the whole file.
     pub line: Option<usize>,
@@ -84,8 +84,8 @@ pub struct EnvFileFinding {
 }
 
 impl<'a> Renderer<'a> {
-    /// The renderer of a workspace's definitions. That a definition lacks the mode is no error of it: whether any has it
-    /// is known when all are rendered.
+    /// The renderer of a workspace's definitions. A missing mode is not an error of one definition: all of them must be rendered to
+    /// tell whether any has it.
     #[must_use]
     pub fn new(config: &'a Config, values: &'a ValueSources) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Renders the definition of a daemon. `file` is where it is, for another renderer.
+    /// Renders the definition of a daemon. `file` is its path, for the other renderer.
     #[must_use]
     pub fn render(&self, id: &DaemonId, file: &Utf8Path, source: &[u8]) -> RenderedDefinition {
         let rendered = fallback::read_with(
@@ -130,7 +130,7 @@ impl<'a> Renderer<'a> {
         definition
     }
 
-    /// Reads the apps of a document, with what is found about each.
+    /// Reads the apps of a document, with the findings about each.
     fn read_document(
         &self,
         id: &DaemonId,
@@ -155,7 +155,7 @@ impl<'a> Renderer<'a> {
         });
     }
 
-    /// Reads apps with what their references stand for, and gives their place in their document.
+    /// Reads apps with the values of their references, and adds their position in the document.
     pub(super) fn read_apps<'v>(
         &self,
         id: &DaemonId,
@@ -180,8 +180,8 @@ impl<'a> Renderer<'a> {
         placed
     }
 
-    /// Checks the apps of a definition that cannot be rendered, as far as they could be read. It gives no apps: what else
-    /// they hold is not known.
+    /// Checks the apps of a definition that cannot be rendered, as far as they could be read. Returns no apps, because the rest of
+    /// their content is not known.
     fn check_partial(&self, id: &DaemonId, partial: &Document, diagnostics: &mut Diagnostics) {
         let context = self.context(None);
         let path = DocumentPath::root().key("apps");
@@ -208,7 +208,7 @@ impl<'a> Renderer<'a> {
 }
 
 impl RenderedDefinition {
-    /// A definition that cannot be read.
+    /// The result for a definition that cannot be read.
     pub(super) fn unreadable(why: &std::io::Error) -> Self {
         let message = format!("cannot be read: {why}");
         let found = daemon_model::Diagnostic::new(Severity::Error, Level::Render, message);
@@ -218,7 +218,7 @@ impl RenderedDefinition {
         }
     }
 
-    /// Checks its apps against each other, for a definition that is not one of a workspace.
+    /// Checks its apps against each other, for a definition outside of a workspace.
     pub fn check_alone(&mut self, id: &DaemonId) {
         let Some(document) = &self.document else {
             return;
@@ -236,7 +236,7 @@ impl RenderedDefinition {
     }
 }
 
-/// What is wrong with the env files of an app, at their own lines.
+/// Problems of the env files of an app, with lines in the files.
 fn env_file_findings(app: &Value, root: &Utf8Path, values: &Values) -> Vec<EnvFileFinding> {
     let problems = env_file_problems(app, root, values).into_iter();
     problems
@@ -261,7 +261,7 @@ fn too_large(path: DocumentPath) -> Finding {
     }
 }
 
-/// Names that `--env` may choose: those of `env_NAME` maps.
+/// Names that `--env` may choose, from `env_NAME` maps.
 fn envs_of_app(app: Option<&Value>) -> impl Iterator<Item = String> {
     app.and_then(Value::as_object)
         .into_iter()
@@ -271,7 +271,7 @@ fn envs_of_app(app: Option<&Value>) -> impl Iterator<Item = String> {
         .map(ToOwned::to_owned)
 }
 
-/// The others that it may choose: those of deployments with an `env`.
+/// Names that `--env` may choose, from deployments with an `env`.
 fn envs_of_deploy(deploy: Option<&Value>) -> impl Iterator<Item = String> {
     deploy
         .and_then(Value::as_object)

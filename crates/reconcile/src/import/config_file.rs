@@ -1,4 +1,4 @@
-//! The apps of a config of PM2.
+//! Reads the apps of a PM2 config.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DocumentPath, PathSegment};
@@ -9,11 +9,11 @@ use super::evaluate::{dir_of, evaluate};
 use super::{ImportError, Imported, Note, name_of};
 use crate::config::Config;
 
-/// Keys of a config that are no part of a definition.
+/// Keys of a config that are not part of a definition.
 const APPS: [&str; 2] = ["apps", "pm2"];
 const STATIC: &str = "static";
 
-/// Evaluates a config, and takes it apart as `pm2 start` does.
+/// Evaluates a config, and splits it into apps as `pm2 start` does.
 pub(super) fn import(
     file: &Utf8Path,
     config: &Config,
@@ -73,7 +73,7 @@ pub(super) fn import(
     })
 }
 
-/// A config, taken apart.
+/// A config, split into its parts.
 struct Shape {
     apps: Vec<Map<String, Value>>,
     beside: Map<String, Value>,
@@ -85,7 +85,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// As PM2 does it: `apps`, else `pm2`, else the whole; one app or a list of them.
+    /// Splits it as PM2 does: `apps`, else `pm2`, else the whole; one app or a list of them.
     ///
     /// Source: PM2 7.0.4, `lib/API.js` (`_startJson`).
     fn of(config: Value) -> Option<Self> {
@@ -101,7 +101,7 @@ impl Shape {
                 match key {
                     Some(key) => {
                         let apps = map.shift_remove(key)?;
-                        // The other keys of a package.json say nothing to PM2.
+                        // PM2 ignores the other keys of a package.json.
                         map.retain(|name, _| key == "apps" || name == "deploy");
                         beside = map;
                         apps
@@ -132,7 +132,7 @@ impl Shape {
         })
     }
 
-    /// Paths by the app that they are in, as names of its variables and paths of its other values.
+    /// Groups paths by app, as names of its variables and paths of its other values.
     fn by_app(&self, paths: Vec<DocumentPath>) -> Vec<(Option<String>, Vec<String>)> {
         let mut found: Vec<(Option<String>, Vec<String>)> = Vec::new();
         for path in paths {
@@ -183,8 +183,8 @@ fn is_truthy(value: &Value) -> bool {
     }
 }
 
-/// Makes the working directory of an app, which PM2 takes relative to where it is started, one relative to the workspace's root.
-/// None where it is absolute.
+/// Rewrites the working directory of an app, which PM2 resolves from where it is started, relative to the workspace's root. Returns
+/// none if it is absolute.
 fn rebase(app: &mut Map<String, Value>, base: &Utf8Path, root: &Utf8Path) -> Option<()> {
     let cwd = app.get("cwd").and_then(Value::as_str).unwrap_or("");
     if cwd.starts_with('/') {
@@ -204,7 +204,7 @@ pub(super) fn below(root: &Utf8Path, path: &Utf8Path) -> Utf8PathBuf {
     }
 }
 
-/// Whether the script of an app is not where PM2 would search it from `base`, but where it would from `dir`.
+/// Whether the script of an app does not exist where PM2 would look from `base`, but does from `dir`.
 fn is_beside(app: &Map<String, Value>, base: &Utf8Path, dir: &Utf8Path) -> bool {
     let text = |key: &str| app.get(key).and_then(Value::as_str);
     let Some(script) = text("script").filter(|script| !script.contains(' ')) else {

@@ -15,9 +15,9 @@ use crate::subprocess::Subprocess;
 
 /// The program that node runs.
 const PROGRAM: &str = include_str!("evaluate.js");
-/// What precedes the answer: processes that a config starts may print, too.
+/// Marks the start of the answer: processes that a config starts may print, too.
 const MARK: &str = "\n\u{1}pm2-sync-import\u{1}";
-/// How long a config may take. Some ask a network.
+/// How long evaluation may take. Some configs use the network.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The largest config that is read, in bytes.
 const LIMIT: u64 = 16 << 20;
@@ -26,18 +26,18 @@ const LIMIT: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Evaluated {
     pub config: Value,
-    /// Values that JSON does not have, so that PM2's daemon does not get them: where, and what each is.
+    /// Values that JSON cannot express, so PM2's daemon does not get them: the path and the kind of each.
     pub lost: Vec<(DocumentPath, String)>,
-    /// Values that differ without the caller's environment.
+    /// Values that depend on the caller's environment.
     pub from_environment: Vec<DocumentPath>,
-    /// Values that differ each time.
+    /// Values that differ on each evaluation.
     pub changing: Vec<DocumentPath>,
-    /// What happens without the caller's environment, if it cannot be evaluated then.
+    /// The error of evaluating it without the caller's environment, if that fails.
     pub fails_without_environment: Option<String>,
 }
 
-/// Evaluates the config `file` as `pm2 start` does in the caller's directory, with the caller's environment; and without it, to
-/// see what comes from there.
+/// Evaluates the config `file` as `pm2 start` does in the caller's directory: with the caller's environment, and then without it,
+/// to see which values depend on it.
 pub(super) fn evaluate(
     file: &Utf8Path,
     config: &Config,
@@ -93,7 +93,7 @@ pub(super) fn evaluate(
         Ok((other, _)) => {
             let found = differing(&other);
             if !found.is_empty() {
-                // A time or a random number is not the environment's.
+                // A time or a random number does not depend on the environment.
                 let changing = run(theirs).map(|(again, _)| differing(&again));
                 let changing = changing.unwrap_or_default();
                 evaluated.from_environment = found;
@@ -121,7 +121,7 @@ fn kind(file: &Utf8Path) -> &'static str {
     }
 }
 
-/// What the program in JavaScript answers.
+/// The answer of the JavaScript program.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
@@ -189,7 +189,7 @@ fn place(steps: Vec<Step>) -> DocumentPath {
     DocumentPath(steps.into_iter().map(segment).collect())
 }
 
-/// Where two values differ, as deep inside as both are of the same kind.
+/// The paths at which two values differ, as deep as both have the same type.
 fn differences(a: &Value, b: &Value, at: &DocumentPath, found: &mut Vec<DocumentPath>) {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
@@ -210,7 +210,7 @@ fn differences(a: &Value, b: &Value, at: &DocumentPath, found: &mut Vec<Document
     }
 }
 
-/// The directory of a config, which some start PM2 in.
+/// The directory of a config, in which some users start PM2.
 pub(super) fn dir_of(file: &Utf8Path, config: &Config) -> Option<Utf8PathBuf> {
     let cwd = config.environment.cwd()?;
     let path = daemon_model::paths::resolve(cwd, file.as_str());

@@ -1,4 +1,4 @@
-//! Which app goes into which definition.
+//! Decides which app goes into which definition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub(super) struct Groups<'a> {
     names: Names<'a>,
     /// The apps that are defined already, each with its daemon.
     pub known: &'a BTreeMap<String, DaemonId>,
-    /// By config, where groups are of one config, and name.
+    /// By config, when grouping by config, and name.
     index: BTreeMap<(Option<usize>, String), usize>,
     pub list: Vec<Group>,
 }
@@ -63,7 +63,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// Gives out ids, each once.
+/// Hands out ids, each once.
 struct Names<'a> {
     options: &'a ImportOptions,
     layout: &'a Layout,
@@ -83,7 +83,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// What the definition of an app is named for. Apps of one config with the same key share one.
+    /// The name from which the id of an app's definition is made. Apps of one config with the same key share a definition.
     fn key(&self, app: &Map<String, Value>, file: Option<&Utf8Path>) -> String {
         match self.options.by {
             Grouping::App => name_of(app),
@@ -96,7 +96,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The folder of a config where it has one of its own, else its name.
+    /// The folder of a config if it has its own, else its file name.
     fn key_of_file(&self, file: Option<&Utf8Path>) -> String {
         let Some(file) = file else {
             return "pm2".to_owned();
@@ -118,7 +118,7 @@ impl<'a> Names<'a> {
     fn id(&mut self, key: &str) -> Result<DaemonId, ImportError> {
         let mut segments: Vec<String> = Vec::new();
         if let Some(into) = &self.options.into {
-            // A path of the file system names the same folder.
+            // A file-system path to the same folder is accepted as well.
             let path = paths::resolve(self.cwd, into.as_str());
             let inside = path.strip_prefix(self.layout.daemons_dir());
             let into = inside.unwrap_or(into);
@@ -139,7 +139,7 @@ impl<'a> Names<'a> {
         DaemonId::new(id).map_err(ImportError::Into)
     }
 
-    /// A part of a name as the name of a folder that is searched for definitions.
+    /// Turns part of a name into the name of a folder that is searched for definitions.
     fn segment(&self, part: &str) -> Option<String> {
         let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+');
         let plain: String = part

@@ -1,5 +1,5 @@
-//! Which variables of a process came from the shell that started it. PM2 keeps them beside the app's own, and does not say which
-//! are which.
+//! Decides which variables of a process came from the shell that started it. PM2 stores them together with the app's own variables,
+//! without a distinction.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use daemon_model::{AppSpec, ObservedProcess};
 pub(super) struct Shells<'a> {
     /// The caller's variables.
     pub caller: &'a BTreeMap<String, String>,
-    /// Those of PM2's daemon, which has them from the shell that started it first.
+    /// The variables of PM2's daemon, from the shell that first started it.
     pub daemon: &'a BTreeMap<String, String>,
 }
 
-/// Names of variables that say something about a session, a terminal or a tool that started the shell. `*` stands for any text.
+/// Names of variables that describe a session, a terminal or a tool that started the shell. `*` matches any text.
 const SESSION: &[&str] = &[
     "_",
     "COLORTERM",
@@ -73,17 +73,17 @@ const SESSION: &[&str] = &[
     "npm_*",
 ];
 
-/// Variables that each process inherits, and that an app may still want to have its own way.
+/// Variables that every process inherits, but that an app may want to override.
 const OWN_WAY: &[&str] = &["LANG", "TMPDIR", "TZ"];
 
 impl Shells<'_> {
-    /// Whether one of them has this variable with this value.
+    /// Whether one of the shells has this variable with this value.
     pub(super) fn have(&self, name: &str, value: &str) -> bool {
         let has = |vars: &BTreeMap<String, String>| vars.get(name).is_some_and(|it| it == value);
         has(self.caller) || has(self.daemon)
     }
 
-    /// Variables that every process inherits and that this one has with another value than any of them.
+    /// Variables that every process inherits and that this one has with a value that none of the shells has.
     pub(super) fn overridden(&self, process: &ObservedProcess, spec: &AppSpec) -> Vec<String> {
         let is_own_way = |name: &str| OWN_WAY.contains(&name) || name.starts_with("LC_");
         let is_python = spec

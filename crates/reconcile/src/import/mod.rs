@@ -1,4 +1,4 @@
-//! Definitions from PM2's configs, its list of processes, and its dump.
+//! Imports definitions from PM2's configs, its list of processes, and its dump.
 
 mod config_file;
 mod evaluate;
@@ -25,35 +25,35 @@ pub use place::{EnvFile, Import, NewDefinition, PlaceState};
 
 pub(crate) use place::create;
 
-/// How apps are put together into definitions.
+/// How apps are grouped into definitions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Grouping {
-    /// One definition for each app, named for it.
+    /// One definition for each app, named after it.
     #[default]
     App,
-    /// One for each namespace of PM2.
+    /// One definition for each PM2 namespace.
     Namespace,
-    /// One for each config.
+    /// One definition for each config.
     File,
 }
 
-/// What an import does.
+/// The options of an import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// The folder below the tree of definitions that they go to; none: the tree itself.
+    /// The folder below the tree of definitions in which to put them; none: the tree itself.
     pub into: Option<Utf8PathBuf>,
-    /// How apps are put together.
+    /// How apps are grouped.
     pub by: Grouping,
-    /// The env file for values that look like secrets; without one, they stay.
+    /// The env file for values that look like secrets; without one, they stay in the definitions.
     pub extract_secrets: Option<Utf8PathBuf>,
 }
 
-/// Apps, before they are put into definitions. `Debug` shows no values.
+/// Apps that are not grouped into definitions yet. `Debug` shows no values.
 pub struct Imported {
-    /// The config; none for what PM2 runs.
+    /// The config; none for running processes.
     file: Option<Utf8PathBuf>,
     apps: Vec<Map<String, Value>>,
-    /// What is beside the apps.
+    /// Top-level keys of the config other than the apps.
     beside: Map<String, Value>,
     notes: Vec<Note>,
 }
@@ -67,56 +67,56 @@ impl std::fmt::Debug for Imported {
     }
 }
 
-/// Why nothing could be imported.
+/// Why an import failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     ReadFile {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A config cannot be evaluated.
     #[error("cannot evaluate `{path}`: {}", .message.full())]
     Evaluate {
-        /// Which one.
+        /// The config.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         message: Message,
     },
-    /// A config has no apps, or is none.
+    /// A config has no apps, or the file is not a config.
     #[error("`{path}` has no apps: expected `apps`, a list of them, or one app with a `script`")]
     NoApps {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
     },
-    /// A file is no dump.
+    /// The file is not a dump.
     #[error("`{path}` is not a PM2 dump: expected a list of processes")]
     NoDump {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
     },
-    /// There is no PM2 to ask.
+    /// PM2 is not running.
     #[error("PM2 is not running in `{0}`, so there is nothing to import")]
     NotRunning(Utf8PathBuf),
-    /// PM2 gives no answer.
+    /// PM2 does not answer.
     #[error(transparent)]
     Pm2(#[from] AdapterError),
-    /// The definitions that are there cannot be read.
+    /// The existing definitions cannot be read.
     #[error(transparent)]
     Definitions(#[from] DefinitionsError),
     /// The folder cannot hold definitions.
     #[error("`--into` does not name a folder for definitions")]
     Into(#[source] InvalidId),
-    /// No definition says what an app says.
+    /// An app cannot be expressed as a definition.
     #[error("cannot write `{definition}`")]
     Unprintable {
         /// The definition.
         definition: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: Unprintable,
     },
     /// Another file is at the target path.
@@ -125,21 +125,21 @@ pub enum ImportError {
     /// A file cannot be written.
     #[error("cannot write `{path}`")]
     Write {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
-    /// There is no script to define.
+    /// No script was found.
     #[error("found no script in `{0}`")]
     NoScript(Utf8PathBuf),
 }
 
 impl ImportError {
-    /// What the failure means for the caller.
+    /// The kind of the failure, from which the caller chooses an exit status.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -155,7 +155,8 @@ impl ImportError {
 /// Reads the apps of configs, as `pm2 start FILE` does in the caller's directory.
 ///
 /// # Errors
-/// [`ImportError::ReadFile`], [`ImportError::Evaluate`] and [`ImportError::NoApps`] when one of them cannot be used.
+/// [`ImportError::ReadFile`], [`ImportError::Evaluate`] and [`ImportError::NoApps`] when a config cannot be read, cannot be
+/// evaluated, or has no apps.
 pub fn read_configs(
     files: &[Utf8PathBuf],
     config: &Config,
@@ -168,15 +169,15 @@ pub fn read_configs(
 /// Reads the apps that PM2 runs.
 ///
 /// # Errors
-/// [`ImportError::NotRunning`] and [`ImportError::Pm2`] when PM2 cannot be asked.
+/// [`ImportError::NotRunning`] when PM2 does not run, and [`ImportError::Pm2`] when it does not answer.
 pub fn read_running(config: &Config, stop: &StopFlag) -> Result<Vec<Imported>, ImportError> {
     Ok(vec![running::import_running(config, stop)?])
 }
 
-/// Reads the apps of a dump of PM2.
+/// Reads the apps of a PM2 dump.
 ///
 /// # Errors
-/// [`ImportError::ReadFile`] and [`ImportError::NoDump`] when it cannot be used.
+/// [`ImportError::ReadFile`] when the file cannot be read, and [`ImportError::NoDump`] when it is not a dump.
 pub fn read_dump(file: &Utf8Path, config: &Config) -> Result<Vec<Imported>, ImportError> {
     Ok(vec![running::import_dump(file, config)?])
 }

@@ -1,23 +1,23 @@
-//! Notes of an import, besides the definitions.
+//! Notes of an import, in addition to the definitions.
 
 use std::fmt;
 
 use camino::Utf8PathBuf;
 
-/// Something about what is imported. No value of an environment variable is in it.
+/// A note about the imported apps. It contains no values of environment variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
-    /// Values that differ without the caller's environment.
+    /// Values that depend on the caller's environment.
     FromEnvironment {
-        /// The app; none: beside the apps.
+        /// The app; none: the other top-level keys.
         app: Option<String>,
         /// Names of variables, and paths of other values.
         values: Vec<String>,
     },
-    /// Values that differ each time the config is evaluated.
+    /// Values that differ on each evaluation of the config.
     Changing {
-        /// The app; none: beside the apps.
+        /// The app; none: the other top-level keys.
         app: Option<String>,
         /// Names of variables, and paths of other values.
         values: Vec<String>,
@@ -26,86 +26,86 @@ pub enum Note {
     NeedsEnvironment {
         /// The config.
         file: Utf8PathBuf,
-        /// What happens without it.
+        /// The error of evaluating it without the caller's environment.
         error: String,
     },
     /// A value that PM2 does not get, because JSON cannot express it.
     Lost {
-        /// The app; none: beside the apps.
+        /// The app; none: the other top-level keys.
         app: Option<String>,
         /// Its path.
         value: String,
-        /// What it is.
+        /// The kind of value.
         what: String,
     },
-    /// Directories of files that PM2 would serve.
+    /// The config asks PM2 to serve directories of files.
     StaticFiles {
         /// The config.
         file: Utf8PathBuf,
     },
-    /// Relative paths are relative to another directory than the workspace's root, so the apps got a `cwd`.
+    /// Relative paths start from another directory than the workspace's root, so the apps got a `cwd`.
     Relative {
         /// The config.
         file: Utf8PathBuf,
-        /// That directory, as the apps got it.
+        /// That directory, as the `cwd` of the apps.
         dir: Utf8PathBuf,
     },
-    /// A script is not where it would be searched, but beside the config.
+    /// A script is not where PM2 would look for it, but beside the config.
     BesideConfig {
         /// The app.
         app: String,
         /// The directory of the config.
         dir: Utf8PathBuf,
     },
-    /// Two apps of one name.
+    /// Two apps have the same name.
     SameName {
         /// The name.
         app: String,
     },
-    /// An app that another definition has.
+    /// Another definition declares the app already.
     DefinedAlready {
         /// The app.
         app: String,
         /// The definition.
         definition: Utf8PathBuf,
     },
-    /// What is beside the apps is kept in one definition only.
+    /// Other top-level keys are kept in one definition only.
     KeptOnce {
         /// The keys.
         keys: Vec<String>,
         /// The definition.
         definition: Utf8PathBuf,
     },
-    /// An app that a user stopped.
+    /// A user stopped the app.
     Stopped {
         /// The app.
         app: String,
     },
-    /// An app that a definition manages already.
+    /// A definition manages the app already.
     Managed {
         /// The app.
         app: String,
         /// Its workspace.
         workspace: Utf8PathBuf,
     },
-    /// Variables that a process has from the shell which started it.
+    /// Variables that a process inherited from the shell that started it.
     Inherited {
         /// The app.
         app: String,
-        /// Those that this shell, or PM2 itself, has with the same value.
+        /// Variables that this shell, or PM2 itself, has with the same value.
         same: Vec<String>,
-        /// Those that belong to a session, by their names.
+        /// Variables that belong to a session, judged by their names.
         session: Vec<String>,
     },
-    /// Attributes that PM2 fills in by itself.
+    /// Attributes that PM2 sets by itself.
     FilledIn {
         /// The app.
         app: String,
         /// Their names.
         attributes: Vec<String>,
     },
-    /// Parts in which a process still differs from the definition: its processes are not alike, or no definition
-    /// says it.
+    /// Parts in which a process still differs from the definition: its processes are not alike, or a definition cannot express the
+    /// value.
     Unlike {
         /// The app.
         app: String,
@@ -122,7 +122,7 @@ pub enum Note {
 }
 
 impl Note {
-    /// A word for it that does not change.
+    /// A stable identifier of the kind of note.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -145,7 +145,7 @@ impl Note {
         }
     }
 
-    /// The app that it is about.
+    /// The app that the note is about.
     #[must_use]
     pub fn app(&self) -> Option<&str> {
         match self {
@@ -168,7 +168,7 @@ impl Note {
         }
     }
 
-    /// The variables, attributes or keys that it is about.
+    /// The variables, attributes or keys that the note is about.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         let names: Vec<&String> = match self {
@@ -185,7 +185,7 @@ impl Note {
         names.into_iter().map(String::as_str).collect()
     }
 
-    /// Whether something is not imported unchanged, so that a user should check it.
+    /// Whether something was not imported unchanged, so that the user should check it.
     #[must_use]
     pub fn is_warning(&self) -> bool {
         matches!(
@@ -198,7 +198,7 @@ impl Note {
         )
     }
 
-    /// Whether it is said only to those who want reasons.
+    /// Whether it is shown only on request.
     #[must_use]
     pub fn is_detail(&self) -> bool {
         match self {

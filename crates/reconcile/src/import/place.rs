@@ -1,4 +1,4 @@
-//! Definitions and env files of imported apps, and writing them.
+//! Makes and writes the definitions and env files of imported apps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::values::ValueSources;
 /// The largest definition that is compared with a new one, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// What is to be written.
+/// The files to write.
 #[derive(Debug)]
 pub struct Import {
     /// The definitions, in the order of the apps.
@@ -28,7 +28,7 @@ pub struct Import {
     pub notes: Vec<Note>,
 }
 
-/// A definition that an import made.
+/// A definition made by an import.
 #[derive(Debug)]
 pub struct NewDefinition {
     /// Its daemon.
@@ -39,32 +39,32 @@ pub struct NewDefinition {
     pub apps: Vec<String>,
     /// Its content.
     pub text: String,
-    /// What is found about it.
+    /// The findings about it.
     pub diagnostics: Diagnostics,
-    /// What is at its place.
+    /// What exists at its path.
     pub place: PlaceState,
 }
 
 /// What is at a target path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceState {
-    /// Nothing.
+    /// Nothing exists there.
     Free,
-    /// The same.
+    /// The same content exists there.
     Same,
-    /// Something else, which stays.
+    /// Another file exists there and is kept.
     Taken,
 }
 
-/// An env file that values were moved to. `Debug` shows none of them.
+/// An env file that values were moved to. `Debug` shows no values.
 pub struct EnvFile {
-    /// Its path, as definitions name it.
+    /// Its path, as spelled in definitions.
     pub name: Utf8PathBuf,
     /// Names of its variables.
     pub variables: Vec<String>,
     /// The apps that refer to it.
     pub apps: Vec<String>,
-    /// What is at its place.
+    /// What exists at its path.
     pub place: PlaceState,
     text: String,
 }
@@ -80,11 +80,11 @@ impl std::fmt::Debug for EnvFile {
 }
 
 impl Import {
-    /// Makes definitions of apps. Nothing is written.
+    /// Makes definitions of apps. Writes nothing.
     ///
     /// # Errors
-    /// [`ImportError::Definitions`] when those that are there cannot be read, [`ImportError::Into`] when a definition cannot be
-    /// in the folder that was named, [`ImportError::Unprintable`] when an app has no form as a definition.
+    /// [`ImportError::Definitions`] when the existing definitions cannot be read, [`ImportError::Into`] when a definition cannot be
+    /// in the named folder, [`ImportError::Unprintable`] when an app cannot be expressed as a definition.
     pub fn arrange(
         imported: Vec<Imported>,
         options: &ImportOptions,
@@ -115,7 +115,7 @@ impl Import {
         Ok(import)
     }
 
-    /// Adds the apps of the `n`th config to their groups, and what is beside them.
+    /// Adds the apps of the `n`th config to their groups, together with its other top-level keys.
     fn add(
         &mut self,
         n: usize,
@@ -146,7 +146,7 @@ impl Import {
         let Some(first) = own.first().copied() else {
             return Ok(());
         };
-        // Each definition is rendered by itself, so what `--env` chooses from has to be in each.
+        // Each definition is rendered independently, so each needs the keys that `--env` chooses from.
         let is_chosen_from = |value: &Value| {
             let targets = value.as_object().into_iter().flatten();
             let mut targets = targets.filter_map(|(_, target)| target.get("env"));
@@ -173,8 +173,8 @@ impl Import {
         Ok(())
     }
 
-    /// Moves values that look like secrets to env files, or says which they are. An app gets every variable of a file that it
-    /// refers to, so apps share a file only where they have the same secrets.
+    /// Moves values that look like secrets to env files, or notes them. An app gets every variable of a file that it refers to, so
+    /// apps share a file only if they have the same secrets.
     fn separate_secrets(
         &mut self,
         groups: &mut [Group],
@@ -227,7 +227,7 @@ impl Import {
         Ok(())
     }
 
-    /// Whether the target path is taken.
+    /// Whether another file is at the target path.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         let mut places = self.definitions.iter().map(|definition| definition.place);
@@ -238,12 +238,12 @@ impl Import {
                 .any(|file| file.place == PlaceState::Taken)
     }
 
-    /// Writes what is not there yet. Nothing is overwritten. Env files come first, and without one that is taken nothing is
-    /// written.
+    /// Writes the files that do not exist yet. Never overwrites. Env files are written first; if the path of one is taken, nothing
+    /// is written.
     ///
     /// # Errors
-    /// [`ImportError::Taken`] when an env file cannot have its place, [`ImportError::Write`] when a file cannot be written;
-    /// what was written before stays.
+    /// [`ImportError::Taken`] when the path of an env file is taken, [`ImportError::Write`] when a file cannot be written. Files
+    /// written before the error remain.
     pub fn write(&self, config: &Config) -> Result<(), ImportError> {
         let taken = self.env_files.iter();
         let mut taken = taken.filter(|file| file.place == PlaceState::Taken);
@@ -297,12 +297,12 @@ impl NewDefinition {
     }
 }
 
-/// The apps of the definitions that are there, each with its daemon.
+/// The apps of the existing definitions, each with its daemon.
 fn defined_apps(config: &Config) -> Result<BTreeMap<String, DaemonId>, ImportError> {
     if !config.layout.daemons_dir().exists() {
         return Ok(BTreeMap::new());
     }
-    // Whatever variants there are.
+    // All variants count.
     let config = Config {
         mode: None,
         env_name: None,
@@ -353,7 +353,7 @@ fn state_of(path: &Utf8Path, bytes: &[u8]) -> Result<PlaceState, ImportError> {
     }
 }
 
-/// Writes a file that does not exist, with the directories above it.
+/// Creates a file that must not exist, and the directories above it.
 pub(crate) fn create(path: &Utf8Path, bytes: &[u8], access: Access) -> Result<(), ImportError> {
     let dir = path.parent().unwrap_or(path);
     std::fs::create_dir_all(dir)

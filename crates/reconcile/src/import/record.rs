@@ -1,7 +1,7 @@
-//! One app from PM2's records of its processes.
+//! Derives one app from PM2's records of its processes.
 //!
-//! The judge is the comparison that decides whether a process is as its definition says: an attribute is in the
-//! definition only where the comparison finds a difference without it.
+//! The comparison that detects drift decides: the definition contains an attribute only if the comparison finds a difference
+//! without it.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::config::Config;
 type Process = (ProcessRecord, ObservedProcess);
 type App = Map<String, Value>;
 
-/// The order of the first keys; the others follow as PM2 lists them, and `env` comes last.
+/// The order of the first keys; the others follow in PM2's order, with `env` last.
 const FIRST: &[&str] = &[
     "name",
     "namespace",
@@ -34,10 +34,10 @@ const FIRST: &[&str] = &[
     "instances",
 ];
 
-/// How often attributes are taken over that a comparison names. One may show another, but not many.
+/// How many rounds add the attributes that the comparison reports. Adding one may reveal another, but not many.
 const ROUNDS: usize = 4;
 
-/// Reads apps from records.
+/// Derives apps from records.
 pub(super) struct Reader<'a> {
     config: &'a Config,
     host: LocalHost,
@@ -46,7 +46,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader. `daemon` is the environment of PM2's daemon.
+    /// Creates a reader. `daemon` is the environment of PM2's daemon.
     pub(super) fn new(config: &'a Config, daemon: &'a BTreeMap<String, String>) -> Self {
         Self {
             config,
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The app whose processes these are, at least one. Where they differ, the first counts.
+    /// The app of these processes, of which there is at least one. If they differ, the first counts.
     pub(super) fn app(&self, processes: &[Process], notes: &mut Vec<Note>) -> App {
         let Some(((record, process), rest)) = processes.split_first() else {
             return App::new();
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         AppSpec::read(&DaemonId::of_file(), &app, &path, &context).0
     }
 
-    /// What every app says: its name and script, where it runs, how and how often.
+    /// What every app declares: its name and script, and where, how and how often it runs.
     fn identity(&self, record: &ProcessRecord, process: &ObservedProcess, count: usize) -> App {
         let text = |key: &str| record.pm2_env.get(key).and_then(Value::as_str);
         let cwd = Utf8PathBuf::from(text("pm_cwd").unwrap_or(self.config.root().as_str()));
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         if is_cluster {
             app.insert("exec_mode".into(), json!("cluster"));
         } else if count > 1 {
-            // With several instances alone PM2 would choose the mode.
+            // Without this, PM2 would choose the mode because of several instances.
             app.insert("exec_mode".into(), json!("fork"));
         }
         if count > 1 {
@@ -115,9 +115,9 @@ impl<'a> Reader<'a> {
         app
     }
 
-    /// A script as a user would write it: relative to its directory, a command by its name, else as it is.
+    /// A script as a user would write it: relative to its directory, a command by its name, else unchanged.
     fn script(&self, path: &Utf8Path, cwd: &Utf8Path) -> String {
-        // PM2 gives a script with a blank to a shell.
+        // PM2 passes a script with a space to a shell.
         let has_no_blank = |text: &str| !text.contains(' ');
         if let Ok(inside) = path.strip_prefix(cwd)
             && has_no_blank(inside.as_str())
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         path.to_string()
     }
 
-    /// Attributes in which the process differs from what the app says so far.
+    /// Attributes in which the process differs from the app as derived so far.
     fn changed(&self, app: &App, process: &ObservedProcess) -> Vec<&'static str> {
         let Some(spec) = self.spec(app) else {
             return Vec::new();
@@ -160,8 +160,8 @@ impl<'a> Reader<'a> {
                     if self.spec(app).is_some() {
                         added.push(name);
                     } else if before.is_none() {
-                        // PM2 writes a variable named like the app into its record. Where the app is named like an
-                        // attribute, that is lost.
+                        // PM2 writes a variable with the app's name into its record. If the app is named like an attribute, that
+                        // attribute is lost.
                         app.shift_remove(*name);
                     }
                 }
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
                 break;
             }
         }
-        // Some follow from others, such as the format of times from `time`.
+        // Some attributes follow from others, such as the time format from `time`.
         let left = self.changed(app, process);
         for name in added.iter().rev() {
             let mut without = app.clone();
@@ -181,8 +181,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Names the interpreter, unless it is the one that is chosen without a name. The comparison takes any that PM2 may have
-    /// chosen for the same; the next restart must not choose another.
+    /// Names the interpreter, unless it is the default. The comparison accepts any that PM2 may have chosen; the next restart must
+    /// not choose another.
     fn choose_interpreter(&self, app: &mut App, record: &ProcessRecord, process: &ObservedProcess) {
         let has = record
             .pm2_env
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         app.shift_remove("exec_interpreter");
         let root = self.config.root();
         let home = &self.config.pm2_home;
-        // Workers of a cluster run in PM2's own node.
+        // Cluster workers run in PM2's own node.
         let is_cluster = process.text("exec_mode") == Some("cluster_mode");
         let chosen = self
             .spec(app)
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Adds the variables that are the app's own. Returns notes about the others.
+    /// Adds the app's own variables. Returns notes about the others.
     fn add_env(&self, app: &mut App, process: &ObservedProcess) -> Option<Note> {
         let spec = self.spec(app)?;
         let differing = diff(&spec, process, &self.env_policy).into_iter();
@@ -232,7 +232,7 @@ impl<'a> Reader<'a> {
                 env.insert(name, json!(value));
             }
         }
-        // PM2 counts up from the app's own value, and the first process has that.
+        // PM2 counts up from the app's own value, which the first process has.
         if let Some(counter) = spec.text("increment_var")
             && let Some(first) = process.env.get(counter)
         {
@@ -246,10 +246,10 @@ impl<'a> Reader<'a> {
         is_any.then_some(Note::Inherited { app, same, session })
     }
 
-    /// Parts in which one of the processes differs from the app, but for what it inherited.
+    /// Parts in which one of the processes differs from the app, except for what it inherited.
     fn unlike(&self, app: &App, processes: &[Process]) -> Vec<String> {
         let Some(spec) = self.spec(app) else {
-            // What is wrong with the app is found when its definition is checked.
+            // Errors of the app are found when its definition is checked.
             return Vec::new();
         };
         let mut parts: Vec<String> = Vec::new();
@@ -273,7 +273,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The value of an attribute as a definition gives it.
+/// The value of an attribute in the form used by definitions.
 fn value_of(name: &'static str, record: &ProcessRecord) -> Option<Value> {
     let env = &record.pm2_env;
     let stored = env.get(name).filter(|value| !value.is_null());
@@ -287,7 +287,7 @@ fn value_of(name: &'static str, record: &ProcessRecord) -> Option<Value> {
         })
     };
     match name {
-        // They are said already.
+        // Already declared.
         "name" | "script" | "cwd" | "exec_mode" => None,
         "out_file" => path("pm_out_log_path", "log"),
         "error_file" => path("pm_err_log_path", "log"),
@@ -295,14 +295,14 @@ fn value_of(name: &'static str, record: &ProcessRecord) -> Option<Value> {
         "pid_file" => path("pm_pid_path", "pid"),
         "max_memory_restart" => stored.map(memory),
         _ => stored.cloned().or_else(|| {
-            // The process does not have what an app has by itself.
+            // The process lacks an attribute that an app has by default.
             let attribute = attribute::by_own_name(name)?;
             (attribute.kind == attribute::Kind::Bool).then_some(json!(false))
         }),
     }
 }
 
-/// A number of bytes as people write it.
+/// A number of bytes in the usual notation.
 fn memory(value: &Value) -> Value {
     let units = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
     let bytes = value.as_u64().filter(|bytes| *bytes > 0);
@@ -313,7 +313,7 @@ fn memory(value: &Value) -> Value {
     short.unwrap_or_else(|| value.clone())
 }
 
-/// A file of a process without the number that PM2 put into its name.
+/// A file name of a process without the number that PM2 added to it.
 fn without_number(path: &str, extension: &str, pm_id: PmId) -> String {
     let bare = path
         .strip_suffix(&format!("-{pm_id}.{extension}"))
@@ -324,7 +324,7 @@ fn without_number(path: &str, extension: &str, pm_id: PmId) -> String {
     }
 }
 
-/// The attributes in the record that the app does not name.
+/// The attributes of the record that the app does not name.
 fn filled_in(app: &App, record: &ProcessRecord, process: &ObservedProcess) -> Option<Note> {
     let is_said = |name: &str| {
         let same = |key: &String| attribute::find(key).is_some_and(|it| it.name == name);

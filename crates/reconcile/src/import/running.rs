@@ -1,4 +1,4 @@
-//! Apps from PM2's list of processes, or from its dump.
+//! Imports apps from PM2's list of processes, or from its dump.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub(super) fn import_dump(file: &Utf8Path, config: &Config) -> Result<Imported, 
     Ok(apps_of(records, &BTreeMap::new(), config))
 }
 
-/// What is made of the processes of one name.
+/// The app made from the processes of one name.
 struct Group {
     name: String,
     processes: Vec<(ProcessRecord, ObservedProcess)>,
@@ -96,8 +96,8 @@ fn apps_of(
     }
 }
 
-/// Whether a user stopped it. One that ended by itself, as it is asked to, is not.
+/// Whether a user stopped it. An app that ended by itself as declared does not count.
 fn is_stopped(process: &ObservedProcess) -> bool {
-    // No state depends on the time that is neither crashing nor running.
+    // Only the crashing and running states depend on the time.
     process.state(0) == ProcessState::Stopped
 }

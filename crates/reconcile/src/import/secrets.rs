@@ -1,8 +1,8 @@
-//! Values of variables that look like secrets, and the env files that they are moved to.
+//! Finds variables whose values look like secrets, and writes the env files they are moved to.
 
 use serde_json::{Map, Value};
 
-/// Parts of names of variables that hold secrets.
+/// Parts of names of variables that contain secrets.
 const NAMES: &[&str] = &[
     "secret",
     "token",
@@ -20,7 +20,7 @@ const NAMES: &[&str] = &[
     "auth_key",
     "webhook",
 ];
-/// How secrets of well-known services begin.
+/// Prefixes of secrets of well-known services.
 const STARTS: &[&str] = &[
     "sk-",
     "sk_live_",
@@ -36,9 +36,9 @@ const STARTS: &[&str] = &[
     "eyJ",
     "-----BEGIN",
 ];
-/// What is shorter is a setting rather than a secret.
+/// A shorter value is a setting rather than a secret.
 const LEAST: usize = 8;
-/// As long as this, a random text is a secret whatever its name is.
+/// From this length on, a random text is a secret whatever its name is.
 const RANDOM: usize = 24;
 
 /// Names and values.
@@ -54,7 +54,7 @@ pub(super) fn find(app: &Map<String, Value>) -> Vec<String> {
         .collect()
 }
 
-/// Takes these variables out of the app's `env`.
+/// Removes these variables from the app's `env`.
 pub(super) fn take(app: &mut Map<String, Value>, names: &[String]) -> Variables {
     let Some(env) = app.get_mut("env").and_then(Value::as_object_mut) else {
         return Vec::new();
@@ -87,7 +87,7 @@ fn is_secret(name: &str, value: &str) -> bool {
         || (!is_path && is_random(value))
 }
 
-/// Whether it is a URL with a password.
+/// Whether the value is a URL with a password.
 fn has_password(value: &str) -> bool {
     let Some((_, rest)) = value.split_once("://") else {
         return false;
@@ -98,7 +98,7 @@ fn has_password(value: &str) -> bool {
         .is_some_and(|(_, password)| !password.is_empty())
 }
 
-/// Whether it is one long word of letters and digits in no order.
+/// Whether the value is one long word of letters and digits in random order.
 fn is_random(value: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-');
     let has = |kind: fn(&char) -> bool| value.chars().any(|c| kind(&c));
@@ -115,8 +115,8 @@ fn is_random(value: &str) -> bool {
         && changes >= 4
 }
 
-/// An env file with these variables. A value is between single quotes, where nothing has a meaning; one with a single quote, a
-/// backslash or a line end in it is between double quotes.
+/// The text of an env file with these variables. Values are in single quotes, where nothing has a special meaning; a value with a
+/// single quote, a backslash or a line end is in double quotes.
 pub(super) fn env_file(variables: &[(String, String)]) -> String {
     let mut out = String::new();
     for (name, value) in variables {

@@ -1,8 +1,7 @@
-//! What an app's log says about its end: the error, not the tail of its stack.
+//! Extracts from an app's log why it ended: the error, not the end of its stack.
 //!
-//! The last lines of a log are often the least useful ones: stack frames, an error object's fields, a version number. Lines are
-//! sorted into what reports an error, what only decorates it, and the rest; shown are the last error, what led to it, and
-//! what followed.
+//! The last lines of a log are often the least useful ones: stack frames, fields of an error object, a version number. Lines are
+//! classified as errors, decoration of errors, and the rest. An excerpt has the last error, what led to it, and what followed.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -10,9 +9,9 @@ use camino::Utf8PathBuf;
 use daemon_model::ObservedProcess;
 use files::Links;
 
-/// How much of a log's end is read, in bytes.
+/// How much of the end of a log is read, in bytes.
 const TAIL: u64 = 64 << 10;
-/// How many lines an excerpt has at most.
+/// The most lines in an excerpt.
 const MOST_LINES: usize = 6;
 /// How many characters of a line are kept.
 const MOST_CHARS: usize = 200;
@@ -22,13 +21,13 @@ const MOST_CHARS: usize = 200;
 pub struct LogExcerpt {
     /// The log.
     pub path: Utf8PathBuf,
-    /// The lines, without colours and control characters. None when the log is empty or cannot be read.
+    /// The lines, without colours and control characters. Empty if the log is empty or cannot be read.
     pub lines: Vec<String>,
 }
 
 impl LogExcerpt {
-    /// The lines that say why these processes ended, from the error log of the last one; from its output log when that
-    /// is empty. None when PM2 keeps no log of them.
+    /// The lines that explain why these processes ended: from the error log of the last one, or from its output log if that is
+    /// empty. None if PM2 keeps no log of them.
     pub fn of<'p>(
         processes: impl DoubleEndedIterator<Item = &'p ObservedProcess> + Clone,
     ) -> Option<Self> {
@@ -39,7 +38,7 @@ impl LogExcerpt {
                 .find_map(|process| process.text(key))?;
             Some(Self {
                 path: path.into(),
-                // A log that cannot be read says nothing; it is no fault of the caller.
+                // An unreadable log counts as empty; it is not an error of the caller.
                 lines: tail(path).map_or_else(|_| Vec::new(), |text| excerpt(&text)),
             })
         };
@@ -61,22 +60,22 @@ fn tail(path: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// How useful a line is for finding the reason of a crash.
+/// How useful a line is for explaining a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// It reports an error.
     Error,
-    /// It shows the source that an error is about.
+    /// It shows the source line of an error.
     Source,
     /// It may matter.
     Plain,
     /// A stack frame, a field of an error object, a blank line.
     Noise,
-    /// The end of an earlier crash: nothing before it belongs to what comes after.
+    /// The end of an earlier crash: lines before it are unrelated to later ones.
     End,
 }
 
-/// The lines of a log's end that say why the app ended, at most six.
+/// The lines at the end of a log that explain why the app ended, at most six.
 fn excerpt(text: &str) -> Vec<String> {
     let lines: Vec<String> = text
         .lines()
@@ -109,7 +108,7 @@ fn excerpt(text: &str) -> Vec<String> {
     chosen.iter().map(|at| lines[*at].clone()).collect()
 }
 
-/// The last lines where none reports an error.
+/// The last lines, if none reports an error.
 fn last_plain(lines: &[String], kinds: &[Kind]) -> Vec<String> {
     let of_kind = |wanted: fn(Kind) -> bool| -> Vec<&String> {
         let lines = lines.iter().zip(kinds);
@@ -122,13 +121,13 @@ fn last_plain(lines: &[String], kinds: &[Kind]) -> Vec<String> {
     if found.is_empty() {
         found = of_kind(|_| true);
     }
-    // An app that is restarted again and again says the same each time.
+    // An app that restarts repeatedly repeats its messages.
     found.dedup_by(|a, b| body(a) == body(b));
     let from = found.len().saturating_sub(MOST_LINES);
     found[from..].iter().map(|line| (*line).clone()).collect()
 }
 
-/// The lines of one line of the log: of PM2's JSON format (`log_type`), those of the message.
+/// Splits one line of the log. For PM2's JSON format (`log_type`), returns the lines of the message.
 pub(super) fn messages(line: &str) -> Vec<String> {
     let json = line.starts_with("{\"message\":");
     let message = json
@@ -141,15 +140,15 @@ pub(super) fn messages(line: &str) -> Vec<String> {
     }
 }
 
-/// A line without colours; if it was overwritten, such as by a progress bar, its last content.
+/// A line without colours; if it was overwritten, for example by a progress bar, its last content.
 pub(super) fn last_written(line: &str) -> String {
     let plain = anstream::adapter::strip_str(line).to_string();
     let last = plain.trim_end().rsplit('\r').next();
     last.unwrap_or_default().to_owned()
 }
 
-/// A line as it can be shown: without colours and control characters, of limited length, and of a line that was written over
-/// again and again what was written last.
+/// A line prepared for display: without colours and control characters, of limited length, and only with the last content if it was
+/// overwritten.
 fn clean(line: &str) -> String {
     let last = last_written(line);
     let mut out = String::new();
@@ -167,7 +166,7 @@ fn clean(line: &str) -> String {
     out
 }
 
-/// A line without the time that PM2 writes before it.
+/// A line without the time that PM2 prepends.
 fn body(line: &str) -> &str {
     let is_time = |text: &str| {
         text.len() >= 8
@@ -222,7 +221,7 @@ fn kinds(lines: &[String]) -> Vec<Kind> {
 fn mark_source(lines: &[String], kinds: &mut [Kind]) {
     let text = |at: usize| body(&lines[at]).trim();
     let is_caret = |at: usize| !text(at).is_empty() && text(at).chars().all(|c| c == '^');
-    // The source that is shown may hold the word for an error itself.
+    // The quoted source may itself contain a word like "error".
     for at in (1..lines.len()).filter(|at| is_caret(*at)) {
         kinds[at - 1] = Kind::Noise;
     }
@@ -234,7 +233,7 @@ fn mark_source(lines: &[String], kinds: &mut [Kind]) {
         };
         let is_python = |at: &usize| text(*at).starts_with("File \"");
         let python = (last.saturating_sub(3)..=last).rev().find(is_python);
-        // A chain of tracebacks has a frame for each error: the last one's is enough.
+        // A chain of tracebacks has a frame for each error: only the last one is needed.
         let python = python.filter(|_| Some(error) == last_error);
         let python = python.filter(|from| kinds[*from..=last].iter().all(|it| *it == Kind::Noise));
         let is_node = |from: usize| !is_python(&from) && !text(from).starts_with("node:");
@@ -248,7 +247,7 @@ fn mark_source(lines: &[String], kinds: &mut [Kind]) {
     }
 }
 
-/// Whether a line is a stack frame of Node, Java, Python, Rust, Go, Ruby or PHP, or stands for some.
+/// Whether a line is a stack frame of Node, Java, Python, Rust, Go, Ruby or PHP, or a placeholder for some.
 fn is_frame(text: &str) -> bool {
     let numbered = |text: &str| {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

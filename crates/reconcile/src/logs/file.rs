@@ -1,4 +1,4 @@
-//! One log file: its end, and what is written to it from then on.
+//! Reads one log file: its end, and then what is appended.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Result};
@@ -15,23 +15,23 @@ use super::{LogFile, LogLine, LogRange};
 
 /// How much is read at a time, in bytes.
 const CHUNK: u64 = 64 << 10;
-/// How much of the end of a file is read at most, in bytes.
+/// The most that is read from the end of a file, in bytes.
 const MOST_TAIL: u64 = 16 << 20;
-/// How much of what was added is read at most in one poll, in bytes.
+/// The most that one poll reads, in bytes.
 const MOST_POLL: u64 = 1 << 20;
 /// Longer lines are broken, in bytes.
 const MOST_LINE: usize = 64 << 10;
-/// How many bytes before the current place are compared, to see whether the file is still the same.
+/// How many bytes before the current position are compared to detect another file content.
 const PROOF: usize = 64;
-/// After so many polls without news, a line that has no end yet is taken as it is.
+/// After this many polls without new bytes, an unterminated line is returned as it is.
 const PATIENCE: u32 = 4;
 
-/// Reads a log file as it grows. It may be truncated (`pm2 flush`) or replaced by another one (rotation).
+/// Reads a log file as it grows. It may be truncated (`pm2 flush`) or replaced (rotation).
 #[derive(Debug)]
 pub(super) struct FileReader {
     of: Arc<LogFile>,
     open: Option<Open>,
-    /// The beginning of a line whose end has not been written yet.
+    /// The beginning of an unterminated line.
     pending: Vec<u8>,
     idle_polls: u32,
     /// The time of the last line that has one.
@@ -41,13 +41,13 @@ pub(super) struct FileReader {
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// How much of it has been read, in bytes.
+    /// How far it has been read, in bytes.
     at: u64,
     /// The last bytes that were read.
     proof: Vec<u8>,
 }
 
-/// Lines of a file, and when they arrived at the latest.
+/// Lines of a file, and the latest time at which they can have arrived.
 pub(super) struct Read {
     pub(super) lines: Vec<LogLine>,
     pub(super) arrived: Timestamp,
@@ -70,7 +70,7 @@ impl FileReader {
         &self.of
     }
 
-    /// The last lines. Nothing for a file that does not exist, or is none: `/dev/null` keeps no lines.
+    /// The last lines. Nothing if the file does not exist or is not a regular file, such as `/dev/null`.
     pub(super) fn tail(&mut self, range: &LogRange, zone: &TimeZone) -> Result<Read> {
         let Some((file, metadata)) = self.reopen()? else {
             return Ok(Read::nothing());
@@ -88,7 +88,7 @@ impl FileReader {
         Ok(self.read(lines, arrived))
     }
 
-    /// What was written since the last time.
+    /// What was appended since the last call.
     pub(super) fn poll(&mut self, zone: &TimeZone) -> Result<Read> {
         let mut lines = Vec::new();
         let mut arrived = Timestamp::UNIX_EPOCH;
@@ -123,7 +123,7 @@ impl FileReader {
         Ok(self.read(lines, arrived))
     }
 
-    /// A line without an end counts as one when nothing follows.
+    /// Returns an unterminated line once nothing more is appended.
     pub(super) fn take_pending(&mut self, zone: &TimeZone) -> Vec<LogLine> {
         self.idle_polls = 0;
         match std::mem::take(&mut self.pending) {
@@ -155,13 +155,13 @@ impl FileReader {
         }
     }
 
-    /// Whether the path leads to another file. An empty one waits: what writes to the old one may not know of it yet.
+    /// Whether the path leads to another file. An empty file does not count yet: the program may still write to the old one.
     fn is_replaced(&self, open: &Metadata) -> bool {
         let now = std::fs::metadata(self.of.path.as_std_path());
         now.is_ok_and(|now| (now.dev(), now.ino()) != (open.dev(), open.ino()) && now.len() > 0)
     }
 
-    /// The lines that end in these bytes. The rest waits for its end.
+    /// The lines completed by these bytes. The rest is kept until its line ends.
     fn take_lines(&mut self, bytes: &[u8], zone: &TimeZone) -> Vec<LogLine> {
         let mut lines = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -217,7 +217,7 @@ impl Open {
         let from = self.at.saturating_sub(before.len() as u64);
         match self.file.read_exact_at(&mut before, from) {
             Ok(()) => Ok(before == self.proof),
-            // It became shorter at this moment.
+            // The file was truncated at this moment.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
             Err(error) => Err(error),
         }
@@ -239,7 +239,7 @@ impl Open {
     }
 }
 
-/// The end of a file that is `length` bytes long: as many lines as asked for, or those since a time.
+/// The end of a file of `length` bytes: as many lines as requested, or those since a time.
 pub(super) fn tail(file: &File, length: u64, range: &LogRange, zone: &TimeZone) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut from = length;
@@ -253,14 +253,14 @@ pub(super) fn tail(file: &File, length: u64, range: &LogRange, zone: &TimeZone) 
         chunk *= 2;
     }
     if from > 0 {
-        // The first line has no beginning.
+        // Skip the first line: its beginning is missing.
         let end = bytes.iter().position(|byte| *byte == b'\n');
         bytes.drain(..end.map_or(bytes.len(), |end| end + 1));
     }
     Ok(bytes)
 }
 
-/// Whether these bytes of a file's end hold all that is asked for, besides a line without its beginning.
+/// Whether these bytes from the end of a file have all requested lines, in addition to a partial first line.
 fn is_enough(bytes: &[u8], range: &LogRange, zone: &TimeZone) -> bool {
     if bytes.is_empty() {
         return false;
@@ -276,7 +276,7 @@ fn is_enough(bytes: &[u8], range: &LogRange, zone: &TimeZone) -> bool {
     };
     let text = String::from_utf8_lossy(bytes);
     let mut times = text.lines().skip(1).filter_map(|line| time_of(line, zone));
-    // Without times it is unknown how far to go back.
+    // Without times, it is unknown how far to go back.
     times.next().is_none_or(|first| first < since)
 }
 
@@ -295,7 +295,7 @@ fn read_at(file: &File, from: u64, wanted: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// When a file was changed last.
+/// When a file last changed.
 fn changed(metadata: &Metadata) -> Timestamp {
     let nanosecond = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
     Timestamp::new(metadata.mtime(), nanosecond).unwrap_or(Timestamp::UNIX_EPOCH)

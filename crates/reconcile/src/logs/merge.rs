@@ -1,4 +1,4 @@
-//! Lines of several files in the order in which they were written.
+//! Merges lines of several files in the order in which they were written.
 
 use std::collections::VecDeque;
 
@@ -6,15 +6,15 @@ use jiff::Timestamp;
 
 use super::LogLine;
 
-/// A line, and the time at which it is taken to have been written.
+/// A line, and the assumed time of its writing.
 #[derive(Debug, Clone)]
 pub(super) struct Timed {
     pub(super) at: Timestamp,
     pub(super) line: LogLine,
 }
 
-/// Gives each line of a file a time: its own, else that of the line before it, as for the lines of a stack. Lines before the first
-/// time have `before`, or else that one; those of a file without any have the time at which they `arrived`.
+/// Assigns a time to each line of a file: its own, else that of the line before it, as for the lines of a stack trace. Lines before
+/// the first time get `before`, or else that first time. If there are no times at all, lines get the time at which they `arrived`.
 pub(super) fn timed(
     lines: Vec<LogLine>,
     before: Option<Timestamp>,

@@ -1,8 +1,7 @@
-//! The logs of apps: which files they are, the lines of all of them in the order in which they were written, and what a log says about
-//! an app's end.
+//! The logs of apps: which files they are, their lines merged in the order of writing, and excerpts that explain why an app ended.
 //!
-//! Lines of several files are interleaved by the time that they begin with. Where they carry none, they count as written when
-//! their file was changed last.
+//! Lines of several files are interleaved by the time at their start. Lines without a time count as written when their file last
+//! changed.
 
 mod excerpt;
 mod file;
@@ -29,20 +28,20 @@ pub struct LogFile {
     pub daemon: DaemonId,
     /// The app's name.
     pub app: String,
-    /// The process that writes it; none where several do.
+    /// The process that writes it; none if several do.
     pub pm_id: Option<PmId>,
-    /// What is written to it.
+    /// The stream that is written to it.
     pub stream: LogStream,
-    /// Where it is.
+    /// Its path.
     pub path: Utf8PathBuf,
 }
 
-/// What an app writes to a log.
+/// An output stream of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogStream {
-    /// Its standard output, or all that it writes.
+    /// Standard output, or both streams.
     Out,
-    /// Its standard error alone.
+    /// Standard error only.
     Err,
 }
 
@@ -51,22 +50,22 @@ pub enum LogStream {
 pub struct LogLine {
     /// The log.
     pub file: Arc<LogFile>,
-    /// When it was written, if it says so.
+    /// When it was written, if the line has a time.
     pub time: Option<Timestamp>,
     /// The line, without colours.
     pub text: String,
 }
 
-/// How much of what has been written already is read.
+/// How much of the existing content to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRange {
-    /// The last lines of each app; none: all.
+    /// The last lines of each app; none: all lines.
     pub lines: Option<usize>,
-    /// Only what was written since then.
+    /// Only lines written since this time.
     pub since: Option<Timestamp>,
 }
 
-/// The log files of an app: those of its processes, or without any those that its definition names.
+/// The log files of an app: those of its processes, or those that its definition names if it has none.
 #[must_use]
 pub fn log_files(app: &AppState, pm2_home: &Utf8Path) -> Vec<LogFile> {
     let mut found: Vec<LogFile> = Vec::new();
@@ -109,17 +108,17 @@ pub fn log_files(app: &AppState, pm2_home: &Utf8Path) -> Vec<LogFile> {
     found
 }
 
-/// Reads log files: first what they hold, then what is written to them.
+/// Reads log files: first the existing content, then what is appended.
 #[derive(Debug)]
 pub struct LogReader {
     zone: TimeZone,
     files: Vec<FileReader>,
-    /// What could not be read the last time; none where that has been said.
+    /// The errors of the last poll; none if already reported.
     failures: BTreeMap<Utf8PathBuf, Option<std::io::Error>>,
 }
 
 impl LogReader {
-    /// A reader of no files yet. Times of lines that name no zone are of this one.
+    /// Creates a reader without files. Times without a zone are in this one.
     #[must_use]
     pub fn new(zone: TimeZone) -> Self {
         Self {
@@ -129,8 +128,8 @@ impl LogReader {
         }
     }
 
-    /// Adds those of `files` that it does not read yet, and gives what they hold of `range`. Where they are not read on, the last
-    /// line of a file needs no end.
+    /// Adds the `files` that it does not read yet, and returns their lines in `range`. Unless the file is followed, its last line
+    /// may be unterminated.
     pub fn add(
         &mut self,
         files: impl IntoIterator<Item = LogFile>,
@@ -167,7 +166,7 @@ impl LogReader {
         untimed(interleave(apps.collect()))
     }
 
-    /// What was written since the last time.
+    /// The lines written since the last call.
     pub fn poll(&mut self) -> Vec<LogLine> {
         let mut files = std::mem::take(&mut self.files);
         let read = files.iter_mut().map(|reader| {
@@ -179,14 +178,14 @@ impl LogReader {
         untimed(lines)
     }
 
-    /// Lines that have no end and will get none.
+    /// Returns unterminated lines at the end of following.
     pub fn finish(&mut self) -> Vec<LogLine> {
         let zone = &self.zone;
         let files = self.files.iter_mut();
         files.flat_map(|reader| reader.take_pending(zone)).collect()
     }
 
-    /// The files that could not be read, each said once.
+    /// The files that could not be read, each reported once.
     pub fn take_failures(&mut self) -> impl Iterator<Item = (Utf8PathBuf, std::io::Error)> {
         let failures = self.failures.iter_mut();
         failures.filter_map(|(path, error)| Some((path.clone(), error.take()?)))
@@ -210,7 +209,7 @@ impl LogReader {
 /// The lines of a file that were written since a time.
 ///
 /// # Errors
-/// Those of opening and reading the file.
+/// I/O errors of opening and reading the file.
 pub(crate) fn lines_since(
     path: &Utf8Path,
     since: Timestamp,

@@ -1,4 +1,4 @@
-//! The time that a line of a log begins with.
+//! Parses the time at the start of a log line.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
@@ -8,8 +8,8 @@ use serde_json::{Number, Value};
 /// Longer lines are not read as JSON.
 const MOST_JSON: usize = 64 << 10;
 
-/// The time of a line: PM2's (`:time true`, `:log_date_format`) or the app's own, in ISO's order with or without brackets around
-/// it, or a field of a JSON object. A time without a zone is one of `zone`.
+/// The time of a line: PM2's (`:time true`, `:log_date_format`) or the app's own, in ISO order with or without brackets, or a field
+/// of a JSON object. A time without a zone is in `zone`.
 pub(super) fn time_of(line: &str, zone: &TimeZone) -> Option<Timestamp> {
     let line = line.trim_start();
     if line.starts_with('{') {
@@ -78,11 +78,11 @@ fn of_text(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     }
 }
 
-/// What is left of a text that is read from its beginning.
+/// The rest of a text that is parsed from its start.
 struct Rest<'t>(&'t str);
 
 impl<'t> Rest<'t> {
-    /// A number of exactly so many digits.
+    /// A number of exactly this many digits.
     fn number(&mut self, digits: usize) -> Option<i32> {
         let text = self.0.get(..digits)?;
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -99,7 +99,7 @@ impl<'t> Rest<'t> {
         Some(found)
     }
 
-    /// The digits behind the point, in nanoseconds.
+    /// The digits after the point, in nanoseconds.
     fn fraction(&mut self) -> Option<i32> {
         let digits = self.0.len()
             - self
@@ -111,7 +111,7 @@ impl<'t> Rest<'t> {
         (digits > 0).then(|| text.parse().ok())?
     }
 
-    /// `Z`, `+01:00`, `-0530`, a space before it or not.
+    /// `Z`, `+01:00` or `-0530`, with or without a space before it.
     fn offset(&mut self) -> Option<Offset> {
         self.0 = self.0.strip_prefix(' ').unwrap_or(self.0);
         if self.one_of("Zz").is_some() {

@@ -1,4 +1,4 @@
-//! The key for digests of values, one for each workspace.
+//! The key for digests of values. Each workspace has one.
 
 use daemon_model::ValueKey;
 use serde::{Deserialize, Serialize};
@@ -6,25 +6,24 @@ use serde::{Deserialize, Serialize};
 use crate::lock::Lock;
 use crate::state::{StateDir, StateWarning};
 
-/// The state file that holds it.
+/// The state file that contains it.
 const FILE: &str = "values.key";
 
-/// A key, and whether it is kept.
+/// A key, and whether it is saved.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub(super) key: ValueKey,
     is_kept: bool,
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
     key: Option<[u8; 32]>,
 }
 
 impl Key {
-    /// The key that is kept, or else the one that was used before, or else a new one; none when the system has nothing random
-    /// to give.
+    /// The saved key, or else the one used before, or else a new one; none if the system provides no random bytes.
     pub(super) fn read(state: &StateDir, previous: Option<&Self>) -> Option<Self> {
         // A damaged file counts as missing: for one pass, edits and drift cannot be distinguished.
         let (kept, _) = state.read::<Kept>(FILE);
@@ -49,7 +48,7 @@ impl Key {
         })
     }
 
-    /// Keeps it, unless it is, or another one is by now.
+    /// Saves the key, unless it or another one is saved by now.
     pub(super) fn keep(&self, state: &StateDir, lock: &Lock) -> Result<(), StateWarning> {
         if self.is_kept || state.read::<Kept>(FILE).0.key.is_some() {
             return Ok(());

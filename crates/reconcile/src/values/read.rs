@@ -14,10 +14,10 @@ const LIMIT: u64 = 1 << 20;
 
 /// Write permissions of users other than the owner.
 const OTHERS_WRITE: u32 = 0o022;
-/// Everybody's read permission.
+/// The read permission for everyone.
 const EVERYBODY_READS: u32 = 0o004;
 
-/// Whose files are used.
+/// Decides whose files may be used.
 #[derive(Debug, Clone)]
 pub(super) struct Environ(Environment);
 
@@ -27,7 +27,7 @@ impl Environ {
     }
 }
 
-/// An env file as it was read.
+/// An env file in the state in which it was read.
 #[derive(Debug, Clone)]
 pub(super) struct ReadFile {
     seen: SeenFile,
@@ -35,7 +35,7 @@ pub(super) struct ReadFile {
 }
 
 impl ReadFile {
-    /// Reads the file, unless what is `known` of it is still so.
+    /// Reads the file, unless the `known` content is still current.
     pub(super) fn read(path: &Utf8Path, known: Option<&Self>, environ: &Environ) -> Self {
         let seen = SeenFile::read(path.as_std_path(), known.map(|known| &known.seen), LIMIT);
         if let Some(known) = known
@@ -51,7 +51,7 @@ impl ReadFile {
     }
 }
 
-/// Whether the two are one and the same file, read once.
+/// Whether both are the same file in the same state.
 fn is_same(one: &FoundFile, other: &FoundFile) -> bool {
     match (one, other) {
         (FoundFile::Present { bytes: one, .. }, FoundFile::Present { bytes: other, .. }) => {
