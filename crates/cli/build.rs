@@ -1,4 +1,4 @@
-//! Tells the program which commit it is made of, for `--version`.
+//! Passes the commit of this build to the program, for `--version`.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,8 +14,8 @@ fn main() {
     println!("cargo::rustc-env=PM2_SYNC_VERSION={version}");
 }
 
-/// The commit and its date: as the packager says, or as git says of a release build. Other builds would have to be made again with
-/// each commit.
+/// The commit and its date, from the packager or, in a release build, from git. Other builds omit them, or each commit would force
+/// a rebuild.
 fn commit() -> Option<String> {
     let given = std::env::var("PM2_SYNC_COMMIT").ok();
     if let Some(given) = given.filter(|given| !given.trim().is_empty()) {
@@ -24,7 +24,7 @@ fn commit() -> Option<String> {
     if std::env::var("PROFILE").ok()? != "release" {
         return None;
     }
-    // A package from the registry has no repository of its own; it may have been unpacked into another one.
+    // A package from the registry has no repository of its own, but may have been unpacked inside of another one.
     let top = git(&["rev-parse", "--show-toplevel"])?;
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().ok()?;
     let is_ours = Path::new(&top).canonicalize().ok()?.join("crates/cli") == here;

@@ -31,7 +31,7 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// Flags of every command.
+    /// Flags common to all commands.
     #[command(flatten)]
     pub global: GlobalArgs,
 }
@@ -67,7 +67,7 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
-    /// How data is printed.
+    /// The output format.
     #[must_use]
     pub fn format(&self) -> Format {
         match self.json {
@@ -76,7 +76,7 @@ impl GlobalArgs {
         }
     }
 
-    /// What these arguments say against the settings file and the environment.
+    /// The settings that these arguments override.
     #[must_use]
     pub fn overrides(&self, variant: &VariantArgs) -> Overrides {
         Overrides {
@@ -90,7 +90,7 @@ impl GlobalArgs {
     }
 }
 
-/// How data is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Human-readable text
@@ -101,7 +101,7 @@ pub enum Format {
     Github,
 }
 
-/// When colour is used.
+/// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
     /// On a terminal, unless NO_COLOR is set or TERM is dumb
@@ -112,8 +112,8 @@ pub enum ColorChoice {
     Never,
 }
 
-/// What to do.
-// Deferred: only the arguments of the command that runs are built.
+/// The command to run.
+// Deferred: only the arguments of the selected command are built.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Command {
@@ -161,7 +161,7 @@ pub enum Command {
     Completions(CompletionsCommand),
 }
 
-/// Which variant of the definitions.
+/// Selects a variant of the definitions.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VariantArgs {
     /// Profile from :profiles to merge over the definitions
@@ -176,7 +176,7 @@ pub struct VariantArgs {
 }
 
 impl VariantArgs {
-    /// The same as words of a command line.
+    /// The same flags as words of a command line.
     #[must_use]
     pub fn to_flags(&self) -> Vec<String> {
         let renderer = Some(self.renderer).filter(|it| *it != RendererChoice::default());
@@ -193,7 +193,7 @@ impl VariantArgs {
     }
 }
 
-/// Which renderer is used.
+/// Which renderer to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum RendererChoice {
     /// pm2-sync, then the configured pm2-clj for definitions that pm2-sync cannot render
@@ -244,15 +244,15 @@ pub struct RenderCommand {
     pub variant: VariantArgs,
 }
 
-/// Whether something is done at all. Its values have no documentation of their own: `--help` would print it for each
-/// option that takes them.
+/// A yes-or-no choice. Its values have no doc comments of their own, because `--help` would print them for each option that takes
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum When {
     Auto,
     Never,
 }
 
-/// What a plan depends on.
+/// Arguments that affect the plan.
 #[derive(Debug, Clone, Args)]
 pub struct PolicyArgs {
     /// Whether to remove processes without a definition
@@ -266,7 +266,7 @@ pub struct PolicyArgs {
     pub show_values: bool,
 }
 
-/// What `plan` and `sync` share.
+/// Arguments common to `plan` and `sync`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     /// Daemons to reconcile, by ID, folder, glob, path or app name [default: all]
@@ -291,7 +291,7 @@ pub struct PlanCommand {
     pub plan: PlanArgs,
 }
 
-/// How steps are carried out.
+/// Arguments for executing steps.
 #[derive(Debug, Clone, Args)]
 pub struct ApplyArgs {
     /// Maximum number of daemons processed in parallel

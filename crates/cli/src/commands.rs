@@ -31,7 +31,7 @@ use reconcile::rollout::Decree;
 /// Runs a command.
 ///
 /// # Errors
-/// The [`CommandError`] of the command. Each module of a command says which.
+/// The [`CommandError`] of the command. The module of each command documents its errors.
 pub fn run(cli: &Cli, environment: Environment, printer: &Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
     match &cli.command {
@@ -75,8 +75,8 @@ pub fn run(cli: &Cli, environment: Environment, printer: &Printer) -> Result<Exi
     }
 }
 
-/// Keeps a value until the process ends. It ends soon, and then the system takes its memory back at once, which is much faster
-/// than freeing thousands of records one by one.
+/// Keeps a value until the process ends. That is soon, and the system then reclaims the memory at once, which is much faster than
+/// freeing thousands of records.
 fn until_exit<T>(value: T) -> &'static mut T {
     Box::leak(Box::new(value))
 }

@@ -1,4 +1,4 @@
-//! The one error of the command line: exit status and advice for each.
+//! The error type of the command line, with the exit status and advice for each error.
 
 use camino::Utf8PathBuf;
 use daemon_model::{Diagnostics, SelectError};
@@ -18,33 +18,33 @@ use reconcile::{ConfigError, SETTINGS_FILE, SettingsError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// There is no configuration.
+    /// The configuration cannot be resolved.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A pass could not do its work.
+    /// A pass ended early.
     #[error(transparent)]
     Pass(#[from] PassError),
-    /// Nothing was decided.
+    /// No decision was made.
     #[error(transparent)]
     Decree(#[from] DecreeError),
-    /// A file that was named cannot be read.
+    /// A given file cannot be read.
     #[error("cannot read `{path}`")]
     ReadFile {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Arguments that do not go together.
+    /// The arguments conflict.
     #[error("{0}")]
     Usage(&'static str),
-    /// Changes of files cannot be watched.
+    /// File changes cannot be watched.
     #[error(transparent)]
     Engine(#[from] reconcile::EngineError),
     /// The watcher could not be started or stopped under PM2.
     #[error(transparent)]
     WatcherModule(#[from] reconcile::watcher_module::WatcherModuleError),
-    /// Nothing could be imported.
+    /// The import failed.
     #[error(transparent)]
     Import(#[from] ImportError),
     /// Signals cannot be caught.
@@ -68,7 +68,7 @@ impl From<AdapterError> for CommandError {
 }
 
 impl CommandError {
-    /// How the command ends.
+    /// The exit status.
     #[must_use]
     pub fn exit(&self) -> Exit {
         let of_kind = |kind| match kind {
@@ -91,7 +91,7 @@ impl CommandError {
         }
     }
 
-    /// What is wrong with the settings file, if that is the reason: its name, its content, and what was found in it.
+    /// If the settings file is invalid: its name, its content and the findings.
     #[must_use]
     pub fn settings(&self) -> Option<(&str, &[u8], &Diagnostics)> {
         match self {
@@ -102,7 +102,7 @@ impl CommandError {
         }
     }
 
-    /// What to do about it.
+    /// How to fix it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -133,7 +133,7 @@ impl CommandError {
     }
 }
 
-/// What to do about a pass that failed.
+/// How to fix a failed pass.
 fn pass_hint(error: &PassError) -> Option<String> {
     match error {
             PassError::Start(StartError::NoCommand) => Some(
@@ -170,7 +170,7 @@ fn pass_hint(error: &PassError) -> Option<String> {
     }
 }
 
-/// What to write instead of an ID that names nothing, or not one thing.
+/// What to write instead of an unknown or ambiguous ID.
 fn of_id(error: &SelectError) -> String {
     match error {
         SelectError::Unknown { near, .. } if !near.is_empty() => {

@@ -13,7 +13,7 @@ pub enum Exit {
     Partial,
     /// PM2 was not found, or it is running and does not answer.
     NoPm2,
-    /// Failed: nothing, or nothing useful, was done.
+    /// Failed: nothing useful was done.
     Failed,
     /// Ended by Ctrl-C or SIGTERM before all was done.
     Interrupted,

@@ -1,6 +1,6 @@
 //! The command line of pm2-sync. To use it from other programs, depend on `pm2-sync-reconcile`.
 //!
-//! What packages are made of can be had without running it:
+//! Packagers can get man pages and completions without running it:
 //!
 //! ```
 //! let command = pm2_sync::command();
@@ -40,10 +40,10 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// The file name of the completions of each shell, by custom, and their text.
+/// The usual file name of each shell's completions, and their text.
 ///
 /// # Errors
-/// Of writing into memory: none.
+/// Never in practice: it writes into memory.
 pub fn shell_completions() -> std::io::Result<[(&'static str, Vec<u8>); 3]> {
     Ok([
         ("pm2-sync.bash", Shell::Bash.script()?),
@@ -52,7 +52,7 @@ pub fn shell_completions() -> std::io::Result<[(&'static str, Vec<u8>); 3]> {
     ])
 }
 
-/// Runs the command line of this process and gives its exit status.
+/// Runs the command line of this process and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
     let environment = Environment::read();

@@ -1,7 +1,7 @@
-//! All output: the one module that writes to standard output and standard error.
+//! All output. No other module writes to standard output or standard error.
 //!
-//! Data goes to standard output, everything else to standard error. A reader that goes away ends the output quietly; output
-//! that is lost for another reason (a full disk) makes the command fail.
+//! Data goes to standard output, everything else to standard error. If the reader goes away, output ends quietly; if output is lost
+//! for another reason (a full disk), the command fails.
 
 mod findings;
 pub mod github;
@@ -47,7 +47,7 @@ pub use table::Table;
 pub use text::Tone;
 pub use watch::WatchReporter;
 
-/// How many columns a terminal has, where it does not say.
+/// The assumed width of a terminal that does not report it.
 const USUAL_WIDTH: usize = 80;
 
 /// Where and how to print.
@@ -56,22 +56,22 @@ pub struct Printer {
     /// The command's name, for its output.
     command: &'static str,
     format: Format,
-    /// Whether reasons are given in full.
+    /// Whether to print reasons in full.
     pub verbose: bool,
     quiet: bool,
     out: Stream,
     err: Stream,
-    /// Whether each line begins with the time: for a command that runs without end.
+    /// Whether each line starts with the time, for commands that run until stopped.
     is_timed: bool,
-    /// Whether the command asks on a terminal.
+    /// Whether the command may ask on a terminal.
     can_ask: bool,
     values: Values,
-    /// What suggested commands repeat of this one.
+    /// Flags and IDs of this command that suggested commands repeat.
     repeat: Repeat,
     shared: Arc<Shared>,
 }
 
-/// Words of the command line, each with a space before it.
+/// Words of the command line, each with a leading space.
 #[derive(Debug, Clone, Default)]
 struct Repeat {
     global: String,
@@ -79,22 +79,22 @@ struct Repeat {
     variant: String,
 }
 
-/// What all clones of a printer share.
+/// State shared by all clones of a printer.
 #[derive(Debug, Default)]
 struct Shared {
     /// Why data could not be written.
     lost: Mutex<Option<std::io::Error>>,
     /// Whether the reader has gone away.
     is_closed: AtomicBool,
-    /// Whether a value was hidden, and it was said how to see it.
+    /// Whether a value was hidden and the user was told how to see it.
     said_hidden: AtomicBool,
     steps_under_way: AtomicUsize,
-    /// What is drawn below the lines that are printed.
+    /// Spinners drawn below the printed lines.
     spinners: OnceLock<MultiProgress>,
 }
 
 impl Printer {
-    /// A printer as the arguments and the terminal say.
+    /// A printer configured by the arguments and the terminal.
     #[must_use]
     pub fn new(cli: &Cli, environment: &Environment) -> Self {
         let global = &cli.global;
@@ -139,7 +139,7 @@ impl Printer {
         }
     }
 
-    /// Writes data. If it cannot be written, the work continues.
+    /// Writes data. If it cannot be written, the command continues.
     fn write_out(&self, text: &str) {
         let written = self.beside_spinners(|| {
             let mut out = std::io::stdout().lock();
@@ -166,8 +166,7 @@ impl Printer {
         }
     }
 
-    /// Writes without breaking what is drawn below. The stream is locked inside of `write` only: the thread that draws needs
-    /// it, too.
+    /// Writes without damaging the spinners. The stream is locked only inside of `write`: the drawing thread needs it, too.
     fn beside_spinners<T>(&self, write: impl FnOnce() -> T) -> T {
         match self.shared.spinners.get() {
             Some(spinners) => spinners.suspend(write),
@@ -175,13 +174,13 @@ impl Printer {
         }
     }
 
-    /// Whether what is said went to a terminal that has been closed.
+    /// Whether messages went to a terminal that has been closed.
     #[must_use]
     pub fn lost_its_terminal(&self) -> bool {
         self.err.is_terminal && rustix::termios::tcgetwinsize(std::io::stderr()).is_err()
     }
 
-    /// Whether a reader has gone away: a command that only shows something may end.
+    /// Whether a reader has gone away, so that a command that only prints may end.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let lost = self.shared.lost.lock();
@@ -189,7 +188,7 @@ impl Printer {
             || lost.unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// The end of the command: data that could not be written is a failure.
+    /// Ends the command: data that could not be written makes it fail.
     #[must_use]
     pub fn finish(&self, exit: Exit) -> ExitCode {
         let lost = self.shared.lost.lock();
@@ -202,7 +201,7 @@ impl Printer {
         exit.into()
     }
 
-    /// The time; with the date if it is not a terminal.
+    /// The time, with the date if the stream is not a terminal.
     fn clock(&self, stream: Stream) -> Line {
         if !self.is_timed {
             return Line::default();
@@ -215,7 +214,7 @@ impl Printer {
         Line::default().with(Tone::Faint, now)
     }
 
-    /// A command line to suggest, with the flags and IDs of this one.
+    /// A suggested command line with the flags and IDs of this one.
     #[must_use]
     pub fn command(&self, command: &str) -> String {
         let Repeat {
@@ -226,7 +225,7 @@ impl Printer {
         format!("pm2-sync {command}{global}{ids}{variant}")
     }
 
-    /// A command line to suggest that names its own IDs, with the flags of this one.
+    /// A suggested command line that has its own IDs, with the flags of this one.
     #[must_use]
     pub fn command_for(&self, command: &str) -> String {
         let Repeat {
@@ -241,7 +240,7 @@ impl Printer {
         format!("pm2-sync logs {}{}", quoted(app), self.repeat.global)
     }
 
-    /// Whether data is JSON.
+    /// Whether the output format is JSON.
     #[must_use]
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
@@ -259,7 +258,7 @@ impl Printer {
         self.format == Format::Github
     }
 
-    /// How many columns data may take; none without a terminal.
+    /// How many columns data may use; none without a terminal.
     #[must_use]
     pub fn width(&self) -> Option<usize> {
         self.out
@@ -267,23 +266,23 @@ impl Printer {
             .then(|| size_of(std::io::stdout()).map_or(USUAL_WIDTH, |(columns, _)| columns))
     }
 
-    /// How many columns the rest may take.
+    /// How many columns messages may use.
     fn err_width(&self) -> Option<usize> {
         size_of(std::io::stderr()).map(|(columns, _)| columns)
     }
 
-    /// How many columns and rows the screen has on which data can be redrawn; none where it cannot.
+    /// The columns and rows of the screen, if data can be redrawn on it.
     #[must_use]
     pub fn screen(&self) -> Option<(usize, usize)> {
         self.out.has_cursor.then(|| size_of(std::io::stdout()))?
     }
 
-    /// Prints JSON, which escapes what its strings hold.
+    /// Prints JSON, in which strings are escaped.
     pub fn json_text(&self, text: &str) {
         self.write_out(text);
     }
 
-    /// Prints data for another program, as it is.
+    /// Prints data for another program unchanged.
     pub fn data(&self, data: &[u8]) {
         self.json_of(|out| out.write_all(data));
     }
@@ -306,7 +305,7 @@ impl Printer {
         text.lines().for_each(|line| self.line(&Line::from(line)));
     }
 
-    /// Prints what a command found or did, as one JSON object.
+    /// Prints the result of a command as one JSON object.
     pub fn json(&self, output: &impl Output, exit: Exit) {
         self.write_out(&json::document(output, exit));
     }
@@ -321,21 +320,21 @@ impl Printer {
         self.write_out(&table.draw(self.width(), self.out.has_color));
     }
 
-    /// A table as lines, coloured as data is.
+    /// A table as lines, with the colours used for data.
     #[must_use]
     pub fn draw_table(&self, table: &Table) -> Vec<String> {
         let text = table.draw(self.width(), self.out.has_color);
         text.lines().map(ToOwned::to_owned).collect()
     }
 
-    /// Says something that is not data.
+    /// Prints a message that is not data.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
             self.say(&Line::from(text));
         }
     }
 
-    /// Says something that must not be missed.
+    /// Prints a message that `--quiet` does not suppress.
     pub fn say(&self, line: &Line) {
         let time = self.clock(self.err);
         let width = self.err_width().filter(|_| self.err.is_terminal);
@@ -352,7 +351,7 @@ impl Printer {
         self.write_err(&text);
     }
 
-    /// Says that the command ends after the steps that are under way. Without any it ends so soon that there is nothing to say.
+    /// Announces that the command ends after the steps in progress. Without any it ends at once, and prints nothing.
     pub fn interrupted(&self) {
         let steps = match self.shared.steps_under_way.load(Ordering::Relaxed) {
             0 => return,
@@ -364,22 +363,22 @@ impl Printer {
         )));
     }
 
-    /// Says a warning.
+    /// Prints a warning.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.say(&labelled(Tone::Notice, "warning:", text));
     }
 
-    /// Says what to do.
+    /// Prints a hint.
     pub fn hint(&self, text: impl AsRef<str>) {
         self.say(&labelled(Tone::Strong, "hint:", text));
     }
 
-    /// Says what went wrong, with all its causes.
+    /// Prints an error with all its causes.
     pub fn error(&self, error: &dyn std::error::Error) {
         self.say(&labelled(Tone::Bad, "error:", reconcile::chain(error)));
     }
 
-    /// Says why a command failed and what to do; as JSON, on standard output too.
+    /// Prints why a command failed and how to fix it; with JSON, on standard output too.
     pub fn failure(&self, error: &CommandError) {
         self.explain(error);
         if self.is_json() {
@@ -389,7 +388,7 @@ impl Printer {
         }
     }
 
-    /// Says why something failed, and what to do.
+    /// Prints an error and how to fix it.
     pub fn explain(&self, error: &CommandError) {
         self.error(error);
         if let Some((file, text, diagnostics)) = error.settings() {
@@ -400,7 +399,7 @@ impl Printer {
         }
     }
 
-    /// Says what is wrong, what a log has to say about it, and what to do; but not what steps and definitions say themselves.
+    /// Prints problems, excerpts of logs and advice, except problems that steps and definitions report themselves.
     pub fn problems<'p>(&self, problems: impl IntoIterator<Item = &'p Problem>) {
         for line in self.problem_lines(problems) {
             self.say(&line);
@@ -419,37 +418,37 @@ impl Printer {
         lines
     }
 
-    /// The last line of a command: what it found or did.
+    /// Prints the last line of a command, its summary.
     pub fn summary(&self, verdict: &Verdict) {
         self.note(verdict.summary());
     }
 
-    /// A display of steps as they begin and end.
+    /// A display of steps as they start and end.
     #[must_use]
     pub fn steps(&self) -> StepProgress<'_> {
         StepProgress::new(self)
     }
 
-    /// Whether steps under way are drawn.
+    /// Whether steps in progress are drawn.
     fn is_animated(&self) -> bool {
         self.err.has_cursor && !self.quiet && !self.is_json()
     }
 }
 
-/// A line that begins with what it is.
+/// A line that starts with a label.
 fn labelled(tone: Tone, label: &str, text: impl AsRef<str>) -> Line {
     Line::default().with(tone, label).plain(" ").plain(text)
 }
 
-/// Prints candidates for a shell that completes a command line. A reader that has gone away needs none.
+/// Prints candidates for shell completion. Write errors are ignored.
 pub fn raw(data: &[u8]) {
     let _ = std::io::stdout().lock().write_all(data);
 }
 
-/// Prints what is wrong with the arguments, or the help that was asked for.
+/// Prints an error in the arguments, or the requested help.
 #[must_use]
 pub fn usage(error: clap::Error) -> ExitCode {
-    // The message repeats what was given.
+    // The message repeats the arguments.
     let arguments = Environment::arguments().into_iter();
     let escaped = arguments.map(|it| OsString::from(text::escape(&it.to_string_lossy()).as_ref()));
     let error = Cli::try_parse_from(escaped).err().unwrap_or(error);
@@ -459,7 +458,7 @@ pub fn usage(error: clap::Error) -> ExitCode {
         return match printed {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 let error = CommandError::Output(error);
-                // Without a reader of messages either, the exit status says it.
+                // Without a reader of messages either, only the exit status is left.
                 let _ = writeln!(std::io::stderr(), "error: {}", reconcile::chain(&error));
                 error.exit().into()
             }
@@ -469,13 +468,13 @@ pub fn usage(error: clap::Error) -> ExitCode {
     if wants_json() {
         let output = usage::output(&error);
         let text = json::error_document(None, &output, Exit::Usage);
-        // Without a reader of it, the exit status says it.
+        // Without a reader, only the exit status is left.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
     }
     Exit::Usage.into()
 }
 
-/// Whether arguments that cannot be used ask for JSON.
+/// Whether invalid arguments ask for JSON.
 fn wants_json() -> bool {
     let arguments = Environment::arguments();
     let options = || arguments.iter().take_while(|argument| *argument != "--");

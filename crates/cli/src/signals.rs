@@ -10,16 +10,16 @@ use signal_hook::{flag, iterator};
 use crate::error::CommandError;
 use crate::exit::Exit;
 
-/// Signals that are caught, until dropped.
+/// Caught signals, until dropped.
 pub struct Signals {
     handle: iterator::Handle,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Catches Ctrl-C and SIGTERM. The first one sets `stop` and calls `on_stop`, a second one ends the program at once.
+/// Catches Ctrl-C and SIGTERM. The first one sets `stop` and calls `on_stop`; a second one ends the program at once.
 ///
 /// # Errors
-/// An error of the system when a handler cannot be installed or the thread cannot be started.
+/// I/O errors of installing a handler or starting the thread.
 pub fn catch(stop: &StopFlag, on_stop: impl Fn() + Send + 'static) -> std::io::Result<Signals> {
     catch_with(stop, on_stop, None::<fn()>)
 }
@@ -36,22 +36,22 @@ pub fn catch_with_hangup(
     catch_with(stop, on_stop, Some(on_hangup))
 }
 
-/// Waits for signals that end a command which only shows something: Ctrl-C, SIGTERM and SIGHUP.
+/// Waits for signals that end a read-only command: Ctrl-C, SIGTERM and SIGHUP.
 pub struct Stopped {
     receiver: Receiver<()>,
     _signals: Signals,
 }
 
 impl Stopped {
-    /// Catches them from now on. A second one ends the program at once.
+    /// Starts catching them. A second one ends the program at once.
     ///
     /// # Errors
-    /// [`CommandError::Signals`].
+    /// [`CommandError::Signals`] when they cannot be caught.
     pub fn catch() -> Result<Self, CommandError> {
         let (sender, receiver) = channel();
         let on_hangup = sender.clone();
         let end = |sender: &Sender<()>| {
-            // Without a receiver it has ended already.
+            // Without a receiver, the command has ended already.
             let _ = sender.send(());
         };
         let (stop, hangup) = (move || end(&sender), move || end(&on_hangup));
@@ -62,7 +62,7 @@ impl Stopped {
         })
     }
 
-    /// Whether one of them came, or comes within this time.
+    /// Whether one of them arrived already or arrives within this time.
     #[must_use]
     pub fn within(&self, time: Duration) -> bool {
         self.receiver.recv_timeout(time) != Err(RecvTimeoutError::Timeout)

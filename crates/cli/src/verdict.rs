@@ -1,7 +1,7 @@
 //! The verdict of a command.
 //!
-//! Exit status, summary line and `in_sync` come from one list of problems, so they cannot disagree: without a problem everything
-//! is in sync and the status is 0; otherwise the gravest problem decides.
+//! Exit status, summary line and `in_sync` come from one list of problems, so they cannot disagree: without problems, everything is
+//! in sync and the status is 0; otherwise the most severe problem decides.
 
 mod problem;
 mod summary;
@@ -20,7 +20,7 @@ pub use problem::{Problem, ProblemId, ProblemKind};
 
 use problem::{Role, of_app};
 
-/// What a pass did, for its summary.
+/// The work of a pass, for its summary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Work {
     done: usize,
@@ -30,12 +30,12 @@ struct Work {
     took: std::time::Duration,
 }
 
-/// What a command found or did.
+/// The overall result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     role: Role,
     problems: Vec<Problem>,
-    /// What a step is to do, for each that is pending.
+    /// The action of each pending step.
     pending: Vec<(ActionKind, &'static str)>,
     daemons: usize,
     processes: usize,
@@ -43,7 +43,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// What `plan` and `status` found.
+    /// The result of `plan` and `status`.
     #[must_use]
     pub fn of_dry_run(dry_run: &DryRun) -> Self {
         let (snapshot, planned) = (&dry_run.snapshot, &dry_run.planned);
@@ -82,7 +82,7 @@ impl Verdict {
         verdict
     }
 
-    /// What a watcher has left to do, or could not do.
+    /// The work that a watcher has left or could not do.
     #[must_use]
     pub fn of_watched(dry_run: &DryRun) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl Verdict {
         }
     }
 
-    /// What a pass did, and the state of everything afterwards.
+    /// The result of a pass, and the state of everything afterwards.
     #[must_use]
     pub fn of_sync(report: &SyncReport, interrupted: bool) -> Self {
         let after = &report.after;
@@ -216,7 +216,7 @@ impl Verdict {
         }
     }
 
-    /// Adds the steps that are to be taken, unless their failure is a problem already.
+    /// Adds the pending steps, unless their failure is a problem already.
     fn add_steps(&mut self, steps: &[Step]) {
         let failed: BTreeSet<(DaemonId, String)> = self
             .problems
@@ -257,7 +257,7 @@ impl Verdict {
         self.exit() == Exit::Ok
     }
 
-    /// How the command ends.
+    /// The exit status.
     #[must_use]
     pub fn exit(&self) -> Exit {
         let exits = self
@@ -267,7 +267,7 @@ impl Verdict {
         exits.max().unwrap_or(Exit::Ok)
     }
 
-    /// The names of the apps that PM2 has given up on or keeps restarting.
+    /// The names of the apps that PM2 gave up or keeps restarting.
     pub fn degraded(&self) -> impl Iterator<Item = &str> {
         let problems = self.problems.iter();
         problems

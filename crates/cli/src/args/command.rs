@@ -1,9 +1,9 @@
-//! Properties of all commands.
+//! Properties of commands.
 
 use super::{Command, RollbackCommand, StopCommand, VariantArgs};
 
 impl Command {
-    /// Its name.
+    /// The name of the command.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -31,19 +31,19 @@ impl Command {
         }
     }
 
-    /// Whether it runs until it is stopped.
+    /// Whether the command runs until it is stopped.
     #[must_use]
     pub fn is_endless(&self) -> bool {
         matches!(self, Self::Watch(_))
     }
 
-    /// Whether it is about files that its user is just writing, rather than about what runs.
+    /// Whether the command concerns files that the user is editing, rather than running processes.
     #[must_use]
     pub fn is_about_files(&self) -> bool {
         matches!(self, Self::Check(_) | Self::Render(_) | Self::Import(_))
     }
 
-    /// Whether it was asked to show values of environment variables.
+    /// Whether the arguments ask to show values of environment variables.
     #[must_use]
     pub fn shows_values(&self) -> bool {
         match self {
@@ -71,7 +71,7 @@ impl Command {
         }
     }
 
-    /// Its IDs and the flags of its variant. Commands that it suggests repeat them, so that they concern the same.
+    /// Its IDs and its variant flags. Suggested commands repeat them, so that they have the same scope.
     #[must_use]
     pub fn repeated(&self) -> (Vec<String>, Vec<String>) {
         let (ids, variant): (&[String], Option<&VariantArgs>) = match self {

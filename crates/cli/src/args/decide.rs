@@ -20,7 +20,7 @@ pub struct HistoryCommand {
     pub show_values: bool,
 }
 
-/// How long a command waits.
+/// How long to wait.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
     /// Do not wait until changed apps are ready
@@ -32,7 +32,7 @@ pub struct WaitArgs {
 }
 
 impl WaitArgs {
-    /// The same for the library.
+    /// The library's equivalent.
     #[must_use]
     pub fn wait(&self) -> Wait {
         match self.timeout {
@@ -54,7 +54,7 @@ pub struct TermsArgs {
     pub reason: Option<String>,
 }
 
-/// `release`, `start`, `restart`, and what the other commands share that act on certain daemons.
+/// `release`, `start`, `restart`, and the shared arguments of other commands that act on given daemons.
 #[derive(Debug, Args)]
 pub struct ActArgs {
     /// Daemons, by ID, folder, glob, path or app name

@@ -31,7 +31,7 @@ pub struct ImportCommand {
 }
 
 impl ImportCommand {
-    /// What the import does.
+    /// The options for the library.
     #[must_use]
     pub fn options(&self) -> ImportOptions {
         ImportOptions {

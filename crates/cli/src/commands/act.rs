@@ -17,11 +17,11 @@ use reconcile::pass::{self, Disk, Request};
 use reconcile::rollout::{Decree, DecreedDaemon};
 use reconcile::{Config, Environment, StopFlag};
 
-/// Decides something, or nothing for `restart`, and does at once what follows from it.
+/// Records a decision (none for `restart`) and applies its consequences at once.
 ///
 /// # Errors
-/// [`CommandError::Config`] without a usable workspace; [`CommandError::Decree`] when an ID is unknown, a daemon is on hold, there is
-/// no such entry, or it cannot be recorded; [`CommandError::Pass`] when what follows from it could not be done.
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Decree`] when an ID is unknown, a daemon is on hold, the
+/// history entry does not exist, or the decision cannot be recorded; [`CommandError::Pass`] when it could not be applied.
 pub fn run(
     verb: Verb,
     decision: Option<Decree>,
@@ -76,7 +76,7 @@ pub fn run(
     Ok(verdict.exit())
 }
 
-/// The daemons that these IDs name, and the requests to restart them, or only those of their apps that are named.
+/// The daemons that these IDs select, with requests to restart them, or only the apps that are named.
 fn restarts(
     config: &Config,
     ids: &[String],

@@ -63,7 +63,7 @@ fn config(
     Ok(config)
 }
 
-/// The definitions of these IDs; all, if there are none.
+/// The definitions with these IDs; all if there are none.
 fn load(config: &Config, ids: &[String]) -> Result<Definitions, CommandError> {
     let mut definitions = Definitions::look(config)?;
     if let Some(only) = pass::select(config, ids, &definitions, &[])? {
@@ -85,7 +85,7 @@ fn count_paths(findings: &[TreeFinding], output: &mut CheckOutput) {
     output.warnings += findings.len() - errors;
 }
 
-/// Prints findings for people, or for GitHub.
+/// Prints findings as text, or as GitHub annotations.
 fn print(definitions: &Definitions, config: &Config, printer: &Printer) {
     if printer.is_github() {
         annotate::definitions(definitions, config, printer);

@@ -1,7 +1,7 @@
 //! `pm2-sync completions`, and candidates for shell completion.
 //!
-//! The script that `completions` prints makes the shell run this program with a variable, so that flags are those of this
-//! version and IDs those of the workspace.
+//! The script that `completions` prints makes the shell run this program with a variable set. So the candidates are the flags of
+//! the installed version and the IDs of the workspace.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -16,11 +16,11 @@ use crate::exit::Exit;
 use crate::report::{Printer, raw};
 use reconcile::{Config, Environment, Overrides};
 
-/// The variable by which a shell asks. It holds the shell's name.
+/// The variable with which a shell requests candidates. Its value is the shell's name.
 const VARIABLE: &str = "PM2_SYNC_COMPLETE";
 const PROGRAM: &str = "pm2-sync";
 
-/// A shell that is supported.
+/// A supported shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shell {
     /// For `~/.bashrc`: `source <(pm2-sync completions bash)`
@@ -40,10 +40,10 @@ impl Shell {
         }
     }
 
-    /// The script that lets the shell ask.
+    /// The script that connects the shell to this program.
     ///
     /// # Errors
-    /// Of writing into memory: none.
+    /// Never in practice: it writes into memory.
     pub fn script(self) -> std::io::Result<Vec<u8>> {
         let mut script = Vec::new();
         let completer = self.completer();
@@ -63,7 +63,7 @@ pub fn run(command: &CompletionsCommand, printer: &Printer) -> Exit {
     }
 }
 
-/// Answers a shell that asks for candidates; none where no shell asks. What goes wrong has no candidates.
+/// Answers a shell that requests candidates; none if no shell does. Errors yield no candidates.
 #[must_use]
 pub fn answer(environment: &Environment) -> Option<Exit> {
     let shell = Shell::from_str(environment.var(VARIABLE)?, false).ok()?;
@@ -81,13 +81,13 @@ pub fn answer(environment: &Environment) -> Option<Exit> {
     Some(Exit::Ok)
 }
 
-/// The command line that is to be completed: what follows the first `--`.
+/// The command line to complete: everything after the first `--`.
 fn words() -> Vec<OsString> {
     let arguments = Environment::arguments().into_iter();
     arguments.skip_while(|word| word != "--").skip(1).collect()
 }
 
-/// The daemons and folders of the tree that begin with `current`.
+/// The daemons and folders of the tree that start with `current`.
 pub fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     let begins = |id: &str| current.to_str().is_some_and(|text| id.starts_with(text));
     let mut found: Vec<String> = Vec::new();
@@ -100,7 +100,7 @@ pub fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
     found.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// The same, and files that can be given in place of an ID.
+/// As [`ids`], and files that can be given in place of an ID.
 pub fn ids_and_files(current: &OsStr) -> Vec<CompletionCandidate> {
     let is_definition = |path: &Path| path.extension().is_some_and(|it| it == "edn");
     let files = PathCompleter::file().filter(is_definition);
@@ -109,7 +109,7 @@ pub fn ids_and_files(current: &OsStr) -> Vec<CompletionCandidate> {
     found
 }
 
-/// The IDs of the tree. Names that a shell or a terminal would act on are left out.
+/// The IDs of the tree, without names that contain special characters of shells or terminals.
 fn known_ids() -> Vec<String> {
     let overrides = Overrides {
         workspace: workspace(&words()),

@@ -1,4 +1,4 @@
-//! `pm2-sync hold`, and what all commands share that override definitions.
+//! `pm2-sync hold`, and the shared code of commands that override definitions.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use reconcile::rollout::{Decree, Terms, decree};
 use reconcile::{Config, Environment, StopFlag, chain};
 
 impl TermsArgs {
-    /// The same for the library.
+    /// The library's equivalent.
     #[must_use]
     pub fn terms(&self) -> Terms {
         Terms {
@@ -22,10 +22,11 @@ impl TermsArgs {
     }
 }
 
-/// Has edits and drift of daemons reported, not applied. Changes nothing else.
+/// Holds daemons: edits and drift are reported, not applied. Changes nothing else.
 ///
 /// # Errors
-/// [`CommandError::Config`] without a usable workspace; [`CommandError::Decree`] when an ID is unknown or it cannot be recorded.
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Decree`] when an ID is unknown or the decision cannot be
+/// recorded.
 pub fn hold(
     command: &HoldCommand,
     global: &GlobalArgs,
@@ -56,7 +57,7 @@ pub fn hold(
     Ok(Exit::Ok)
 }
 
-/// Decides something, and says so.
+/// Records a decision and reports it.
 pub(super) fn decide(
     decision: &Decree,
     ids: &[String],

@@ -11,12 +11,12 @@ use crate::report::{Printer, words};
 use reconcile::watcher_module::WatcherModule;
 use reconcile::{Cleared, Config, Environment, Pm2, StopFlag, Writer, chain, clear, plan_clear};
 
-/// Stops the watcher; the daemons keep running, unless all of them are to go.
+/// Stops the watcher; the daemons keep running, unless all of them are to be removed.
 ///
 /// # Errors
-/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the lock cannot be had or PM2 does not answer;
-/// [`CommandError::WatcherModule`] when PM2's settings cannot be changed; [`CommandError::Usage`] when a user would have to be
-/// asked and cannot be.
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the lock is not available or PM2 does not
+/// answer; [`CommandError::WatcherModule`] when PM2's settings cannot be changed; [`CommandError::Usage`] when a confirmation is
+/// needed but there is no terminal to ask on.
 pub fn run(
     command: &DownCommand,
     global: &GlobalArgs,
@@ -55,7 +55,7 @@ pub fn run(
     Ok(exit)
 }
 
-/// Whether the user confirms the removal of all processes of the workspace. Does not ask where there are none.
+/// Whether the user confirms the removal of all processes of the workspace. Does not ask if there are none.
 fn confirms(planned: &Planned, stop: &StopFlag, printer: &Printer) -> Result<bool, CommandError> {
     let processes = planned.plan.steps.iter().map(|step| step.action.count());
     let processes: usize = processes.sum();
@@ -107,7 +107,7 @@ fn output(watcher: &str, was_running: bool, cleared: Option<&Cleared>) -> DownOu
     }
 }
 
-/// Says in words what was removed, and what is left.
+/// Reports what was removed, and what is left.
 fn say(cleared: &Cleared, printer: &Printer) {
     if let Some(error) = &cleared.save_error {
         printer.warn(chain(error));

@@ -13,7 +13,7 @@ use reconcile::{Config, ConfigError, Environment, Pm2Clj, ValueSources};
 /// The largest file that is rendered, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// The arguments that are files, and those that are IDs.
+/// Splits arguments into files and IDs.
 pub fn split(targets: &[String]) -> (Vec<&str>, Vec<String>) {
     let (files, ids): (Vec<&String>, Vec<&String>) =
         targets.iter().partition(|target| target.ends_with(".edn"));
@@ -28,24 +28,24 @@ pub struct FileReader<'a> {
     variant: &'a VariantArgs,
     environment: &'a Environment,
     pm2_clj: Option<Pm2Clj>,
-    /// References count as present.
+    /// Treats references as present.
     assumed: ValueSources,
-    /// The workspace whose files have their references looked up, and what these stand for there.
+    /// The workspace for which references of files are resolved, and their values there.
     workspace: Option<(Config, ValueSources)>,
 }
 
 impl<'a> FileReader<'a> {
-    /// A reader as the arguments and the environment say.
+    /// A reader configured by the arguments and the environment.
     ///
     /// # Errors
-    /// [`ConfigError::NoPm2Clj`] when pm2-clj is asked for and its command is not known.
+    /// [`ConfigError::NoPm2Clj`] when pm2-clj is requested and its command is not known.
     pub fn new(
         global: &GlobalArgs,
         variant: &'a VariantArgs,
         environment: &'a Environment,
     ) -> Result<Self, CommandError> {
         let here = environment.cwd().unwrap_or(Utf8Path::new("/"));
-        // Files render outside of a workspace too, so having none is no fault.
+        // Files render outside of a workspace too, so a missing one is not an error.
         let overrides = global.overrides(&VariantArgs::default());
         let (pm2_clj, interpolate) = Config::resolve_without_pm2(&overrides, environment.clone())
             .map_or_else(
@@ -64,8 +64,8 @@ impl<'a> FileReader<'a> {
         })
     }
 
-    /// Looks up what the definitions of a workspace refer to. Of a file outside of it, it is not known what its paths are relative
-    /// to.
+    /// Resolves references of definitions in this workspace. Files outside of it keep theirs, because the base of their relative
+    /// paths is not known.
     #[must_use]
     pub fn with_values_of(mut self, config: Config) -> Self {
         let values = ValueSources::of(&config);
@@ -73,7 +73,7 @@ impl<'a> FileReader<'a> {
         self
     }
 
-    /// Renders a file as the arguments say, with what is found about it.
+    /// Renders a file as configured, and returns its findings.
     ///
     /// # Errors
     /// [`CommandError::ReadFile`] when the file cannot be read.

@@ -1,7 +1,7 @@
 //! `pm2-sync status --follow`: repeats `status` until stopped.
 //!
-//! On a terminal it redraws the screen each second, so that the clock and the uptimes move. Elsewhere, and as JSON, it prints each
-//! change.
+//! On a terminal it redraws the screen each second, so that the clock and the uptimes advance. Elsewhere, and as JSON, it prints
+//! each change.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::verdict::Verdict;
 use reconcile::pass::{self, DryRun, PassError, Request, Rescan};
 use reconcile::{Config, Pm2, StopFlag};
 
-/// How often it is redrawn.
+/// How often the screen is redrawn.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Shows the state of everything until it is stopped. What cannot be read for a while is an error at the beginning only; later it is
-/// shown, and read again.
+/// Shows the state of everything until it is stopped. A read error is fatal only at the beginning; later it is shown, and reading
+/// is retried.
 ///
 /// # Errors
 /// [`CommandError::Pass`] when the first snapshot cannot be taken; [`CommandError::Signals`] when signals cannot be caught.
@@ -49,7 +49,7 @@ pub fn run(
     }
 }
 
-/// What is read each time, with what makes reading it again cheap.
+/// What is read each time, with caches that make repeated reads cheap.
 pub struct State<'c> {
     config: &'c Config,
     request: Request,
@@ -58,7 +58,7 @@ pub struct State<'c> {
 }
 
 impl<'c> State<'c> {
-    /// Of these IDs; none: of all.
+    /// The state of the daemons with these IDs; none: all.
     pub fn new(config: &'c Config, ids: &[String]) -> Self {
         let mut request = Request::default();
         request.ids = ids.to_vec();
@@ -70,14 +70,14 @@ impl<'c> State<'c> {
         }
     }
 
-    /// The state of everything now.
+    /// The current state.
     ///
     /// # Errors
     /// As [`pass::plan`].
     pub fn take(&mut self) -> Result<DryRun, PassError> {
         let mut take = || pass::plan(self.config, &self.request, &mut self.source, &mut self.pm2);
         match take() {
-            // PM2 has ended since the last time, or another one has taken its place.
+            // PM2 has ended or was replaced since the last time.
             Err(PassError::Pm2(_)) => {
                 self.pm2.disconnect();
                 pass::plan(self.config, &self.request, &mut self.source, &mut self.pm2)
@@ -87,13 +87,13 @@ impl<'c> State<'c> {
     }
 }
 
-/// Where it is shown.
+/// Where the state is shown.
 struct View<'p> {
     config: &'p Config,
     printer: &'p Printer,
-    /// None where it is printed line by line.
+    /// None if output is printed line by line.
     screen: Option<Screen<'p>>,
-    /// What was printed last, as JSON.
+    /// The last output, as JSON.
     last: String,
 }
 
@@ -117,7 +117,7 @@ impl View<'_> {
             .map(|dry_run| (dry_run, Verdict::of_dry_run(dry_run)));
         let document = match &judged {
             Ok((dry_run, verdict)) => {
-                // Without measures: those change all the time.
+                // Without measures, which change all the time.
                 let output = StatusOutput::new(dry_run, None, verdict, printer);
                 json::document(&output, verdict.exit())
             }

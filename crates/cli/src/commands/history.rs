@@ -12,7 +12,7 @@ use crate::report::{Printer, words};
 use reconcile::definitions::Definitions;
 use reconcile::{Config, Environment, chain, pass, rollout};
 
-/// Shows what was applied to each daemon, and what became of it.
+/// Shows what was applied to each daemon, and with what result.
 ///
 /// # Errors
 /// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when an ID is unknown.
@@ -28,7 +28,7 @@ pub fn run(
         let id = DaemonId::new(id).ok()?;
         records.histories.contains_key(&id).then_some(id)
     };
-    // One that has no definition any more is known by its ID alone.
+    // A daemon without a definition is known only by its ID.
     let mut chosen: BTreeSet<DaemonId> = command.ids.iter().filter_map(known).collect();
     let others: Vec<String> = command
         .ids

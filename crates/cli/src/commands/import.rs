@@ -14,11 +14,11 @@ use crate::signals;
 use reconcile::import::{self, Import, Note, PlaceState};
 use reconcile::{Config, Environment, StopFlag};
 
-/// Makes definitions of configs, of what PM2 runs, or of a dump.
+/// Makes definitions from configs, from running processes, or from a dump.
 ///
 /// # Errors
-/// [`CommandError::Config`] when the workspace cannot be used; [`CommandError::Import`] when there is nothing to import, or a
-/// file cannot be written; [`CommandError::Signals`].
+/// [`CommandError::Config`] when the workspace cannot be used; [`CommandError::Import`] when there is nothing to import, or a file
+/// cannot be written; [`CommandError::Signals`] when signals cannot be caught.
 pub fn run(
     command: &ImportCommand,
     global: &GlobalArgs,
@@ -77,7 +77,7 @@ fn print(import: &Import, printer: &Printer) {
     }
 }
 
-/// Says what was written.
+/// Reports what was written.
 fn tell(import: &Import, printer: &Printer) {
     for file in &import.env_files {
         let count = words::counted(file.variables.len(), "variable", "variables");
@@ -105,7 +105,7 @@ fn say_notes(import: &Import, printer: &Printer) {
     for note in &import.notes {
         match note {
             note if note.is_warning() => printer.warn(note.to_string()),
-            // Most apps have the same.
+            // Most apps have this note.
             Note::Inherited { .. } if !printer.verbose => {}
             note if note.is_detail() && !printer.verbose => {}
             note => printer.note(note.to_string()),

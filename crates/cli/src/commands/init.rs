@@ -9,11 +9,11 @@ use crate::report::text::{Line, Tone};
 use reconcile::init::init;
 use reconcile::{Config, Environment};
 
-/// Makes a workspace with one definition, and says what to do next.
+/// Creates a workspace with one definition, and prints the next steps.
 ///
 /// # Errors
-/// [`CommandError::Config`] when the workspace cannot be used; [`CommandError::Import`] when there is no script, or a file exists
-/// already or cannot be written.
+/// [`CommandError::Config`] when the workspace cannot be used; [`CommandError::Import`] when there is no script, or a file already
+/// exists or cannot be written.
 pub fn run(
     command: &InitCommand,
     global: &GlobalArgs,

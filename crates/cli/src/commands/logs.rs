@@ -13,18 +13,18 @@ use crate::signals::Stopped;
 use reconcile::pass::DryRun;
 use reconcile::{Config, Environment, LogFile, LogLine, LogRange, LogReader, LogStream, log_files};
 
-/// How many lines of each app are printed, where nothing else is said.
+/// How many lines of each app are printed by default.
 const LINES: usize = 10;
 /// How often files are read again.
 const POLL: Duration = Duration::from_millis(200);
-/// How often PM2 is asked for new apps.
+/// How often PM2 is checked for new apps.
 const REFRESH: Duration = Duration::from_secs(2);
 
-/// Prints the last lines of the apps' logs, and with `--follow` what is written to them from then on.
+/// Prints the last lines of the apps' logs, and with `--follow` new lines as they are written.
 ///
 /// # Errors
-/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions or PM2's list cannot be
-/// read, or an ID is unknown; [`CommandError::Signals`].
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions or PM2's list cannot be read,
+/// or an ID is unknown; [`CommandError::Signals`] when signals cannot be caught.
 pub fn run(
     command: &LogsCommand,
     global: &GlobalArgs,
@@ -40,7 +40,7 @@ pub fn run(
         view: LogView::new(printer),
         printer,
     };
-    // Before anything is printed: a line that was seen may be the reason to stop.
+    // Catch signals before printing: a line that the user sees may be the reason to stop.
     let stopped = command.follow.then(Stopped::catch).transpose()?;
     let dry_run = state.take()?;
     if !dry_run.snapshot.pm2_running {
@@ -54,7 +54,7 @@ pub fn run(
     while !stopped.within(POLL) && !printer.is_closed() {
         if refreshed.elapsed() >= REFRESH {
             refreshed = Instant::now();
-            // While PM2 or the definitions cannot be read, the known files are followed.
+            // While PM2 or the definitions cannot be read, the known files are still followed.
             if let Ok(dry_run) = state.take() {
                 logs.add(&dry_run);
             }
@@ -76,7 +76,7 @@ struct Logs<'a> {
 }
 
 impl Logs<'_> {
-    /// Prints what the logs hold that are not known yet.
+    /// Adds new logs, and prints their existing lines.
     fn add(&mut self, dry_run: &DryRun) {
         let snapshot = &dry_run.snapshot;
         let apps = dry_run.planned.apps.iter();

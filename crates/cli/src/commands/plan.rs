@@ -13,8 +13,8 @@ use reconcile::{Config, Environment, Pm2, StopFlag};
 /// Prints every step that a sync would take.
 ///
 /// # Errors
-/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions or PM2's list cannot be
-/// read, or an ID or the confirmation is wrong.
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions or PM2's list cannot be read,
+/// or an ID or the confirmation code is invalid.
 pub fn run(
     command: &PlanArgs,
     global: &GlobalArgs,
@@ -38,11 +38,11 @@ pub fn run(
     Ok(verdict.exit())
 }
 
-/// The request that the arguments of plan, sync and watch make.
+/// The request for the arguments of plan, sync and watch.
 pub fn request(policy: &PolicyArgs, ids: &[String]) -> Request {
     let mut request = Request::default();
     request.ids = ids.to_vec();
-    // The search reads every process of the machine, which is worth it only for named daemons.
+    // The search reads every process on the machine, which is worth it only for named daemons.
     request.search_orphans = !ids.is_empty();
     request.adopt = policy.adopt == When::Auto;
     if policy.prune == When::Never {

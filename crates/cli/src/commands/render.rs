@@ -19,9 +19,9 @@ use reconcile::{Config, Environment};
 /// Writes, prints or compares the generated configs.
 ///
 /// # Errors
-/// [`CommandError::Usage`] for arguments that do not go together, [`CommandError::ReadFile`] for a file that cannot be read,
-/// [`CommandError::Config`] without a usable workspace, [`CommandError::Pass`] when the definitions cannot be read or an ID
-/// is unknown.
+/// [`CommandError::Usage`] for conflicting arguments, [`CommandError::ReadFile`] for a file that cannot be read,
+/// [`CommandError::Config`] without a usable workspace, [`CommandError::Pass`] when the definitions cannot be read or an ID is
+/// unknown.
 pub fn run(
     command: &RenderCommand,
     global: &GlobalArgs,
@@ -58,7 +58,7 @@ pub fn run(
     }
     let overrides = global.overrides(&command.variant);
     let mut config = Config::resolve_without_pm2(&overrides, environment)?;
-    // Generated configs hold references, not this machine's values.
+    // Generated configs contain references, not this machine's values.
     config.assume_values = true;
     let definitions = until_exit(Definitions::load(&config)?);
     let only = pass::select(&config, &ids, definitions, &[])?;
@@ -76,7 +76,7 @@ pub fn run(
     })
 }
 
-/// The definitions that were asked for.
+/// The selected definitions.
 struct Chosen<'a> {
     definitions: &'a Definitions,
     /// None: all.

@@ -4,7 +4,7 @@ use crate::args::SchemaCommand;
 use crate::exit::Exit;
 use crate::report::{Printer, json};
 
-/// Prints the JSON Schema of what a command prints, or of the generated configs.
+/// Prints the JSON Schema of a command's output, or of the generated configs.
 pub fn run(command: &SchemaCommand, printer: &Printer) -> Exit {
     let schema = match command.output {
         Some(name) => json::schema(name),

@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 use reconcile::pass::{self, DefinitionSource, Disk, DryRun, PassError, Request};
 use reconcile::{Config, Environment, Pm2, StopFlag, chain};
 
-/// Shows every app: wanted, running, in sync or why not.
+/// Shows every app: how many processes it should have, how many run, and why it is not in sync.
 ///
 /// # Errors
 /// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions or PM2's list cannot be
@@ -40,7 +40,7 @@ pub fn run(
     Ok(verdict.exit())
 }
 
-/// The state of everything now.
+/// The current state.
 pub fn take(
     config: &Config,
     ids: &[String],
@@ -52,16 +52,16 @@ pub fn take(
     pass::plan(config, &request, source, &mut pm2)
 }
 
-/// What is shown: the state of everything, and what was measured.
+/// The data to show: the state of everything, and measurements.
 pub struct Shown<'a> {
     config: &'a Config,
     dry_run: &'a DryRun,
-    /// What was measured.
+    /// Measurements.
     pub measures: Measures,
 }
 
 impl<'a> Shown<'a> {
-    /// Measures.
+    /// Measures the processes and combines the data.
     pub fn new(config: &'a Config, dry_run: &'a DryRun) -> Self {
         Self {
             config,
@@ -88,7 +88,7 @@ impl<'a> Shown<'a> {
         words::status::table(&self.dry_run.planned, view, printer.width())
     }
 
-    /// Prints the state of everything, and what is wrong.
+    /// Prints the state of everything, and the problems.
     pub fn print(&self, verdict: &Verdict, printer: &Printer) {
         let snapshot = &self.dry_run.snapshot;
         if !snapshot.pm2_running {

@@ -14,11 +14,11 @@ use crate::verdict::Verdict;
 use reconcile::pass::{self, PassError, PassEvent, Request, SyncReport};
 use reconcile::{Config, Environment, StopFlag, chain};
 
-/// Makes PM2 run what the definitions say.
+/// Reconciles PM2 with the definitions.
 ///
 /// # Errors
-/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the pass could not do its work. What
-/// happened to single steps is printed, and decides the exit status.
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the pass ended early. The results of single
+/// steps are printed, and decide the exit status.
 pub fn run(
     command: &SyncCommand,
     global: &GlobalArgs,
@@ -120,7 +120,7 @@ impl Sync<'_> {
         Verdict::of_sync(report, self.stop.is_set())
     }
 
-    /// Says in words what a pass did.
+    /// Reports the results of a pass as text.
     pub(super) fn print(&self, report: &SyncReport, verdict: &Verdict) {
         let printer = self.printer;
         printer.problems(verdict.problems());

@@ -16,23 +16,23 @@ use reconcile::pass::{Disk, DryRun};
 use reconcile::watcher_module::{UpOutcome, WatcherModule};
 use reconcile::{Config, Environment, Lock, PassError, Pm2, StopFlag};
 
-/// How often to see whether the watcher has judged what it started.
+/// How often to check whether the watcher has judged the apps that it started.
 const READY_POLL: Duration = Duration::from_millis(100);
 
-/// How long that may take before it is said what is waited for.
+/// How long to wait before printing what is missing.
 const NOTE_AFTER: Duration = Duration::from_secs(2);
 
-/// How long after a deadline a watcher that works has judged the app, in milliseconds.
+/// How soon after its deadline a working watcher has judged an app, in milliseconds.
 const JUDGED_WITHIN_MS: u64 = 3000;
 
 /// How long to wait for another pm2-sync.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes sure that the watcher runs under PM2, and reports the state of everything after its first pass.
+/// Ensures that the watcher runs under PM2, and reports the state of everything after its first pass.
 ///
 /// # Errors
-/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions cannot be read or the lock
-/// cannot be had; [`CommandError::WatcherModule`] when the watcher could not be started.
+/// [`CommandError::Config`] without a usable workspace; [`CommandError::Pass`] when the definitions cannot be read or the lock is
+/// not available; [`CommandError::WatcherModule`] when the watcher could not be started.
 pub fn up(
     command: &UpCommand,
     global: &GlobalArgs,
@@ -44,13 +44,13 @@ pub fn up(
     if command.no_heal {
         arguments.push("--no-heal".to_owned());
     }
-    // What would keep the watcher from working is reported here, not in its log.
+    // Report what would stop the watcher from working here, not only in its log.
     Definitions::load(&config)?;
     let watcher = WatcherModule::new(&config, &arguments)?;
     let mut pm2 = Pm2::new(&config, &StopFlag::default());
     let lock = take_lock(&config, "pm2-sync up", printer)?;
     let started = watcher.start(&mut pm2.write(lock))?;
-    // Its first pass needs the lock.
+    // The writer has released the lock, which the watcher's first pass needs.
     let first_pass = watcher.wait_for_report(&mut pm2, &started)?;
     let dry_run = until_ready(&config, printer)?;
     let verdict = Verdict::of_watched(&dry_run);
@@ -73,7 +73,7 @@ pub fn up(
     Ok(verdict.exit())
 }
 
-/// The state of everything once the watcher has judged what its first pass started, or should have.
+/// The state of everything once the watcher has judged the apps that its first pass started, or the time for it is up.
 fn until_ready(config: &Config, printer: &Printer) -> Result<DryRun, CommandError> {
     let began = Instant::now();
     let mut is_noted = false;
@@ -96,7 +96,7 @@ fn until_ready(config: &Config, printer: &Printer) -> Result<DryRun, CommandErro
     }
 }
 
-/// Whether the watcher has still to judge whether an app has become ready.
+/// Whether the watcher has yet to judge whether an app became ready.
 fn is_gated(app: &AppState, now_ms: u64) -> bool {
     let is_open = |cause: &Cause| matches!(cause, Cause::Gated { deadline_ms, .. } if now_ms < deadline_ms + JUDGED_WITHIN_MS);
     app.causes.iter().any(is_open)

@@ -10,7 +10,7 @@ use crate::report::{Printer, WatchReporter};
 use crate::signals;
 use reconcile::{Config, Ended, Engine, EngineOptions, Environment, StopFlag};
 
-/// Syncs, then keeps it so until stopped.
+/// Syncs, then reconciles continuously until stopped.
 ///
 /// # Errors
 /// [`CommandError::Config`] without a usable workspace, [`CommandError::Engine`] when watching cannot begin,
@@ -47,14 +47,14 @@ pub fn run(
         let mut reporter = WatchReporter::new(printer);
         match engine.run(&mut |event| reporter.report(&event))? {
             Ended::Stopped | Ended::Replaced => return Ok(Exit::Ok),
-            // A hangup that is one: the terminal that it runs in was closed.
+            // A real hangup: the terminal was closed.
             Ended::Reload if printer.lost_its_terminal() => return Ok(Exit::Ok),
             Ended::Reload => match load() {
                 Ok(new) => {
                     engine.reconfigure(new);
                     reporter.reloaded(None);
                 }
-                // Once they are valid again, a further hangup is enough.
+                // Once they are valid again, another hangup reloads them.
                 Err(error) => reporter.reloaded(Some(&error.into())),
             },
         }

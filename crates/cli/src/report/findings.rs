@@ -11,12 +11,12 @@ use super::Printer;
 use super::json::StepOutput;
 use super::text::{Line, Tone};
 
-/// Which findings are shown.
+/// Which findings to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// All of them.
     All,
-    /// Errors, and what another renderer had to say.
+    /// Errors, and messages of another renderer.
     Errors,
 }
 
@@ -26,19 +26,19 @@ impl Which {
     }
 }
 
-/// Where values of environment variables are shown.
+/// Where to show values of environment variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Values {
     /// Nowhere.
     Hidden,
-    /// In quoted lines on a terminal, whose user can read the file as well.
+    /// In source excerpts on a terminal, whose user can read the file as well.
     InExcerpts,
-    /// Everywhere, because `--show-values` is given.
+    /// Everywhere, because of `--show-values`.
     Shown,
 }
 
 impl Printer {
-    /// Draws what was found about one definition.
+    /// Draws the findings of one definition.
     pub fn findings(&self, diagnostics: &Diagnostics, file: &str, source: &[u8], which: Which) {
         let rest = diagnostics.remainder();
         let all = diagnostics.iter().chain(&rest);
@@ -55,7 +55,7 @@ impl Printer {
         }
     }
 
-    /// Draws what is wrong with the settings, which hold no values of variables.
+    /// Draws problems of the settings, which contain no values of variables.
     pub fn settings_findings(&self, diagnostics: &Diagnostics, file: &str, source: &[u8]) {
         let excerpts = Excerpts::in_full(source);
         for found in diagnostics {
@@ -78,7 +78,7 @@ impl Printer {
         }
     }
 
-    /// A diagnostic with the values that may be shown.
+    /// The diagnostic with only the values that may be shown.
     #[must_use]
     pub fn readable<'d>(&self, found: &'d Diagnostic) -> Cow<'d, Diagnostic> {
         match self.shows_values() {
@@ -87,7 +87,7 @@ impl Printer {
         }
     }
 
-    /// Draws what was found about all definitions.
+    /// Draws the findings of all definitions.
     pub fn diagnostics(&self, definitions: &Definitions, which: Which) {
         for definition in definitions.daemons.values() {
             let source = definition.source.as_deref().unwrap_or(b"");
@@ -97,7 +97,7 @@ impl Printer {
         self.tree(&definitions.of_tree);
     }
 
-    /// Says what was found about paths of the tree.
+    /// Prints findings about paths of the tree.
     pub fn tree(&self, findings: &[TreeFinding]) {
         for found in findings {
             let text = format!(" {}: {}", found.place(), found.message);
@@ -112,7 +112,7 @@ impl Printer {
         }
     }
 
-    /// Warns of variables that `:pass-env` names and that are not set here.
+    /// Warns about unset variables that `:pass-env` names.
     pub fn not_set_here(&self, plan: &Plan) {
         let steps: Vec<StepOutput> = plan
             .steps
@@ -124,7 +124,7 @@ impl Printer {
         }
     }
 
-    /// Says how many warnings there are, where they are not shown.
+    /// Prints how many warnings there are, if they are not shown.
     pub fn warnings(&self, definitions: &Definitions) {
         let all = definitions.daemons.values();
         let counts = all.map(|definition| definition.diagnostics.warnings());
@@ -137,9 +137,9 @@ impl Printer {
     }
 }
 
-/// How many columns of source fit into a terminal. A line that the terminal broke would take its mark from under it.
+/// How many columns of source fit into a terminal. If the terminal wrapped a line, its marker would be misplaced.
 fn source_width(columns: usize) -> usize {
-    /// What the number of a line and the dots before and after it take at most, but for enormous files.
+    /// The most columns that the line number and the ellipses take, except in enormous files.
     const FRAME: usize = 14;
     columns.saturating_sub(FRAME)
 }

@@ -1,6 +1,6 @@
-//! Findings as annotations of GitHub Actions: workflow commands on standard output.
+//! Findings as GitHub Actions annotations: workflow commands on standard output.
 //!
-//! Source of the form and its escapes: GitHub, "Workflow commands for GitHub Actions", and `actions/toolkit`,
+//! Source of the format and its escapes: GitHub, "Workflow commands for GitHub Actions", and `actions/toolkit`,
 //! `packages/core/src/command.ts`.
 
 use daemon_model::{Diagnostic, Diagnostics, Severity};
@@ -9,7 +9,7 @@ use reconcile::definitions::TreeFinding;
 
 use super::Printer;
 
-/// Annotations about one file, each on a line of its own.
+/// Annotations for one file, one per line.
 #[must_use]
 pub fn annotations(diagnostics: &Diagnostics, file: &str, printer: &Printer) -> String {
     let rest = diagnostics.remainder();
@@ -24,7 +24,7 @@ fn annotation(found: &Diagnostic, file: &str) -> String {
     if let Some(start) = found.location {
         properties.push(format!("line={}", start.line));
         properties.push(format!("col={}", start.column));
-        // GitHub shows a range of columns on one line only. The end of ours is one past the last character.
+        // GitHub shows column ranges only within one line. Our end is one past the last character.
         if let Some(end) = found.end_location.filter(|end| end.line == start.line) {
             properties.push(format!("endLine={}", end.line));
             properties.push(format!(
@@ -53,7 +53,7 @@ fn annotation(found: &Diagnostic, file: &str) -> String {
     format!("::{word} {}::{}\n", properties.join(","), data(&message))
 }
 
-/// An annotation about a path of the tree.
+/// An annotation for a path of the tree.
 #[must_use]
 pub fn about_path(found: &TreeFinding, file: &str) -> String {
     let message = match found.help {

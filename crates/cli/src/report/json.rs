@@ -1,7 +1,7 @@
-//! What commands print as JSON: version 1, described by a schema each (`pm2-sync schema --output NAME`).
+//! The JSON output of commands: version 1. Each output has a schema (`pm2-sync schema --output NAME`).
 //!
-//! These types are separate from those of the libraries. A library may rename its types; the conversions here keep
-//! version 1 stable. Values of environment variables are hidden when the types are made, so no printer can forget it.
+//! These types are separate from those of the libraries: a library may rename its types, and the conversions here keep version 1
+//! stable. Values of environment variables are hidden when these types are made, so no printer can forget to hide them.
 
 mod app;
 mod check;
@@ -45,21 +45,21 @@ pub use supervised::{DownOutput, UpOutput};
 pub use sync::{FailedArtifactOutput, SyncOutput};
 pub use watch::{PassOutput, WatchEvent, WatchOutput};
 
-/// The version of all of it.
+/// The version of the output format.
 const VERSION: u8 = 1;
 
-/// What a command prints as JSON.
+/// The JSON output of a command.
 pub trait Output: Serialize + JsonSchema {
     /// The command.
     const COMMAND: &'static str;
 
-    /// The command that prints this one, where several do.
+    /// The command that prints this output, if several do.
     fn command(&self) -> &'static str {
         Self::COMMAND
     }
 }
 
-/// What every document begins with.
+/// The fields at the start of every document.
 #[derive(Serialize)]
 struct Document<'a, O> {
     version: u8,
@@ -70,7 +70,7 @@ struct Document<'a, O> {
     output: &'a O,
 }
 
-/// What a command found or did, and how it ends: one JSON object on one line. Nothing in it moves a terminal's cursor.
+/// The result of a command and its exit status: one JSON object on one line, without characters that move a terminal's cursor.
 #[must_use]
 pub fn document<O: Output>(output: &O, exit: Exit) -> String {
     line(&Document {
@@ -81,7 +81,7 @@ pub fn document<O: Output>(output: &O, exit: Exit) -> String {
     })
 }
 
-/// The same for a command that failed; one that could not be understood has no name.
+/// The document of a failed command; the name is missing if the arguments could not be parsed.
 #[must_use]
 pub fn error_document(command: Option<&str>, output: &ErrorOutput, exit: Exit) -> String {
     line(&Document {
@@ -92,7 +92,7 @@ pub fn error_document(command: Option<&str>, output: &ErrorOutput, exit: Exit) -
     })
 }
 
-/// One of many lines of a command.
+/// One of several lines of a command.
 #[must_use]
 pub fn event<O: Output>(output: &O) -> String {
     line(&Document {
@@ -104,12 +104,12 @@ pub fn event<O: Output>(output: &O) -> String {
 }
 
 fn line(document: &impl Serialize) -> String {
-    // None of these types holds what JSON cannot say: no map has keys other than text.
+    // Cannot fail: these types have no map with keys other than text.
     let text = serde_json::to_string(document).unwrap_or_default();
     format!("{}\n", without_controls(text))
 }
 
-/// JSON leaves the control characters from U+007F on as they are; terminals act on some of them. They are in strings only.
+/// JSON does not escape the control characters from U+007F on, and terminals act on some of them. They occur only in strings.
 fn without_controls(text: String) -> String {
     let is_control = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
     if !text.contains(is_control) {

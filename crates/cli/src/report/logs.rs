@@ -12,8 +12,7 @@ use super::{Printer, json, words};
 /// The widest column of names.
 const MOST_NAME: usize = 24;
 
-/// Prints lines of logs. Names are in a column of their own, each app's in a colour of its own; `!` in place of `|` marks what went to
-/// standard error.
+/// Prints log lines. Names have their own column, and each app has its own colour; `!` instead of `|` marks standard error.
 pub struct LogView<'p> {
     printer: &'p Printer,
     /// The apps' names and colours, by daemon and app.
@@ -22,7 +21,7 @@ pub struct LogView<'p> {
 }
 
 impl<'p> LogView<'p> {
-    /// A view of no apps yet.
+    /// A view without apps.
     #[must_use]
     pub fn new(printer: &'p Printer) -> Self {
         Self {
@@ -32,7 +31,7 @@ impl<'p> LogView<'p> {
         }
     }
 
-    /// Gives names and colours to the apps of these files that have none yet.
+    /// Assigns names and colours to apps of these files that have none yet.
     pub fn name(&mut self, files: &[LogFile]) {
         for file in files {
             let key = (file.daemon.to_string(), file.app.clone());
@@ -82,7 +81,7 @@ impl<'p> LogView<'p> {
         }
     }
 
-    /// What precedes the lines of a file.
+    /// The prefix of a file's lines.
     fn label(&self, file: &LogFile) -> (String, Tone) {
         let key = (file.daemon.to_string(), file.app.clone());
         let known = self.apps.get(&key);
@@ -97,7 +96,7 @@ impl<'p> LogView<'p> {
     }
 }
 
-/// A label with at most this many columns: its end distinguishes processes.
+/// A label with at most this many columns. The end is kept because it distinguishes processes.
 fn shortened(label: &str, width: usize) -> String {
     if label.width() <= width {
         return label.to_owned();

@@ -1,4 +1,4 @@
-//! What processes use, and how often they were restarted lately.
+//! Resource use and recent restarts of processes.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use reconcile::pass::Snapshot;
 use reconcile::{Config, RecentStarts};
 
-/// The measures of all processes.
+/// Measurements of all processes.
 #[derive(Debug, Clone, Default)]
 pub struct Measures {
     usage: BTreeMap<PmId, Usage>,
@@ -16,7 +16,7 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// Those at the time of a snapshot: restarts are those of the hour before it.
+    /// The measurements for a snapshot, with the restarts of the hour before it.
     #[must_use]
     pub fn take(config: &Config, snapshot: &Snapshot) -> Self {
         let since = snapshot
@@ -29,26 +29,26 @@ impl Measures {
         }
     }
 
-    /// These.
+    /// Creates measurements from their parts.
     #[cfg(test)]
     pub fn new(usage: BTreeMap<PmId, Usage>, starts: RecentStarts) -> Self {
         Self { usage, starts }
     }
 
-    /// What a process uses; none for one that does not run.
+    /// The resource use of a process; none if it does not run.
     #[must_use]
     pub fn usage(&self, process: &ObservedProcess) -> Option<Usage> {
         let usage = self.usage.get(&process.pm_id).copied();
         usage.filter(|_| process.is_running())
     }
 
-    /// How often PM2 has restarted a process within the last hour.
+    /// How often PM2 restarted a process within the last hour.
     #[must_use]
     pub fn restarts(&self, process: &ObservedProcess) -> u32 {
         self.starts.restarts(process)
     }
 
-    /// What all processes of an app use together; none when none runs.
+    /// The combined resource use of an app's processes; none if none runs.
     #[must_use]
     pub fn of(&self, app: &AppState) -> Option<Usage> {
         let used = app.processes.iter().filter_map(|one| self.usage(one));

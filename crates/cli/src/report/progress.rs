@@ -1,4 +1,4 @@
-//! Steps as they begin and end: a spinner for each on a terminal, lines elsewhere.
+//! Shows steps as they start and end: a spinner for each on a terminal, lines elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -13,22 +13,22 @@ use super::Printer;
 use super::json::{ResultOutput, StepOutput};
 use super::words;
 
-/// The display of one pass.
+/// The progress display of one pass.
 pub struct StepProgress<'p> {
     printer: &'p Printer,
     running: BTreeMap<(DaemonId, String), ProgressBar>,
     waiting: BTreeMap<(DaemonId, String), Waiting>,
 }
 
-/// An app that is waited for.
+/// An app that is not ready yet.
 struct Waiting {
     since: Instant,
-    /// What was shown last.
+    /// The text that was last shown.
     shown: Option<String>,
     spinner: Option<ProgressBar>,
 }
 
-/// Most apps are ready before this: they need no line.
+/// Most apps are ready before this, and need no line.
 const WAIT_BEFORE_NOTE: Duration = Duration::from_secs(2);
 
 impl<'p> StepProgress<'p> {
@@ -40,8 +40,8 @@ impl<'p> StepProgress<'p> {
         }
     }
 
-    /// Shows what is waited for: a spinner for each app on a terminal; elsewhere a line for each that takes long, and another one
-    /// when it lacks something else.
+    /// Shows apps that are not ready: a spinner for each on a terminal; elsewhere a line for each that takes long, and another when
+    /// the reason changes.
     pub fn wait_for(&mut self, apps: &[WaitingApp]) {
         let key = |app: &WaitingApp| (app.daemon.clone(), app.app.clone());
         let now: BTreeSet<_> = apps.iter().map(key).collect();
@@ -68,7 +68,7 @@ impl<'p> StepProgress<'p> {
         }
     }
 
-    /// Shows that a step has begun or ended.
+    /// Shows that a step has started or ended.
     pub fn show(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::Started(step) => self.begin(step),

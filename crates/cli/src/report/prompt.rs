@@ -1,4 +1,4 @@
-//! Asks a user at a terminal.
+//! Asks the user on a terminal.
 
 use std::io::IsTerminal;
 use std::sync::mpsc::channel;
@@ -9,13 +9,13 @@ use reconcile::StopFlag;
 use super::{Printer, text};
 
 impl Printer {
-    /// Whether the command asks a user before it does what needs confirmation.
+    /// Whether the command asks for confirmations on the terminal.
     #[must_use]
     pub fn asks(&self) -> bool {
         self.can_ask && !self.is_json() && self.err.is_terminal && std::io::stdin().is_terminal()
     }
 
-    /// Asks a user, without a time limit. Answers no when `should_stop` says so meanwhile.
+    /// Asks the user, without a time limit. Answers no if `stop` is set in the meantime.
     #[must_use]
     pub fn confirms(&self, question: &str, stop: &StopFlag) -> bool {
         self.write_err(&format!("{} [y/N] ", text::escape(question)));
@@ -24,7 +24,7 @@ impl Printer {
             let mut answer = String::new();
             let read = std::io::stdin().read_line(&mut answer);
             let is_yes = matches!(answer.trim(), "y" | "Y" | "yes" | "Yes");
-            // Without a receiver the program is ending.
+            // Without a receiver, the program is ending.
             let _ = sender.send(read.is_ok() && is_yes);
         };
         let asked = std::thread::Builder::new()
@@ -35,7 +35,7 @@ impl Printer {
                 return answer;
             }
         }
-        // The cursor is behind the question.
+        // Move the cursor below the question.
         self.write_err("\n");
         false
     }

@@ -6,24 +6,24 @@ use super::{Printer, Table, labelled};
 use crate::error::CommandError;
 use crate::verdict::Verdict;
 
-/// The alternate screen of a terminal, until dropped: what was there before comes back.
+/// The alternate screen of a terminal, until dropped. Then the previous content is restored.
 pub struct Screen<'p> {
     printer: &'p Printer,
 }
 
 impl<'p> Screen<'p> {
-    /// Takes the screen, where there is one and data is for people.
+    /// Takes over the screen, if there is one and the output is for people.
     #[must_use]
     pub fn new(printer: &'p Printer) -> Option<Self> {
         if printer.is_json() || printer.screen().is_none() {
             return None;
         }
-        // Alternate screen, no cursor (xterm, "XTerm Control Sequences").
+        // Alternate screen, hidden cursor (xterm, "XTerm Control Sequences").
         printer.write_out("\u{1b}[?1049h\u{1b}[?25l");
         Some(Self { printer })
     }
 
-    /// Draws a table and what is wrong. Where the window is too small for all rows, those that need attention come first.
+    /// Draws a table and the problems. If the window is too small for all rows, those that need attention come first.
     pub fn draw(&self, table: &dyn Fn(Order) -> Table, verdict: &Verdict, pm2_runs: bool) {
         let Some((columns, rows)) = self.printer.screen() else {
             return;
@@ -38,7 +38,7 @@ impl<'p> Screen<'p> {
             .iter()
             .flat_map(|line| line.wrap(columns))
             .collect();
-        // The title, and at least half of the window for the table.
+        // Reserve the title line, and at least half of the window for the table.
         let room = rows.saturating_sub(1);
         let for_messages = messages.len().min(room / 2);
         let for_table = room - for_messages;
@@ -50,13 +50,13 @@ impl<'p> Screen<'p> {
             lines.push(format!("... {hidden} more lines"));
         }
         let color = self.printer.out.has_color;
-        // The summary is the last message, and the one that must not be missing.
+        // The summary is the last message, and must stay visible.
         let from = messages.len() - for_messages;
         lines.extend(messages[from..].iter().map(|line| line.paint(color)));
         self.show(lines);
     }
 
-    /// Draws why there is nothing to show.
+    /// Draws the error that prevents showing anything.
     pub fn draw_error(&self, error: &CommandError) {
         let Some((columns, _)) = self.printer.screen() else {
             return;
@@ -73,7 +73,7 @@ impl<'p> Screen<'p> {
         let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
         let title = Line::default().with(Tone::Faint, format!("{now}  Ctrl-C ends"));
         let title = title.paint(self.printer.out.has_color);
-        // From the top, each line to its end, then nothing below: nothing flickers.
+        // Clear each line to its end and then the rest, without flicker.
         let mut text = "\u{1b}[H".to_owned();
         for (n, line) in std::iter::once(title).chain(lines).enumerate() {
             if n > 0 {

@@ -34,6 +34,6 @@ impl Stream {
 pub(super) fn size_of(stream: impl std::os::fd::AsFd) -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
     let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
-    // A terminal that does not know its size says 0.
+    // A terminal that does not know its size reports 0.
     (columns > 20 && rows > 0).then_some((columns, rows))
 }

@@ -2,7 +2,7 @@
 
 use super::text::{Line, Tone};
 
-/// Rows of aligned columns. The last column takes the room that is left, and wraps.
+/// Rows of aligned columns. The last column gets the remaining width, and wraps.
 #[derive(Debug, Default)]
 pub struct Table {
     header: Vec<&'static str>,
@@ -10,7 +10,7 @@ pub struct Table {
 }
 
 const GAP: usize = 2;
-/// The narrowest last column that can be read.
+/// The narrowest readable last column.
 const LEAST_LAST: usize = 20;
 
 impl Table {
@@ -41,19 +41,19 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Whether its last column can be read in so many columns; without a terminal always.
+    /// Whether the last column stays readable at this width; always true without a terminal.
     #[must_use]
     pub fn fits(&self, width: Option<usize>) -> bool {
         width.is_none_or(|width| self.before_last(&self.widths()) + LEAST_LAST <= width)
     }
 
-    /// The table as text, at most `width` columns wide where that can be done. The first line is the header.
+    /// The table as text, at most `width` columns wide if possible. The first line is the header.
     #[must_use]
     pub fn draw(&self, width: Option<usize>, color: bool) -> String {
         let widths = self.widths();
         let before_last = self.before_last(&widths);
         let last = width.map(|width| width.saturating_sub(before_last));
-        // Too little room: the last cell goes on a line of its own.
+        // Too little room: put the last cell on its own line.
         let is_stacked = last.is_some_and(|last| last < LEAST_LAST);
         let header: Vec<Line> = self
             .header
@@ -102,7 +102,7 @@ impl Table {
         (0..self.header.len()).map(column).collect()
     }
 
-    /// How many columns all but the last take.
+    /// The width of all columns but the last.
     fn before_last(&self, widths: &[usize]) -> usize {
         widths[..widths.len() - 1]
             .iter()

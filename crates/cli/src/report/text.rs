@@ -1,30 +1,30 @@
-//! Text that is safe to print, and its colours.
+//! Text that is safe to print, with colours.
 
 use std::borrow::Cow;
 
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
-/// What a piece of text means, for its colour.
+/// The meaning of a piece of text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// Something is added, or well.
+    /// An addition, or a good state.
     Good,
-    /// Something changes, or needs attention.
+    /// A change, or something that needs attention.
     Notice,
-    /// Something is taken away, or wrong.
+    /// A removal, or an error.
     Bad,
-    /// Of less weight.
+    /// Less important text.
     Faint,
     /// A heading.
     Strong,
-    /// Nothing in particular.
+    /// Normal text.
     Plain,
     /// A name among others, by its number.
     Name(usize),
 }
 
-/// The colours of names; red and yellow mean something else.
+/// The colours of names. Red and yellow have other meanings.
 const NAMES: [AnsiColor; 8] = [
     AnsiColor::Cyan,
     AnsiColor::Magenta,
@@ -62,8 +62,8 @@ impl Tone {
 
 /// One line of text in pieces, each with its tone.
 ///
-/// Names come from folders, definitions and logs. Their control characters are escaped here, at the one way to the terminal, so
-/// that none of them moves the cursor, changes colours or begins a line of its own.
+/// Names come from folders, definitions and logs. All text for the terminal passes through here, where control characters are
+/// escaped, so none of them can move the cursor, change colours or start a new line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Line(Vec<(String, Tone)>);
 
@@ -75,26 +75,26 @@ impl Line {
         self
     }
 
-    /// The same line with one more piece in no particular tone.
+    /// The same line with one more piece of normal text.
     #[must_use]
     pub fn plain(self, text: impl AsRef<str>) -> Self {
         self.with(Tone::Plain, text)
     }
 
-    /// The same line with the pieces of another one behind it.
+    /// The same line with the pieces of another line appended.
     #[must_use]
     pub fn joined(mut self, other: &Self) -> Self {
         self.0.extend(other.0.iter().cloned());
         self
     }
 
-    /// How many columns it takes.
+    /// The width in columns.
     #[must_use]
     pub fn width(&self) -> usize {
         self.0.iter().map(|(text, _)| text.width()).sum()
     }
 
-    /// The line as a terminal gets it.
+    /// The line as text for a terminal.
     #[must_use]
     pub fn paint(&self, color: bool) -> String {
         self.0
@@ -103,8 +103,8 @@ impl Line {
             .collect()
     }
 
-    /// Breaks the line at spaces so that no part is wider than `width`, where words allow it. What is between backticks is one
-    /// word where it fits, so that it can be copied.
+    /// Breaks the line at spaces so that no part is wider than `width`, if the words allow it. Text in backticks stays together if
+    /// it fits, so that it can be copied.
     #[must_use]
     pub fn wrap(&self, width: usize) -> Vec<Self> {
         let mut lines = vec![Self::default()];
@@ -146,7 +146,7 @@ impl<T: AsRef<str>> From<T> for Line {
     }
 }
 
-/// Words with the space behind them. A word in backticks goes on to the closing one.
+/// Words with the following space. A word in backticks extends to the closing one.
 fn words(text: &str, width: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -180,13 +180,13 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a character controls a terminal, ends a line, or changes the direction of what follows.
+/// Whether a character controls a terminal, ends a line, or changes the direction of the following text.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A word as a shell reads it.
+/// A word quoted for a shell.
 #[must_use]
 pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
@@ -196,7 +196,7 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// One or many.
+/// The singular or the plural.
 #[must_use]
 pub fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
@@ -208,7 +208,7 @@ pub fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", plural(count, one, many))
 }
 
-/// Things of a list that may be long: the first few by name, the rest by number.
+/// A list of names that may be long: the first few by name, the rest as a count.
 #[must_use]
 pub fn listed(names: &[String]) -> String {
     const MOST: usize = 4;

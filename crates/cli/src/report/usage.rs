@@ -4,7 +4,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::json::ErrorOutput;
 
-/// What other tools call a command.
+/// The pm2-sync command for a name used by other tools.
 fn meant(command: &str) -> Option<&'static str> {
     Some(match command {
         "ls" | "list" | "ps" | "monit" | "describe" => "status",
@@ -17,7 +17,7 @@ fn meant(command: &str) -> Option<&'static str> {
     })
 }
 
-/// The same error, with the real name of a command that other tools call so.
+/// The same error, with a suggestion for names used by other tools.
 pub fn with_real_name(mut error: clap::Error) -> clap::Error {
     let given = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(given)) if error.kind() == ErrorKind::InvalidSubcommand => given,
@@ -32,7 +32,7 @@ pub fn with_real_name(mut error: clap::Error) -> clap::Error {
 
 /// The error as JSON.
 pub fn output(error: &clap::Error) -> ErrorOutput {
-    // The first paragraph; suggestions and usage follow.
+    // Use the first paragraph; suggestions and usage follow it.
     let message = error.to_string();
     let message = message.split("\n\n").next().unwrap_or_default();
     let message = message.trim_start_matches("error: ").trim();

@@ -1,4 +1,4 @@
-//! What `pm2-sync watch` prints.
+//! The output of `pm2-sync watch`.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use super::{Printer, StepProgress, Which, words};
 use crate::error::CommandError;
 use crate::verdict::{Problem, ProblemId, ProblemKind, Verdict};
 
-/// Reports a watch: one line for each step and for each change of what is not a step; nothing when idle.
+/// Reports a watch: one line for each step and each other change of state; nothing when idle.
 pub struct WatchReporter<'p> {
     printer: &'p Printer,
     steps: StepProgress<'p>,
     is_first: bool,
-    /// The problems that were reported and are not resolved.
+    /// The reported problems that are not resolved yet.
     known: BTreeSet<ProblemId>,
     /// The last pass that was printed as JSON.
     last: Option<PassOutput>,
 }
 
 impl<'p> WatchReporter<'p> {
-    /// For a watch that has just begun.
+    /// A reporter for a new watch.
     pub fn new(printer: &'p Printer) -> Self {
         Self {
             printer,
@@ -33,7 +33,7 @@ impl<'p> WatchReporter<'p> {
         }
     }
 
-    /// The settings were read again, or could not be.
+    /// Reports that the settings were reloaded, or could not be.
     pub fn reloaded(&self, error: Option<&CommandError>) {
         let printer = self.printer;
         if printer.is_json() {
@@ -49,7 +49,7 @@ impl<'p> WatchReporter<'p> {
         }
     }
 
-    /// Reports what the engine says.
+    /// Reports an event of the engine.
     pub fn report(&mut self, event: &EngineEvent<'_>) {
         match event {
             EngineEvent::Ended(report) => self.ended(report),
@@ -86,7 +86,7 @@ impl<'p> WatchReporter<'p> {
         }
     }
 
-    /// The state after a pass, if it has changed.
+    /// Reports the state after a pass, if it has changed.
     fn ended(&mut self, report: &SyncReport) {
         let printer = self.printer;
         let verdict = Verdict::of_sync(report, false);
@@ -104,7 +104,7 @@ impl<'p> WatchReporter<'p> {
         } else if !report.applied.steps.is_empty() && verdict.is_in_sync() && printer.verbose {
             printer.summary(&verdict);
         }
-        // What starts becomes ready or fails, and then that is reported.
+        // Starting apps become ready or fail, and that is reported then.
         let problems = verdict.problems().iter();
         let problems = problems.filter(|it| it.kind != ProblemKind::Starting);
         let now: BTreeSet<ProblemId> = problems.clone().map(Problem::id).collect();

@@ -1,4 +1,4 @@
-//! The texts that commands print.
+//! The texts of command output.
 
 pub mod condition;
 pub mod decision;
@@ -24,10 +24,10 @@ use crate::verdict::{Problem, ProblemKind};
 
 pub use super::text::{counted, listed};
 
-/// That PM2's dump is out of date.
+/// Says that PM2's dump is out of date.
 pub const UNSAVED: &str = "PM2's process list could not be saved: `pm2 resurrect` and a reboot would start the previously saved processes";
 
-/// An app in few words: the daemon's ID alone where its last part is the app's name.
+/// The short name of an app: the daemon's ID alone if its last part is the app's name.
 #[must_use]
 pub fn name(daemon: &str, app: &str) -> String {
     match daemon.rsplit('/').next() == Some(app) {
@@ -58,7 +58,7 @@ pub fn took(duration: Duration) -> String {
     }
 }
 
-/// The command that is waited for.
+/// Describes the command that holds the lock.
 #[must_use]
 pub fn waiting(holder: Option<&Holder>) -> String {
     match holder {
@@ -106,7 +106,7 @@ pub fn held(held: &HeldRemoval) -> String {
     text
 }
 
-/// That processes are waited for which PM2 is stopping.
+/// Says which stopping processes the command waits for.
 #[must_use]
 pub fn settling(planned: &Planned) -> String {
     let is_stopping = |app: &&AppState| app.condition == Condition::Stopping;
@@ -118,7 +118,7 @@ pub fn settling(planned: &Planned) -> String {
     )
 }
 
-/// Something that failed, and has not succeeded since.
+/// An unresolved failure.
 #[must_use]
 pub fn failure(failure: &Failure) -> String {
     let what = match &failure.app {
@@ -159,7 +159,7 @@ pub fn obstacle(obstacle: &Obstacle) -> String {
     )
 }
 
-/// A step that is to be taken.
+/// A pending step.
 #[must_use]
 pub fn pending(step: &Step) -> String {
     let step = StepOutput::new(step, false);
@@ -171,7 +171,7 @@ pub fn pending(step: &Step) -> String {
     )
 }
 
-/// What to do about a problem.
+/// How to fix a problem.
 #[must_use]
 pub fn advice(problem: &Problem, printer: &Printer) -> Option<String> {
     let command = |verb: &str| {
@@ -192,7 +192,7 @@ pub fn advice(problem: &Problem, printer: &Printer) -> Option<String> {
             ))
         }
         _ if problem.is_user_hold => Some(format!("`{}` ends the hold", command("release")?)),
-        // The prompt replaces the command.
+        // The prompt replaces this advice.
         ProblemKind::HeldRemoval if printer.asks() => None,
         ProblemKind::HeldRemoval => Some(confirm(problem.confirm.as_ref()?, printer)),
         _ => None,

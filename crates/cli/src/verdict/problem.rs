@@ -6,27 +6,27 @@ use reconcile::LogExcerpt;
 use crate::exit::Exit;
 use crate::report::words;
 
-/// Whether a command only inspects, or changes things as well.
+/// Whether a command only inspects, or also makes changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// `plan`, `status`: what is to be done is pending.
+    /// `plan`, `status`: unfinished work counts as pending.
     Inspects,
-    /// `sync`, `watch`: what is left to be done was done in part.
+    /// `sync`, `watch`: unfinished work counts as partly done.
     Acts,
 }
 
-/// Why it is not in sync. In the order in which a summary names them.
+/// The kind of a problem, in the order used by summaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProblemKind {
     /// The command was interrupted.
     Interrupted,
-    /// A step is to be taken.
+    /// A step is pending.
     Pending,
     /// A step failed.
     FailedStep,
     /// A step was not tried.
     SkippedStep,
-    /// A step would fail, or has failed in an earlier pass.
+    /// A step would fail, or failed in an earlier pass.
     Obstacle,
     /// A definition, or a path of the tree, is not valid.
     InvalidDefinition,
@@ -36,9 +36,9 @@ pub enum ProblemKind {
     Unsaved,
     /// A removal waits for confirmation.
     HeldRemoval,
-    /// An app's name belongs to processes that are not ours.
+    /// An app's name belongs to unmanaged processes.
     Blocked,
-    /// PM2 has given up on an app, or keeps restarting it.
+    /// PM2 gave an app up, or keeps restarting it.
     Degraded,
     /// An app's label names another app than its name does.
     Mislabelled,
@@ -50,11 +50,11 @@ pub enum ProblemKind {
     OnHold,
     /// An app waits for apps that it depends on.
     Waiting,
-    /// What an app's definition says did not become ready; it runs as before.
+    /// An app's definition did not become ready; it runs the previous one.
     RolledBack,
-    /// What an app's definition says did not become ready, and it cannot go back.
+    /// An app's definition did not become ready, and it cannot roll back.
     NotReady,
-    /// Something that this version does not know.
+    /// A condition that this version does not know.
     Other,
 }
 
@@ -84,7 +84,7 @@ impl ProblemKind {
         }
     }
 
-    /// Whether a line of its own says it. The others are said by the steps, the definitions, or the summary.
+    /// Whether the problem gets its own line. Others are reported by the steps, the definitions, or the summary.
     pub(crate) fn is_announced(self) -> bool {
         match self {
             Self::Obstacle
@@ -113,19 +113,19 @@ impl ProblemKind {
 /// One reason why it is not in sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of reason it is.
+    /// The kind of reason.
     pub kind: ProblemKind,
-    /// The daemon, where it concerns one.
+    /// The daemon, if it concerns one.
     pub daemon: Option<DaemonId>,
-    /// The app, where it concerns one.
+    /// The app, if it concerns one.
     pub app: Option<String>,
     /// The reason in words.
     pub message: String,
-    /// What a degraded app's log says.
+    /// An excerpt of a degraded app's log.
     pub log: Option<LogExcerpt>,
-    /// What confirms a removal that is on hold.
+    /// The code that confirms a held removal.
     pub confirm: Option<RemovalCode>,
-    /// Whether it is not tried again until something changes or a user asks for it.
+    /// Whether it is not retried until something changes or a user asks for it.
     pub is_rejected: bool,
     /// Whether a user has put the daemon on hold.
     pub is_user_hold: bool,
@@ -134,18 +134,18 @@ pub struct Problem {
 /// Identifies a problem, independently of its wording.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProblemId {
-    /// What kind of reason it is.
+    /// The kind of reason.
     pub kind: ProblemKind,
-    /// The daemon, where it concerns one.
+    /// The daemon, if it concerns one.
     pub daemon: Option<DaemonId>,
-    /// The app, where it concerns one.
+    /// The app, if it concerns one.
     pub app: Option<String>,
-    /// Of a removal, what confirms it: another set of daemons is another removal.
+    /// The code that confirms a removal: a removal of other daemons is another problem.
     confirm: Option<String>,
 }
 
 impl Problem {
-    /// What makes it the same as one before.
+    /// The identity of the problem.
     #[must_use]
     pub fn id(&self) -> ProblemId {
         ProblemId {
@@ -183,7 +183,7 @@ impl Problem {
     }
 }
 
-/// What is wrong with an app, apart from the steps it needs.
+/// The problem of an app, apart from the steps it needs.
 pub(super) fn of_app(app: &AppState) -> Option<Problem> {
     let kind = match app.condition {
         Condition::InSync
@@ -191,11 +191,11 @@ pub(super) fn of_app(app: &AppState) -> Option<Problem> {
         | Condition::Kept
         | Condition::Stopped
         | Condition::Pinned => return None,
-        // Their steps, their definition or the removal is the problem.
+        // Their steps, their definition or the removal is reported instead.
         Condition::Pending | Condition::Blocked | Condition::Broken | Condition::Held => {
             return None;
         }
-        // The same pass of a watcher comes back to it within a second.
+        // The watcher handles it again within a second.
         Condition::Leaving => return None,
         Condition::Degraded => ProblemKind::Degraded,
         Condition::Mislabelled => ProblemKind::Mislabelled,

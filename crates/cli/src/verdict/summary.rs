@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::report::words;
 
 impl Verdict {
-    /// One line about all of it.
+    /// One line about everything.
     #[must_use]
     pub fn summary(&self) -> String {
         match self.role {
@@ -73,7 +73,7 @@ impl Verdict {
         }
     }
 
-    /// Whether it is in sync, or why not.
+    /// Whether everything is in sync, or why not.
     fn state(&self) -> String {
         if self.problems.is_empty() {
             return format!(
@@ -82,7 +82,7 @@ impl Verdict {
                 words::counted(self.processes, "process", "processes")
             );
         }
-        // The work says these.
+        // The work part of the summary covers these.
         let is_counted = |kind| {
             use ProblemKind::{FailedStep, Interrupted, SkippedStep};
             matches!(kind, FailedStep | Interrupted | SkippedStep)
@@ -94,7 +94,7 @@ impl Verdict {
         }
     }
 
-    /// The reasons of some kinds, each kind in a few words.
+    /// The problems of the wanted kinds, a few words per kind.
     fn reasons(&self, wanted: impl Fn(ProblemKind) -> bool) -> Vec<String> {
         let kinds: BTreeSet<ProblemKind> = self
             .problems
@@ -137,7 +137,7 @@ impl Verdict {
             ProblemKind::Blocked => format!("{count} blocked"),
             ProblemKind::Degraded => apps("degraded"),
             ProblemKind::Mislabelled => apps("mislabelled"),
-            // Nothing else says which ones.
+            // Nothing else names the apps.
             ProblemKind::Starting | ProblemKind::Stopping => {
                 let names = of_kind().filter_map(|problem| problem.app.as_ref());
                 let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();

@@ -1,4 +1,4 @@
-//! Findings as annotations of GitHub Actions.
+//! Prints findings as GitHub Actions annotations.
 
 use camino::Utf8Path;
 
@@ -6,7 +6,7 @@ use crate::report::{Printer, github};
 use reconcile::definitions::Definitions;
 use reconcile::{Config, Environment};
 
-/// A file as GitHub knows it: relative to the folder that the repository was checked out to.
+/// A path as GitHub needs it: relative to the checkout.
 pub(super) fn in_repository(
     path: &Utf8Path,
     base: Option<&Utf8Path>,
@@ -20,7 +20,7 @@ pub(super) fn in_repository(
         .to_string()
 }
 
-/// Annotates the findings of these definitions.
+/// Prints annotations for the findings of these definitions.
 pub(super) fn definitions(definitions: &Definitions, config: &Config, printer: &Printer) {
     let name = |path: &Utf8Path| in_repository(path, Some(config.root()), &config.environment);
     for definition in definitions.daemons.values() {

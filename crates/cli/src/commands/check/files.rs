@@ -15,10 +15,10 @@ use crate::report::{Printer, Which, github};
 use reconcile::Environment;
 use reconcile::definitions::{EnvFileFinding, RenderedDefinition, TreeFinding};
 
-/// Checks definitions by their paths. What is found about an env file that several name is reported once.
+/// Checks definitions by path. Findings about an env file that several definitions name are reported once.
 ///
 /// # Errors
-/// [`CommandError::Config`] when pm2-clj is asked for and its command is not known.
+/// [`CommandError::Config`] when pm2-clj is requested and its command is not known.
 pub(super) fn check(
     files: &[&str],
     command: &CheckCommand,
@@ -29,7 +29,7 @@ pub(super) fn check(
 ) -> Result<(), CommandError> {
     let mut reader = FileReader::new(global, &command.variant, environment)?;
     let mut root = None;
-    // Files need not lie in a workspace.
+    // Files need not be in a workspace.
     if let Ok(config) = config(command, global, environment.clone()) {
         root = Some(config.root().to_owned());
         reader = reader.with_values_of(config);
@@ -69,7 +69,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// A file, and what was found about it.
+/// A file and its findings.
 fn read(
     reader: &FileReader<'_>,
     path: &Utf8Path,

@@ -1,4 +1,4 @@
-//! `pm2-sync check --watch`: checks again whenever a definition changes or an env file that one names, for editors.
+//! `pm2-sync check --watch`: checks again whenever a definition or one of its env files changes, for use in editors.
 
 use std::sync::mpsc::channel;
 
@@ -18,7 +18,7 @@ enum Event {
     Stopped,
 }
 
-/// Prints what is found now, and again whenever it is something else, until it is stopped.
+/// Prints the current findings, and again whenever they change, until it is stopped.
 ///
 /// # Errors
 /// [`CommandError::Usage`] for files, [`CommandError::Config`] without a usable workspace, [`CommandError::Signals`], and
@@ -39,7 +39,7 @@ pub(super) fn run(
     let (sender, events) = channel();
     let on_stop = sender.clone();
     let stop = move || {
-        // Without a receiver it has ended already.
+        // Without a receiver, the command has ended already.
         let _ = on_stop.send(Event::Stopped);
     };
     let _signals = signals::catch(&StopFlag::default(), stop).map_err(CommandError::Signals)?;
@@ -47,7 +47,7 @@ pub(super) fn run(
         config.layout.clone(),
         Settings::default(),
         Box::new(move |batch| {
-            // A file that is read too early may be reported as broken for a moment; it is named again when all is quiet.
+            // A file that is read too early may look invalid for a moment; it is reported again after a quiet period.
             if batch.cause != Cause::Written {
                 let _ = sender.send(Event::Changed);
             }
@@ -79,7 +79,7 @@ struct Round<'a> {
     config: &'a Config,
     printer: &'a Printer,
     watcher: &'a Watcher,
-    /// What was found last, as JSON.
+    /// The last findings, as JSON.
     last: String,
 }
 
@@ -113,7 +113,7 @@ impl Round<'_> {
         match &definitions {
             _ if printer.is_json() => printer.json_text(&document),
             Ok(definitions) => {
-                // Editors clear what they show at this line, and stop reading at the summary.
+                // Editors clear old findings at this line, and stop reading at the summary.
                 printer.note("checking");
                 print(definitions, self.config, printer);
                 summarize(&output, printer);
@@ -125,7 +125,7 @@ impl Round<'_> {
     }
 }
 
-/// Whether what was found lets the command succeed, and how it ends then.
+/// Sets whether the findings let the command succeed, and returns the exit status.
 pub(super) fn judge(output: &mut CheckOutput, command: &CheckCommand) -> Exit {
     output.ok = output.errors == 0 && !(command.strict && output.warnings > 0);
     if output.ok { Exit::Ok } else { Exit::Failed }

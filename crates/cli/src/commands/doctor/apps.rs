@@ -1,4 +1,4 @@
-//! Whether definitions are valid and their apps work.
+//! Checks whether definitions are valid and their apps work.
 
 use daemon_model::{AppState, Condition};
 use reconcile::pass::{self, Disk, PassError, Request};
@@ -17,7 +17,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     let mut pm2 = Pm2::new(config, &StopFlag::default()).with_prefetch();
     let dry_run = match pass::plan(config, &Request::default(), &mut Disk, &mut pm2) {
         Ok(dry_run) => dry_run,
-        // The other parts have found this already.
+        // The other parts report this already.
         Err(PassError::Definitions(_) | PassError::Pm2(_)) => return Vec::new(),
         Err(error) => {
             return vec![Finding::fault(

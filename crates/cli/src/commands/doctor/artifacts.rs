@@ -1,4 +1,4 @@
-//! The directory of generated configs: whether it can be written to, and whether git ignores it.
+//! Checks the directory of generated configs: whether it is writable, and whether git ignores it.
 
 use std::io::Result;
 
@@ -36,7 +36,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Whether generated configs can be written, as far as can be seen without writing one.
+/// Whether generated configs can be written, as far as a check without writing can tell.
 fn check_writable(config: &Config) -> Result<()> {
     let out = config.layout.out_dir();
     let mut dirs: Vec<&Utf8Path> = out
@@ -46,7 +46,7 @@ fn check_writable(config: &Config) -> Result<()> {
     dirs.reverse();
     let mut last = config.root();
     for dir in dirs {
-        // The root itself may be a link: it is the user's own.
+        // The root itself may be a symbolic link, which belongs to the user.
         match std::fs::symlink_metadata(dir) {
             Ok(metadata) if metadata.is_dir() || dir == config.root() => last = dir,
             Ok(metadata) => {
@@ -68,8 +68,7 @@ fn check_writable(config: &Config) -> Result<()> {
     )?)
 }
 
-/// The `.gitignore` that should hide generated configs and says something else. One that does not exist yet is written with
-/// the first config.
+/// The `.gitignore` that should exclude generated configs but does not. A missing one is written together with the first config.
 fn exposed_to_git(config: &Config) -> Option<Utf8PathBuf> {
     let out = config.layout.out_dir();
     let dirs = out.ancestors().take_while(|dir| *dir != config.root());

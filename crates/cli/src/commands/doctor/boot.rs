@@ -1,4 +1,4 @@
-//! Whether PM2 starts with the machine.
+//! Checks whether PM2 starts at boot.
 
 use camino::Utf8PathBuf;
 use pm2_client::{Host, LocalHost};
@@ -9,7 +9,7 @@ const ABOUT: &str = "boot";
 
 pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     let user = LocalHost::new(context.environment.vars().clone(), None).user_name();
-    // Where `pm2 startup` puts it: PM2 7.0.4, lib/API/Startup.js.
+    // Where `pm2 startup` writes its files: PM2 7.0.4, lib/API/Startup.js.
     let files = [
         format!("/etc/systemd/system/pm2-{user}.service"),
         format!("/etc/init.d/pm2-{user}"),

@@ -1,4 +1,4 @@
-//! PM2's daemon: its version, its processes and its orphans.
+//! Checks PM2's daemon: its version, its processes and its orphans.
 
 use camino::Utf8Path;
 use pm2_client::{
@@ -54,7 +54,7 @@ pub(super) fn check(context: &Context<'_>, home: &Utf8Path, version: Option<&str
     findings
 }
 
-/// The version of the daemon that answers, and what it lists.
+/// The version of the daemon that answers, and its list.
 fn ask(home: &Utf8Path) -> Result<(String, Vec<ProcessRecord>), AdapterError> {
     let mut adapter = SocketAdapter::connect(home, ConnectOptions::default())?;
     Ok((adapter.daemon_version()?, adapter.list()?))
@@ -95,7 +95,7 @@ fn check_orphans(home: &Utf8Path, daemon: Option<u32>, listed: &[u32]) -> Findin
     let found = Orphans::search(home, daemon, listed);
     let orphans = match found.if_unlisted.is_empty() {
         true => found.certain,
-        // PM2 may have started them since it was asked.
+        // PM2 may have started them after it was asked.
         false => match ask(home) {
             Ok((_, list)) => found.unlisted(&pids(&list)),
             Err(_) => found.certain,

@@ -1,4 +1,4 @@
-//! The environment that PM2's daemon was started with, which cluster workers inherit.
+//! Checks the environment that PM2's daemon was started with, which cluster workers inherit.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use super::{Context, Finding};
 
 pub(super) fn check(context: &Context<'_>, home: &Utf8Path, daemon: u32) -> Option<Finding> {
     const ABOUT: &str = "PM2's environment";
-    /// What PM2, its command and the shell set by themselves.
+    /// Variables that PM2, its command and the shell set by themselves.
     const OWN: [&str; 6] = ["PM2_HOME", "_", "PWD", "SHLVL", "OLDPWD", "SILENT"];
     let env_policy = EnvPolicy {
         pm2_home: home.to_owned(),
-        // Without settings it is unknown which ones are passed on deliberately.
+        // Without settings, the variables that are passed on deliberately are not known.
         pass_env: context.config()?.pass_env.clone(),
     };
     let environ = pm2_client::environ(daemon)?;

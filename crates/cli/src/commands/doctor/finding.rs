@@ -1,26 +1,26 @@
 //! The result of one check.
 
-/// How serious a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
-    /// As it should be.
+    /// Everything works.
     Ok,
-    /// It works, but not as well as it could.
+    /// It works, with limitations.
     Warning,
     /// Something does not work.
     Fault,
 }
 
-/// The result of one examination.
+/// The result of one check.
 #[derive(Debug)]
 pub struct Finding {
-    /// What was examined.
+    /// What was checked.
     pub about: &'static str,
-    /// How serious it is.
+    /// The severity.
     pub grade: Grade,
-    /// What was found.
+    /// The result.
     pub found: String,
-    /// What to do about it.
+    /// How to fix it.
     pub advice: Option<String>,
 }
 

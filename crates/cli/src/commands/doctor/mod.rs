@@ -1,7 +1,7 @@
-//! `pm2-sync doctor`: checks what pm2-sync depends on, and says what to do.
+//! `pm2-sync doctor`: checks what pm2-sync depends on, and gives advice.
 //!
-//! Each part checks one thing, independently of the others. None changes anything, and none ends the command: what cannot be
-//! checked is a finding.
+//! Each part checks one thing, independently of the others. None changes anything, and none ends the command: a check that cannot
+//! run is itself a finding.
 
 mod apps;
 mod artifacts;
@@ -26,12 +26,12 @@ use reconcile::{Config, ConfigError, Environment, Pm2Location};
 
 pub use finding::{Finding, Grade};
 
-/// What the parts examine.
+/// The input of the parts.
 struct Context<'a> {
     environment: &'a Environment,
     /// The workspace, or why it cannot be used.
     workspace: Result<Config, ConfigError>,
-    /// PM2's home and command, or why they are not known. Known without a workspace, too.
+    /// PM2's home and command, or why they are not known. Available without a workspace, too.
     pm2: Result<Pm2Location, ConfigError>,
 }
 
@@ -51,13 +51,13 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The workspace, for a part that has nothing to examine without one.
+    /// The workspace, for parts that check nothing without one.
     fn config(&self) -> Option<&Config> {
         self.workspace.as_ref().ok()
     }
 }
 
-/// Examines everything and prints what was found. A fault makes it fail.
+/// Runs all checks and prints the findings. A fault makes the command fail.
 pub fn run(
     _command: &DoctorCommand,
     global: &GlobalArgs,
@@ -102,7 +102,7 @@ fn table(findings: &[Finding]) -> Table {
     table
 }
 
-/// Reads a file that is small where it is what it should be.
+/// Reads a file that is small if it is valid.
 fn read_small(path: &Utf8Path) -> std::io::Result<Vec<u8>> {
     files::read(path.as_std_path(), Links::Follow, 1 << 20)
 }

@@ -1,4 +1,4 @@
-//! How well this system is supported.
+//! Checks how well this system is supported.
 
 use super::{Context, Finding};
 
@@ -8,7 +8,7 @@ pub(super) fn check(_: &Context<'_>) -> Vec<Finding> {
     check_system(std::env::consts::OS).into_iter().collect()
 }
 
-/// Linux, on which everything is tested, is not mentioned.
+/// Linux, where everything is tested, is not mentioned.
 fn check_system(system: &str) -> Option<Finding> {
     match system {
         "linux" => None,
@@ -25,7 +25,7 @@ fn check_system(system: &str) -> Option<Finding> {
     }
 }
 
-/// Whether another watch can begin: each takes one instance, and so do many other programs of the user.
+/// Whether another watch can begin: each needs an inotify instance, as do many other programs of the user.
 #[cfg(target_os = "linux")]
 pub(super) fn is_instance_left() -> bool {
     rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).is_ok()

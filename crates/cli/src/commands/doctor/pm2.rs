@@ -1,4 +1,4 @@
-//! PM2: its command and its home.
+//! Checks PM2: its command and its home.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -48,7 +48,7 @@ fn check_command(context: &Context<'_>, command: Option<&Utf8Path>) -> (Finding,
         Err(error) => return fault(format!("`{command}` cannot be used: {error}")),
     };
     let version = version_of_package(&file)
-        // A wrapper script: only PM2 itself knows its version.
+        // For a wrapper script, only PM2 itself knows its version.
         .or_else(|| Pm2Command::new(command).version(context.environment.vars()));
     let Some(version) = version else {
         return fault(format!(
@@ -67,7 +67,7 @@ fn check_command(context: &Context<'_>, command: Option<&Utf8Path>) -> (Finding,
     (finding, Some(version))
 }
 
-/// The version of the npm package `pm2` that the file belongs to.
+/// The version of the npm package `pm2` that contains the file.
 fn version_of_package(file: &Utf8Path) -> Option<String> {
     file.ancestors()
         .filter_map(|dir| read_small(&dir.join("package.json")).ok())

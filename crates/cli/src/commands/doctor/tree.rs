@@ -1,4 +1,4 @@
-//! The directory of definitions, and whether changes in it are noticed.
+//! Checks the directory of definitions, and whether changes in it are detected.
 
 use camino::Utf8Path;
 use daemon_model::DEFINITION_FILE;
@@ -37,9 +37,9 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Files that are not read because of their names.
+/// Files that are ignored because of their names.
 fn check_names(tree: &watcher::Tree, config: &Config) -> Option<Finding> {
-    /// How many are named.
+    /// How many of them are listed by name.
     const MOST: usize = 3;
     let root = config.root().as_std_path();
     let shown = |path: &std::path::PathBuf| {

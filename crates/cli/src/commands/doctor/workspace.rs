@@ -1,4 +1,4 @@
-//! The workspace and its settings.
+//! Checks the workspace and its settings.
 
 use reconcile::{ConfigError, SETTINGS_FILE, SettingsError};
 
@@ -20,7 +20,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
             ]
         }
         Err(ConfigError::Settings(error)) => vec![settings(error)],
-        // PM2's own part says so.
+        // PM2's own part reports this.
         Err(ConfigError::NoHome) => Vec::new(),
         Err(error) => {
             let advice = error.hint();

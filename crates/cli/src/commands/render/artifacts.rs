@@ -10,7 +10,7 @@ use crate::report::json::{RenderCheckOutput, RenderOutput};
 use crate::report::{Printer, Which, words};
 use reconcile::{ArtifactCheck, ArtifactFailures, ArtifactReport, Config, artifacts, chain};
 
-/// Writes generated configs, and removes those that nothing defines.
+/// Writes generated configs, and removes those without a definition.
 pub fn write(
     config: &Config,
     chosen: &Chosen<'_>,
@@ -30,7 +30,7 @@ pub fn write(
         Ok((_, held)) => report.held = held,
         Err(error) => report.failures.directory = Some(error.into()),
     }
-    // Where none can be written, nothing was done; with a failure of one, the rest was.
+    // If none can be written, nothing was done; if only one failed, the others were written.
     let exit = if report.failures.directory.is_some() {
         Exit::Failed
     } else if chosen.has_invalid() || report.held.is_some() || !report.failures.is_empty() {
@@ -75,7 +75,7 @@ fn print_written(config: &Config, chosen: &Chosen<'_>, report: &ArtifactReport, 
     ));
 }
 
-/// Compares generated configs with what would be written.
+/// Compares generated configs with what `render` would write.
 pub fn check(config: &Config, chosen: &Chosen<'_>, printer: &Printer) -> Exit {
     let store = ArtifactStore::new(&config.layout);
     let found = artifacts::check(&store, chosen.definitions, &|id| chosen.includes(id));
@@ -116,7 +116,7 @@ fn print_compared(config: &Config, chosen: &Chosen<'_>, found: &ArtifactCheck, p
     });
 }
 
-/// How many failures of one kind are named.
+/// How many failures of one kind are listed by name.
 const NAMED_FAILURES: usize = 5;
 
 fn print_failures(failures: &ArtifactFailures, printer: &Printer) {

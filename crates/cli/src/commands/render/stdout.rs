@@ -1,4 +1,4 @@
-//! `render --stdout`: prints what would be written.
+//! `render --stdout`: prints instead of writing.
 
 use camino::Utf8Path;
 use edn_render::Options;
@@ -12,7 +12,7 @@ use crate::report::json::{RenderStdoutOutput, diagnostics};
 use crate::report::{Printer, Which};
 use reconcile::Environment;
 
-/// Prints generated configs, or a JSON object of them by ID.
+/// Prints generated configs, or a JSON object with them by ID.
 pub fn print_all(chosen: &Chosen<'_>, printer: &Printer) -> Exit {
     let definitions = chosen.definitions;
     let included = definitions.daemons.iter();
@@ -42,11 +42,11 @@ pub fn print_all(chosen: &Chosen<'_>, printer: &Printer) -> Exit {
     exit
 }
 
-/// Prints what files render to, in or out of a workspace.
+/// Prints rendered files, inside or outside of a workspace.
 ///
 /// # Errors
-/// [`CommandError::ReadFile`] for a file that cannot be read; [`CommandError::Config`] when pm2-clj is asked for and its command
-/// is not known.
+/// [`CommandError::ReadFile`] for a file that cannot be read; [`CommandError::Config`] when pm2-clj is requested and its command is
+/// not known.
 pub fn print_files(
     files: &[&str],
     command: &RenderCommand,
@@ -67,7 +67,7 @@ pub fn print_files(
         match rendered.document {
             Some(document) => {
                 printer.json_of(|out| document.write_json(out, None));
-                // It renders all the same, so what PM2 would misread is only a warning here.
+                // The file still renders, so a value that PM2 would misread is only a warning here.
                 diagnostics = diagnostics.as_warnings();
             }
             None => exit = Exit::Failed,

@@ -97,7 +97,7 @@ impl From<Condition> for ConditionOutput {
 }
 
 impl AppOutput {
-    /// The state of an app, with what its processes use where that was measured.
+    /// The state of an app, with the resource use of its processes if it was measured.
     #[must_use]
     pub fn new(app: &AppState, measures: Option<&Measures>) -> Self {
         let has_failed = matches!(

@@ -1,4 +1,4 @@
-//! `check`, and what is found about definitions.
+//! `check`, and findings about definitions.
 
 use daemon_model::{Diagnostic, Diagnostics, Level, Location, Severity, Span};
 use reconcile::{Definitions, TreeFinding};
@@ -24,7 +24,7 @@ pub struct CheckOutput {
 }
 
 impl CheckOutput {
-    /// Counts one more definition with what was found about it.
+    /// Counts a definition and its findings.
     pub fn count(&mut self, found: &Diagnostics) {
         self.files += 1;
         self.errors += found.errors();
@@ -167,7 +167,7 @@ impl DiagnosticOutput {
         }
     }
 
-    /// What was found about a path of the tree.
+    /// A finding about a path of the tree.
     #[must_use]
     pub fn about_path(found: &TreeFinding) -> Self {
         Self {
@@ -187,7 +187,7 @@ impl DiagnosticOutput {
 }
 
 impl DiagnosticOutput {
-    /// What was found about one file.
+    /// The findings about one file.
     #[must_use]
     pub fn all(
         diagnostics: &Diagnostics,
@@ -202,7 +202,7 @@ impl DiagnosticOutput {
     }
 }
 
-/// What was found about all definitions.
+/// The findings about all definitions.
 #[must_use]
 pub fn diagnostics(definitions: &Definitions, printer: &Printer) -> Vec<DiagnosticOutput> {
     let of_daemons = definitions.daemons.iter().flat_map(|(id, definition)| {

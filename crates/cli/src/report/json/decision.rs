@@ -55,14 +55,14 @@ impl Verb {
         Self::Rollback,
     ];
 
-    /// The command.
+    /// The name of the command.
     #[must_use]
     pub fn name(self) -> &'static str {
-        // What the history names begins with the program.
+        // The history records the name with the program in front.
         self.command_line().trim_start_matches("pm2-sync ")
     }
 
-    /// The command as the history names it.
+    /// The command as recorded in the history.
     #[must_use]
     pub fn command_line(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ pub struct DecidedOutput {
 }
 
 impl DecidedOutput {
-    /// What was decided about a daemon.
+    /// The decision about a daemon.
     #[must_use]
     pub fn new(daemon: &DaemonId, decided: &DecreedDaemon) -> Self {
         Self {

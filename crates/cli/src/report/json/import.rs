@@ -78,7 +78,7 @@ pub struct ImportNoteOutput {
 }
 
 impl ImportOutput {
-    /// What was made, or would be.
+    /// The definitions that were or would be written.
     #[must_use]
     pub fn new(import: &Import, is_dry_run: bool, diagnostics: Vec<DiagnosticOutput>) -> Self {
         let outcome = |place| match place {
@@ -142,7 +142,7 @@ pub struct InitOutput {
 }
 
 impl InitOutput {
-    /// What was made, and the commands to give next.
+    /// The result, and the next commands to run.
     #[must_use]
     pub fn new(made: &Initialized, next: Vec<String>) -> Self {
         Self {

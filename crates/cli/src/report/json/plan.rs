@@ -43,7 +43,7 @@ impl Output for PlanOutput {
 }
 
 impl PlanOutput {
-    /// What a dry run found, with what processes use where that was measured.
+    /// The result of a dry run, with the resource use of processes if it was measured.
     #[must_use]
     pub fn new(
         dry_run: &DryRun,
@@ -87,7 +87,7 @@ impl Output for StatusOutput {
 }
 
 impl StatusOutput {
-    /// What a dry run found, and what was measured then.
+    /// The result of a dry run, and its measurements.
     #[must_use]
     pub fn new(
         dry_run: &DryRun,
@@ -145,7 +145,7 @@ pub struct HeldOutput {
 }
 
 impl HeldOutput {
-    /// A removal of processes.
+    /// A removal that this command confirms.
     #[must_use]
     pub fn new(held: &HeldRemoval, printer: &Printer) -> Self {
         Self::with_command(
@@ -227,7 +227,7 @@ impl FailureOutput {
     }
 }
 
-/// All that failed, and has not succeeded since.
+/// All unresolved failures.
 #[must_use]
 pub fn failures(failures: &Failures) -> Vec<FailureOutput> {
     failures.iter().map(FailureOutput::new).collect()

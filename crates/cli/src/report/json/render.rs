@@ -71,7 +71,7 @@ impl Output for RenderStdoutOutput {
 }
 
 impl RenderOutput {
-    /// What was written.
+    /// The result of writing.
     #[must_use]
     pub fn new(report: &ArtifactReport, definitions: &Definitions, printer: &Printer) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl RenderOutput {
 }
 
 impl RenderCheckOutput {
-    /// What was found.
+    /// The result of the comparison.
     #[must_use]
     pub fn new(found: &ArtifactCheck, definitions: &Definitions, printer: &Printer) -> Self {
         Self {

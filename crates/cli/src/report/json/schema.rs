@@ -1,4 +1,4 @@
-//! JSON Schemas of what commands print.
+//! JSON Schemas of command output.
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
@@ -102,19 +102,19 @@ fn event<O: Output>() -> Value {
 /// The envelope of an output: see `Document`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Frame {
-    /// All that a command prints.
+    /// The whole output of a command.
     Document,
-    /// One of many lines. It has no exit status.
+    /// One of several lines. It has no exit status.
     Event,
 }
 
-/// The schema of an output, with what every output begins with.
+/// The schema of an output, with the fields that every output starts with.
 fn framed<O: JsonSchema>(command: Value, frame: Frame) -> Value {
     let generator = SchemaSettings::draft2020_12()
         .for_serialize()
         .into_generator();
     let mut schema = generator.into_root_schema_for::<O>();
-    // The name of a Rust type.
+    // The title is the name of a Rust type.
     schema.remove("title");
     let mut schema: Value = schema.into();
     let mut first = vec![

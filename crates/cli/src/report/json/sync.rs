@@ -99,7 +99,7 @@ impl ArtifactsOutput {
 }
 
 impl SyncOutput {
-    /// What a pass did.
+    /// The result of a pass.
     #[must_use]
     pub fn new(report: &SyncReport, verdict: &Verdict, printer: &Printer) -> Self {
         let show_values = printer.shows_values();

@@ -175,7 +175,7 @@ impl PassOutput {
         }
     }
 
-    /// Whether it took steps, or differs from the last one in anything but its duration.
+    /// Whether it took steps, or differs from the last one in more than its duration.
     #[must_use]
     pub fn is_news(&self, last: Option<&Self>) -> bool {
         let stands = |it: &Self| Self {
@@ -249,7 +249,7 @@ impl WatchOutput {
 }
 
 impl WatchEvent {
-    /// The settings were read again, or could not be.
+    /// The event for settings that were reloaded, or could not be.
     #[must_use]
     pub fn reloaded(error: Option<&CommandError>, printer: &Printer) -> Self {
         let error = error.map(|error| ErrorOutput::new(error, printer));
@@ -260,7 +260,7 @@ impl WatchEvent {
         }
     }
 
-    /// An event of the engine; none for what is not printed. The end of a pass is another matter: see [`PassOutput`].
+    /// An event of the engine; none if it is not printed. The end of a pass is handled separately: see [`PassOutput`].
     #[must_use]
     pub fn of(event: &EngineEvent<'_>, printer: &Printer) -> Option<Self> {
         Some(match event {

@@ -9,7 +9,7 @@ use super::{counted, listed, name};
 /// How long after the deadline of an app its outcome may still be recorded, in milliseconds.
 const JUDGING_MS: u64 = 2_000;
 
-/// What is wrong with an app, in a sentence.
+/// A sentence about an app that is not in sync.
 #[must_use]
 pub fn sentence(app: &AppState) -> String {
     let who = format!("`{}` of {}", app.app, app.daemon);
@@ -25,7 +25,7 @@ pub fn sentence(app: &AppState) -> String {
     }
 }
 
-/// The state of an app, in a few words. Nothing for one whose steps say it.
+/// The state of an app in a few words. Empty if its steps describe it.
 #[must_use]
 pub fn phrase(app: &AppState) -> String {
     match app.condition {
@@ -80,7 +80,7 @@ fn cause(app: &AppState, cause: &Cause) -> Option<String> {
     })
 }
 
-/// That the deadline of an app has passed without an outcome: the command that changed it did not wait, and no watcher runs.
+/// Says that the deadline of an app has passed without an outcome: the command that changed it did not wait, and no watcher runs.
 fn overdue(cause: &Cause) -> Option<String> {
     let Cause::Gated { deadline_ms, .. } = cause else {
         return None;
@@ -92,7 +92,7 @@ fn overdue(cause: &Cause) -> Option<String> {
     })
 }
 
-/// An app that is waited for, and why it is not ready unless that is a matter of time.
+/// A dependency, and why it is not ready unless it just needs time.
 fn awaited(one: &Unready) -> String {
     let name = format!("`{}`", name(one.daemon.as_str(), &one.app));
     let why = match one.why {
@@ -113,7 +113,7 @@ fn decided(by: &Override) -> String {
     [user, until, reason].into_iter().flatten().collect()
 }
 
-/// A time of today as a clock shows it, any other with its day.
+/// A time of today as hours and minutes, any other with its date.
 pub(super) fn time(ms: u64) -> String {
     let at = i64::try_from(ms).ok();
     let at = at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
@@ -135,7 +135,7 @@ fn ended(app: &AppState) -> String {
             "ended (exit 0 or a signal); PM2 starts it again after its delay".to_owned()
         }
         Some(code) if waits => format!("ended (exit {code}); PM2 starts it again after its delay"),
-        // PM2 records 0 for a process that a signal ended, too (7.0.4, `lib/God.js`: `code || 0`).
+        // PM2 records 0 also for a process that a signal ended (7.0.4, `lib/God.js`: `code || 0`).
         Some(0) => "ended as defined (exit 0 or a signal)".to_owned(),
         Some(code) => format!("ended as defined (exit {code})"),
         None => "not started, as defined".to_owned(),
@@ -156,7 +156,7 @@ fn degraded(app: &AppState) -> String {
     }
 }
 
-/// What is wrong with a process whose label names another app than its name does.
+/// The problem of a process whose label names another app than its name does.
 fn mislabelled(app: &AppState) -> String {
     let labels = app.processes.iter();
     let mut labels = labels.filter_map(|process| process.label.as_ref());

@@ -1,8 +1,8 @@
-//! Decisions of users in words.
+//! Decisions of users as text.
 
 use crate::report::json::{DecidedOutput, Verb};
 
-/// What was decided about a daemon.
+/// The decision about a daemon.
 #[must_use]
 pub fn decided(verb: Verb, decided: &DecidedOutput) -> String {
     let daemon = &decided.daemon;

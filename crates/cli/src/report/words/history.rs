@@ -1,4 +1,4 @@
-//! What was applied to daemons, as a table.
+//! The table of the history.
 
 use super::condition::time;
 use super::steps;
@@ -8,13 +8,13 @@ use crate::report::json::{
 };
 use crate::report::text::{Line, Tone};
 
-/// How much of a commit's name is shown.
+/// How many digits of a commit ID are shown.
 const COMMIT: usize = 8;
 
-/// Columns that are left out where not all fit beside each other, the least important first.
+/// Columns that are dropped if not all fit, the least important first.
 const SPARE: [&str; 3] = ["BY", "COMMIT", "COMMAND"];
 
-/// The table of all entries, for a terminal of this width; verbose with what differs from the one before.
+/// The table of all entries, for a terminal of this width; verbose adds the differences from the previous entry.
 #[must_use]
 pub fn table(history: &HistoryOutput, verbose: bool, width: Option<usize>) -> Table {
     let tables = (0..SPARE.len()).map(|spared| draw(history, verbose, &SPARE[..spared]));
@@ -83,7 +83,7 @@ fn with_failures(line: Line, word: &str, entry: &EntryOutput) -> Line {
     }
 }
 
-/// What differs in one app: `api: args: "a" -> "b"`.
+/// The differences in one app: `api: args: "a" -> "b"`.
 fn changes(app: &AppChangesOutput) -> String {
     match (app.kind, app.changes.is_empty()) {
         (ChangeKindOutput::Added, _) => format!("{}: added", app.app),

@@ -1,25 +1,25 @@
-//! Rollouts in words.
+//! Rollouts as text.
 
 use daemon_model::{DaemonId, EntryOutcome};
 use reconcile::rollout::WaitingApp;
 
 use super::name;
 
-/// What an app that is waited for lacks.
+/// Why an app is not ready yet.
 #[must_use]
 pub fn waiting(app: &WaitingApp) -> String {
     let name = name(app.daemon.as_str(), &app.app);
     format!("waiting for {name}: {}", app.lacks)
 }
 
-/// That an app was not ready when the sync stopped waiting for it.
+/// Says that an app was not ready when the sync stopped waiting.
 #[must_use]
 pub fn still_waiting(app: &WaitingApp) -> String {
     let name = name(app.daemon.as_str(), &app.app);
     format!("{name} is not ready yet: {}", app.lacks)
 }
 
-/// Why what a daemon was changed to did not become ready. Nothing when it did.
+/// Why a new version of a daemon did not become ready; none if it did.
 #[must_use]
 pub fn judged(daemon: &DaemonId, outcome: &EntryOutcome) -> Option<String> {
     let EntryOutcome::Failed { failures, .. } = outcome else {

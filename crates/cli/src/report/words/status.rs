@@ -12,21 +12,21 @@ use crate::report::json::StepOutput;
 use crate::report::text::{Line, Tone};
 use crate::report::{Measures, Table, USUAL_WIDTH};
 
-/// In which order apps are shown.
+/// The order of apps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// By daemon and app.
     ByName,
-    /// Those that are not as defined first.
+    /// Those that need attention first.
     AttentionFirst,
 }
 
-/// What is shown of each app.
+/// How to show apps.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// Whether reasons are given with values, and where logs are.
+    /// Whether to show values in reasons, and the paths of logs.
     pub verbose: bool,
-    /// Whether values of environment variables are shown, too.
+    /// Whether to show values of environment variables, too.
     pub show_values: bool,
     /// The order.
     pub order: Order,
@@ -34,13 +34,13 @@ pub struct View<'a> {
     pub now_ms: u64,
     /// PM2's home.
     pub pm2_home: &'a Utf8Path,
-    /// What failed, and has not succeeded since.
+    /// The unresolved failures.
     pub failures: &'a Failures,
-    /// What processes use.
+    /// The resource use of processes.
     pub measures: &'a Measures,
 }
 
-/// Every app, for a terminal of this width.
+/// The table of all apps, for a terminal of this width.
 #[must_use]
 pub fn table(planned: &Planned, view: View<'_>, width: Option<usize>) -> Table {
     let mut rows = rows(planned, view);
@@ -49,7 +49,7 @@ pub fn table(planned: &Planned, view: View<'_>, width: Option<usize>) -> Table {
     }
     let tables = [wide, medium].map(|draw| draw(&rows));
     let mut tables = tables.into_iter();
-    // Without a terminal, one of the usual width is assumed: but nothing is wrapped.
+    // Without a terminal, assume the usual width, but do not wrap.
     let columns = width.unwrap_or(USUAL_WIDTH);
     let fitting = tables.find(|table| table.fits(Some(columns)));
     fitting.unwrap_or_else(|| narrow(&rows))
@@ -81,7 +81,7 @@ fn wide(rows: &[Row]) -> Table {
     )
 }
 
-/// The daemon and the app in one column.
+/// A layout with the daemon and the app in one column.
 fn medium(rows: &[Row]) -> Table {
     draw(
         rows,
@@ -90,7 +90,7 @@ fn medium(rows: &[Row]) -> Table {
     )
 }
 
-/// Without what is not needed to see what is wrong.
+/// A layout with only the columns needed to see problems.
 fn narrow(rows: &[Row]) -> Table {
     draw(rows, &["APP", "RUN", "STATE"], |row| {
         vec![row.name(), row.run.clone()]
@@ -175,7 +175,7 @@ fn rows(planned: &Planned, view: View<'_>) -> Vec<Row> {
     rows
 }
 
-/// How often the processes of an app were restarted, and how often of that within the last hour.
+/// How often the processes of an app were restarted, in total and within the last hour.
 fn restarts(app: &AppState, measures: &Measures) -> String {
     let all: u32 = app.processes.iter().map(|process| process.restarts).sum();
     let lately: u32 = app.processes.iter().map(|it| measures.restarts(it)).sum();
@@ -196,7 +196,7 @@ fn percent(percent: f64) -> String {
 /// An amount of memory in units of 1024.
 fn bytes(bytes: u64) -> String {
     const MEBIBYTE: f64 = 1_048_576.0;
-    // Few have so much that a float does not count it exactly.
+    // Few values are too large for an exact float.
     match bytes as f64 / MEBIBYTE {
         mebibytes if mebibytes < 9.95 => format!("{mebibytes:.1}M"),
         mebibytes if mebibytes < 1000.0 => format!("{mebibytes:.0}M"),
@@ -230,7 +230,7 @@ fn state(app: &AppState, steps: &[Step], view: View<'_>) -> Line {
     Line::default().with(tone, parts.join("; "))
 }
 
-/// How often an app has failed, when it is tried again, and why it failed.
+/// How often and why an app has failed, and when it is retried.
 fn failed(failure: &Failure, now_ms: u64) -> String {
     if failure.is_unready {
         return format!("not ready: {}", failure.error);
@@ -250,7 +250,7 @@ fn failed(failure: &Failure, now_ms: u64) -> String {
     }
 }
 
-/// Where an app's logs are.
+/// The paths of an app's logs.
 fn logs(app: &AppState, pm2_home: &Utf8Path) -> Vec<Line> {
     let files = log_files(app, pm2_home).into_iter();
     files

@@ -1,4 +1,4 @@
-//! Steps in words: their reasons and outcomes.
+//! Steps as text: their reasons and outcomes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,20 +11,20 @@ use crate::report::json::{
 };
 use crate::report::text::{Line, Tone};
 
-/// How many removed variables are named; if there are more, only their number is given.
+/// The most removed variables that are named; beyond that, only their number is given.
 const MOST_NAMES: usize = 6;
 
 impl StepOutput {
-    /// What it does, in a word.
+    /// The verb for the action.
     #[must_use]
     pub fn verb(&self) -> &'static str {
         self.words().0
     }
 
-    /// What it does, what it has done, and the colour.
+    /// The verb in the present and the past tense, and the colour.
     fn words(&self) -> (&'static str, &'static str, Tone) {
         match (self.action, self.reasons.as_slice()) {
-            // Seen from the app, which stays.
+            // Named from the view of the app, which stays.
             (ActionOutput::Start, [ReasonOutput::TooFew { .. }]) => {
                 ("scale", "scaled up", Tone::Good)
             }
@@ -35,7 +35,7 @@ impl StepOutput {
         }
     }
 
-    /// Whether it only changes how many processes there are.
+    /// Whether the step only changes the number of processes.
     fn scales(&self) -> bool {
         self.verb() == "scale"
     }
@@ -59,7 +59,7 @@ impl ActionOutput {
     }
 }
 
-/// The action of a step with the number of processes, where that is more than one.
+/// The action of a step, with the number of processes if there are several.
 #[must_use]
 pub fn action(step: &StepOutput) -> Line {
     let (verb, _, tone) = step.words();
@@ -70,7 +70,7 @@ pub fn action(step: &StepOutput) -> Line {
     Line::default().with(tone, text)
 }
 
-/// One line about what became of a step: `started web/front (2 processes) in 374 ms`.
+/// One line about the result of a step: `started web/front (2 processes) in 374 ms`.
 #[must_use]
 pub fn result(result: &ResultOutput, verbose: bool) -> Line {
     let step = &result.step;
@@ -90,7 +90,7 @@ pub fn result(result: &ResultOutput, verbose: bool) -> Line {
                 n => format!(" ({})", counted(n, "process", "processes")),
             };
             let line = line.plain(format!(" {name}{processes} in {time}"));
-            // That it was not running is what a start is for.
+            // A start needs no reason that the app was not running.
             let reasons = step.reasons.iter().filter(|one| **one != ReasonOutput::New);
             match reasons_in_words(reasons, verbose) {
                 words if words.is_empty() => line,
@@ -186,7 +186,7 @@ fn reason(reason: &ReasonOutput, is_adopted: bool, verbose: bool) -> String {
 
 /// Changes by kind: `args, cwd changed; env.DEBUG removed`. Verbose with values: `args: "db" -> "db --wal"`.
 fn changes(changes: &[ChangeOutput], is_adopted: bool, verbose: bool) -> String {
-    // For variables that an adopted process got from a shell, the names are enough.
+    // For variables that an adopted process got from a shell, names suffice.
     let lost = changes
         .iter()
         .filter(|it| it.is_env() && it.kind == ChangeKindOutput::Removed);
@@ -240,7 +240,7 @@ fn with_values(change: &ChangeOutput) -> String {
         return format!("{field}: {from} -> {to}");
     };
     match change.to.as_ref().and_then(Value::as_str) {
-        // That it comes from there says more than two values that are not shown.
+        // The origin says more than two hidden values.
         Some("***") if change.from.is_none() => format!("{field} added ({origin})"),
         Some("***") => format!("{field} changed ({origin})"),
         _ => format!("{field}: {from} -> {to} ({origin})"),
@@ -272,7 +272,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A word of a command line, in quotes where it would be taken for several or for none.
+/// A word of a command line, quoted if it would otherwise be split or lost.
 fn word(word: &str) -> String {
     let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '\'');
     match is_plain {
@@ -281,7 +281,7 @@ fn word(word: &str) -> String {
     }
 }
 
-/// What is to be said of variables that `:pass-env` names and that are not set here: a line for each.
+/// Lines about unset variables that `:pass-env` names.
 #[must_use]
 pub fn not_set_here<'s>(steps: impl Iterator<Item = &'s StepOutput> + Clone) -> Vec<String> {
     let apps = |of: fn(&StepOutput) -> &Vec<String>| {
@@ -310,7 +310,7 @@ pub fn not_set_here<'s>(steps: impl Iterator<Item = &'s StepOutput> + Clone) -> 
     kept.chain(lacking).collect()
 }
 
-/// What a start will start, a line for each setting.
+/// What a start starts, one line per setting.
 #[must_use]
 pub fn starts(starts: &StartsOutput) -> Vec<Line> {
     let mut lines = vec![

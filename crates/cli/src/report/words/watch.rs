@@ -1,4 +1,4 @@
-//! Events of a watch in words.
+//! Events of a watch as text.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::verdict::{ProblemId, ProblemKind};
 
 /// A line about an event.
 pub enum Note {
-    /// Of no consequence.
+    /// Informational.
     Plain(String),
     /// Needs attention.
     Warning(String),
@@ -29,7 +29,7 @@ impl Note {
     }
 }
 
-/// That something is retried.
+/// Says when something is retried.
 #[must_use]
 pub fn trying_again(delay: Duration) -> String {
     format!("retrying in {}", took(delay))
