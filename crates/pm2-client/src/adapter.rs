@@ -1,4 +1,4 @@
-//! The port to PM2: what any connection to a PM2 daemon can be asked for.
+//! The port to PM2: the operations that any connection to a PM2 daemon supports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::record::ProcessRecord;
 
 /// A connection to one PM2. Small, synchronous and object-safe.
 ///
-/// Processes are addressed by number only, never by name: PM2 reads a name also as a namespace, a
-/// path or a pattern. PM2 serialises nothing: two operations on one number at the same time can
-/// leave a process that is not in its list, so callers keep to one operation per number.
+/// Processes are addressed by number only, never by name: PM2 also reads a name as a namespace, a path or a pattern. PM2 serialises
+/// nothing: two operations on one number at the same time can leave a process that is not in its list, so callers keep to one
+/// operation per number.
 ///
-/// After [`AdapterError::Timeout`] or [`AdapterError::Closed`] the operation may have happened
-/// anyway: read the list again before anything else.
+/// After [`AdapterError::Timeout`] or [`AdapterError::Closed`] the operation may still have happened: read the list again before
+/// anything else.
 pub trait ProcessAdapter: Send {
     /// The version of the daemon that answers, for example `7.0.4`.
     ///
@@ -24,31 +24,31 @@ pub trait ProcessAdapter: Send {
     /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer.
     fn daemon_version(&mut self) -> Result<String, AdapterError>;
 
-    /// Visits PM2's records of processes, one after the other, so that not all of them are in memory at once: those of these
-    /// numbers, as far as PM2 has them; `None`: all. What a reload leaves behind for a moment is not among them.
+    /// Visits PM2's records of these processes, if PM2 has them; `None`: all. They are visited one by one, so that not all are in
+    /// memory at once. Temporary leftovers of a reload are skipped.
     ///
     /// # Errors
-    /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer. Some
-    /// records may have been visited then.
+    /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer. Some records
+    /// may have been visited by then.
     fn visit(
         &mut self,
         only: Option<&[PmId]>,
         visit: &mut dyn FnMut(ProcessRecord),
     ) -> Result<(), AdapterError>;
 
-    /// Every process that PM2 has, by ascending number, in the model's words. Cheap to ask again and again: what has not
-    /// changed may be shared with the last answer.
+    /// Every process that PM2 has, by ascending number, as the model describes it. Repeated calls are cheap: unchanged processes
+    /// may be shared with the previous result.
     ///
     /// # Errors
     /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer.
     fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError>;
 
-    /// Whether lists that are read from now on are kept for [`visit_recent`](Self::visit_recent), as long as that takes memory
-    /// and not longer than a moment.
+    /// Whether to keep lists that are read from now on for [`visit_recent`](Self::visit_recent). That takes memory, and a list is
+    /// kept only for a moment.
     fn keep_lists(&mut self, _keep: bool) {}
 
-    /// As [`visit`](Self::visit), but from the list that was read last, without asking PM2 again: false, and nothing is visited,
-    /// unless that was a moment ago, and nothing was changed since by this connection and those that were made of it.
+    /// As [`visit`](Self::visit), but from the last list, without asking PM2 again. Returns false and visits nothing if that list
+    /// is no longer recent, or if this connection or those made from it have changed anything since.
     fn visit_recent(
         &mut self,
         _only: Option<&[PmId]>,
@@ -57,21 +57,20 @@ pub trait ProcessAdapter: Send {
         false
     }
 
-    /// What the processes use that [`observe`](Self::observe) gave last, as PM2 measured it.
+    /// The resource use of the processes in the last [`observe`](Self::observe), as measured by PM2.
     fn usage(&self) -> &[(PmId, Usage)] {
         &[]
     }
 
-    /// Starts a new app; gives PM2's record of each instance, in order. After a refusal some instances
-    /// may run.
+    /// Starts a new app; returns PM2's record of each instance, in order. If PM2 refuses, some instances may run.
     ///
     /// # Errors
     /// [`AdapterError::Refused`] when the daemon refuses; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
     /// [`AdapterError::Io`] when it does not answer.
     fn prepare(&mut self, payload: &Prepare) -> Result<Vec<ProcessRecord>, AdapterError>;
 
-    /// Merges `conf` into what PM2 keeps of the process and restarts it. A process that waits for
-    /// its restart has to be stopped first: PM2 merges the conf, but refuses. Gives PM2's record of the new process, where its
+    /// Merges `conf` into PM2's record of the process and restarts it. A process in its restart delay must be stopped first: PM2
+    /// merges the conf, but refuses. Returns PM2's record of the new process, if the answer has it.
     /// answer holds it.
     ///
     /// # Errors
@@ -83,30 +82,30 @@ pub trait ProcessAdapter: Send {
         conf: &CurrentConf,
     ) -> Result<Option<ProcessRecord>, AdapterError>;
 
-    /// As [`restart`](Self::restart), but an online cluster worker is replaced without a gap.
+    /// As [`restart`](Self::restart), but an online cluster worker is replaced without downtime.
     ///
     /// # Errors
     /// [`AdapterError::Refused`] when the daemon refuses; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
     /// [`AdapterError::Io`] when it does not answer.
     fn reload(&mut self, id: PmId, conf: &ReloadConf) -> Result<(), AdapterError>;
 
-    /// Stops the process and keeps it in the list; returns when it is dead. Stopping a stopped one is
-    /// fine. Its watcher stays: [`stop_watch`](Self::stop_watch) comes first.
+    /// Stops the process and keeps it in the list; returns when it has ended. Stopping a stopped process is allowed. Its file
+    /// watcher stays: call [`stop_watch`](Self::stop_watch) first.
     ///
     /// # Errors
     /// [`AdapterError::Refused`] when the number is unknown; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
     /// [`AdapterError::Io`] when the daemon does not answer.
     fn stop(&mut self, id: PmId) -> Result<(), AdapterError>;
 
-    /// Stops the process and drops it from the list; returns when it is dead. Its watcher stays:
-    /// [`stop_watch`](Self::stop_watch) comes first.
+    /// Stops the process and removes it from the list; returns when it has ended. Its file watcher stays: call
+    /// [`stop_watch`](Self::stop_watch) first.
     ///
     /// # Errors
     /// [`AdapterError::Refused`] when the number is unknown; [`AdapterError::Timeout`], [`AdapterError::Closed`] and
     /// [`AdapterError::Io`] when the daemon does not answer.
     fn delete(&mut self, id: PmId) -> Result<(), AdapterError>;
 
-    /// Ends the watching of files for the process. Fine for a number that is unknown or not watching.
+    /// Stops watching files for the process. Allowed for a number that is unknown or not watching.
     ///
     /// # Errors
     /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer.
@@ -127,7 +126,7 @@ pub trait ProcessAdapter: Send {
         collect(self, None)
     }
 
-    /// The records of these processes, as far as PM2 has them, by ascending number.
+    /// The records of these processes, if PM2 has them, by ascending number.
     ///
     /// # Errors
     /// As [`visit`](Self::visit).
@@ -146,7 +145,7 @@ fn collect(
     Ok(records)
 }
 
-/// Which question a failed call was; also the key of deadlines and of injected faults.
+/// Identifies a call, for errors, deadlines and injected faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Method {
@@ -195,29 +194,29 @@ impl std::fmt::Display for Method {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdapterError {
-    /// The path of the socket does not fit into a socket address.
+    /// The path of the socket is too long for a socket address.
     #[error("the socket's path `{path}` is longer than {limit} bytes, use a shorter PM2 home")]
     PathTooLong {
         /// The socket.
         path: Utf8PathBuf,
-        /// What fits.
+        /// The longest path that fits.
         limit: usize,
     },
-    /// No daemon: there is no socket, or nothing listens on it.
+    /// The daemon does not run: there is no socket, or nothing listens on it.
     #[error("PM2 is not running: nothing answers on `{path}`")]
     NotRunning {
         /// The socket.
         path: Utf8PathBuf,
     },
-    /// There is a socket, but it cannot be connected to.
+    /// The socket exists, but connecting to it fails.
     #[error("cannot connect to PM2 on `{path}`")]
     Connect {
         /// The socket.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The daemon is another user's. Nothing was sent.
+    /// The daemon belongs to another user. Nothing was sent.
     #[error("PM2 on `{path}` runs as another user (uid {uid}), so nothing was sent to it")]
     OtherUser {
         /// The socket.
@@ -233,13 +232,13 @@ pub enum AdapterError {
         /// The deadline.
         after: Duration,
     },
-    /// The caller was asked to stop while it waited for the answer to a question; nothing was to change.
+    /// The caller was asked to stop while waiting for an answer; the call changes nothing.
     #[error("interrupted while PM2 had not answered `{method}` yet")]
     Stopped {
         /// The call.
         method: Method,
     },
-    /// The daemon went away before it answered. The call may have taken effect.
+    /// The daemon closed the connection before it answered. The call may have taken effect.
     #[error("PM2 closed the connection before it answered `{method}`")]
     Closed {
         /// The call.
@@ -250,34 +249,34 @@ pub enum AdapterError {
     Io {
         /// The call.
         method: Method,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Bytes that are not a message of PM2's protocol.
+    /// The bytes are not a message of PM2's protocol.
     #[error("PM2's answer to `{method}` cannot be decoded")]
     Protocol {
         /// The call.
         method: Method,
-        /// Why.
+        /// The cause.
         source: crate::wire::WireError,
     },
-    /// A message without what it has to hold.
+    /// The message lacks a required part.
     #[error("PM2's answer to `{method}` holds no {missing}")]
     Answer {
         /// The call.
         method: Method,
-        /// What it should hold.
+        /// The missing part.
         missing: &'static str,
     },
-    /// PM2's own error.
+    /// PM2 refused the call.
     #[error("PM2 refused `{method}`: {message}")]
     Refused {
         /// The call.
         method: Method,
-        /// PM2's words.
+        /// PM2's error message.
         message: String,
     },
-    /// A daemon whose protocol was never tested.
+    /// The daemon's protocol version is not tested.
     #[error("PM2 {found} is not supported, only 5, 6 and 7 are")]
     UnsupportedVersion {
         /// Its version.

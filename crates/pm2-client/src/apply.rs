@@ -1,4 +1,4 @@
-//! Executes a plan: one outcome for each step, no decisions of its own, and never an early return.
+//! Executes a plan: one outcome for each step, no decisions of its own, and no early return.
 //!
 //! The stages of a plan run in sequence. Within a stage, the steps of a daemon run in sequence and daemons in parallel, each
 //! worker with its own connection.
@@ -39,13 +39,13 @@ pub enum StepError {
     /// PM2 refused or did not answer.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
-    /// A process that would run twice cannot be ended.
+    /// A process that would run twice cannot be killed.
     #[error(transparent)]
     Kill(#[from] KillError),
-    /// It was done, but the process is not as defined.
+    /// The step was taken, but the process is not as defined.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// The process is not the one that the step was planned for; it was left alone.
+    /// The process is not the one that the step was planned for, so it was left alone.
     #[error("process {pm_id} is not `{name}` any more, so it was left alone")]
     TargetChanged {
         /// PM2's number.
@@ -83,24 +83,24 @@ pub enum Progress<'a> {
     Ended(&'a StepReport<StepError>),
 }
 
-/// How often a reload is tried again while another one is under way.
+/// How often to retry a reload while another one is in progress.
 const RELOAD_POLL: Duration = Duration::from_millis(100);
 
-/// What applying a plan needs besides PM2.
+/// What applying a plan needs in addition to PM2.
 pub struct ApplyContext<'a> {
     /// Canonical path of the workspace's root, for labels.
     pub workspace: &'a Utf8Path,
     /// PM2's home, and which variables apps inherit.
     pub env_policy: &'a EnvPolicy,
-    /// The machine.
+    /// The machine that the processes run on.
     pub host: &'a dyn Host,
     /// How many daemons proceed in parallel.
     pub jobs: NonZeroUsize,
-    /// Checked before each step: whether to leave the rest undone.
+    /// Checked before each step: when set, the remaining steps are skipped.
     pub stop: &'a StopFlag,
 }
 
-/// Carries out `plan`.
+/// Executes `plan`.
 pub fn apply(
     plan: &Plan,
     adapter: &mut dyn ProcessAdapter,
@@ -135,7 +135,7 @@ fn run_stage<'a>(
     let workers = context.jobs.get().min(groups.len());
     let mut connections: Vec<Box<dyn ProcessAdapter>> = Vec::new();
     for _ in 1..workers {
-        // Fewer connections are slower, not wrong.
+        // Fewer connections only reduce parallelism.
         match adapter.another() {
             Ok(connection) => connections.push(connection),
             Err(_) => break,
@@ -184,7 +184,7 @@ fn work<'a>(
                     took: Duration::ZERO,
                 }
             } else {
-                // The receiver outlives every worker; a send cannot fail.
+                // Cannot fail: the receiver outlives every worker.
                 let _ = sender.send(Message::Started(step));
                 let started = Instant::now();
                 let outcome = match take(step, adapter, context) {
@@ -221,7 +221,7 @@ fn take(
         Action::Start { spec, count } => {
             let launch = app(spec)?;
             let started = adapter.prepare(&launch.prepare(*count)?)?;
-            // PM2's answer is its record: nothing more needs to be asked.
+            // PM2's answer contains the record, so no further request is needed.
             verification(spec, context).check(&started, &BTreeMap::new())
         }
         Action::Change { spec, targets, how } => {
@@ -294,8 +294,8 @@ fn change(
                 None
             }
             _ => {
-                // PM2 refuses to restart what has a pid and does not run, such as what waits for its restart, but can stop
-                // it first.
+                // PM2 refuses to restart a process that has a pid but does not run, for example during its restart delay, but it
+                // can stop such a process first.
                 let is_running = matches!(record.status, Status::Online | Status::Launching);
                 if record.pid.is_some() && !is_running && record.status != Status::Stopping {
                     adapter.stop(record.pm_id)?;
@@ -308,7 +308,7 @@ fn change(
         let id = record.pm_id;
         let before = BTreeMap::from([(id, Previous::new(record, spec, context.env_policy))]);
         match now {
-            // PM2's answer is the record of the new process.
+            // PM2's answer contains the record of the new process.
             Some(now) => verification.check(&[now], &before)?,
             None => verification.run(&[id], &before, adapter)?,
         }
@@ -316,7 +316,7 @@ fn change(
     Ok(())
 }
 
-/// Reloads a process, once a reload that another program asked for is done: PM2 refuses a second one meanwhile.
+/// Reloads a process, once a reload by another program is done: PM2 refuses a second one until then.
 ///
 /// Source: PM2 7.0.4, `lib/God/Reload.js`.
 fn reload(
@@ -338,7 +338,7 @@ fn reload(
     }
 }
 
-/// Takes each process out and starts a new one in its place.
+/// Removes each process and starts a new one in its place.
 fn replace(
     spec: &AppSpec,
     targets: &[Target],
@@ -369,8 +369,8 @@ fn replace(
     verification.run(&started, &BTreeMap::new(), adapter)
 }
 
-/// Starts the new worker of a cluster app before the old one goes, so that one of them always listens. Each new worker is
-/// then reloaded to be exact: it was started with `wait_ready`, and its instance number follows those of the old ones.
+/// Starts the new worker of a cluster app before the old one stops, so that one of them always listens. Each new worker is then
+/// reloaded to correct its record: it was started with `wait_ready`, and its instance number follows those of the old ones.
 fn roll(
     records: &[ProcessRecord],
     adapter: &mut dyn ProcessAdapter,
@@ -393,8 +393,8 @@ fn roll(
     Ok(())
 }
 
-/// The process of a step out of a list that was read a moment ago, if it certainly still is the one that the step was planned
-/// for: it was online, and the process of then still runs. PM2 gives a process another name or label only as it starts it anew.
+/// The process of a step from a recent list, if it certainly is still the one that the step was planned for: it was online, and
+/// that operating-system process still runs. PM2 changes the name or label of a process only by restarting it.
 fn find_running(
     target: &Target,
     adapter: &mut dyn ProcessAdapter,
@@ -409,7 +409,7 @@ fn find_running(
     found.filter(|record| is_recent && is_same(record, target) && runs(record))
 }
 
-/// The process of a step as it is now, if it still is the one the step was planned for.
+/// The current process of a step, if it is still the one that the step was planned for.
 fn find(target: &Target, adapter: &mut dyn ProcessAdapter) -> Result<ProcessRecord, StepError> {
     let mut found = find_all(std::slice::from_ref(target), adapter)?;
     found.pop().ok_or_else(|| changed(target))

@@ -1,4 +1,4 @@
-//! PM2's event socket, as a hint to read the list again: it misses deletions, and holds nothing that the list does not hold.
+//! PM2's event socket. Events are only a hint to read the list again: deletions have none, and the list has all the data.
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
@@ -13,13 +13,13 @@ use crate::adapter::AdapterError;
 use crate::connect::connect;
 use crate::wire::Decoder;
 
-/// How long PM2 may take to take the connection: the timer does what the events would do.
+/// How long PM2 may take to accept the connection. Without it, the timer replaces the events.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A subscription: a thread that reads PM2's events until PM2 ends or this is dropped.
 ///
-/// PM2 buffers without bound for a subscriber that does not read, so every event is read, and nearly all are dropped at
-/// once: each line that an app logs is one.
+/// PM2 buffers without limit for a subscriber that does not read. So every event is read, and nearly all are dropped at once: each
+/// line that an app logs is an event.
 #[derive(Debug)]
 pub struct Bus {
     stream: UnixStream,
@@ -27,11 +27,11 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Subscribes. `hint` is called on the bus's thread for each event about a process, and must be quick.
+    /// Subscribes. `hint` is called on the bus's thread for each event about a process, and must return quickly.
     ///
     /// # Errors
-    /// [`AdapterError::NotRunning`] when there is nothing to subscribe to, [`AdapterError::OtherUser`] when it is another
-    /// user's, [`AdapterError::Timeout`] when it takes no connections at this moment; otherwise [`AdapterError::Connect`].
+    /// [`AdapterError::NotRunning`] when PM2 does not run, [`AdapterError::OtherUser`] when it belongs to another user,
+    /// [`AdapterError::Timeout`] when it does not accept connections right now; otherwise [`AdapterError::Connect`].
     pub fn subscribe(
         pm2_home: &Utf8Path,
         hint: impl Fn() + Send + 'static,
@@ -64,7 +64,7 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        // Ends the thread's read; one that has ended by itself has no use for it.
+        // Ends the thread's read. An error means that the thread has ended already.
         let _ = self.stream.shutdown(Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -87,7 +87,7 @@ fn read(mut stream: UnixStream, hint: &dyn Fn()) {
                 Ok(Some(true)) => hint(),
                 Ok(Some(false)) => {}
                 Ok(None) => break,
-                // These bytes are not of the protocol, so no further event can be found in them.
+                // The bytes do not follow the protocol, so no further event can be found in them.
                 Err(_) => return hint(),
             }
         }

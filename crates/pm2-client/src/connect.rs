@@ -9,19 +9,19 @@ use camino::Utf8Path;
 use crate::StopFlag;
 use crate::adapter::{AdapterError, Method};
 
-/// The longest path that fits into a socket address, in bytes (Linux, `unix(7)`, less the closing NUL).
+/// The longest path that fits into a socket address, in bytes (Linux, `unix(7)`, without the terminating NUL).
 pub const MAX_SOCKET_PATH: usize = 107;
 
-/// How often a PM2 is tried that has too many connections waiting.
+/// The delay between attempts while PM2's connection queue is full.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Connects to the socket at `path`. The process that listens there is handed every variable of every app, so it has to
-/// belong to the caller or to root.
+/// Connects to the socket at `path`. The process that listens there gets every variable of every app, so it must belong to the
+/// caller or to root.
 ///
 /// # Errors
-/// [`AdapterError::PathTooLong`]; [`AdapterError::NotRunning`] when nothing listens; [`AdapterError::OtherUser`] when a
-/// process of another user does; [`AdapterError::Timeout`] and [`AdapterError::Stopped`] when it takes no connections, as one that hangs;
-/// otherwise [`AdapterError::Connect`].
+/// [`AdapterError::PathTooLong`] when the path does not fit; [`AdapterError::NotRunning`] when nothing listens;
+/// [`AdapterError::OtherUser`] when a process of another user listens; [`AdapterError::Timeout`] and [`AdapterError::Stopped`] when
+/// it does not accept connections, as when it hangs; otherwise [`AdapterError::Connect`].
 pub(crate) fn connect(
     path: &Utf8Path,
     timeout: Duration,
@@ -47,7 +47,7 @@ pub(crate) fn connect(
     let stream = loop {
         match try_connect(path) {
             Ok(stream) => break stream,
-            // The queue of connections that PM2 has not taken yet is full (`unix(7)`, `connect(2)`).
+            // The queue of connections that PM2 has not accepted yet is full (`unix(7)`, `connect(2)`).
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(fail(error)),
         }
@@ -82,7 +82,7 @@ fn try_connect(path: &Utf8Path) -> std::io::Result<UnixStream> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let address = SocketAddrUnix::new(path.as_std_path())?;
     match rustix::net::connect(&socket, &address) {
-        // It can be connected to only once.
+        // A socket can be connected only once.
         Ok(()) | Err(Errno::ISCONN) => {}
         Err(error) => return Err(error.into()),
     }
@@ -91,7 +91,7 @@ fn try_connect(path: &Utf8Path) -> std::io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Connects. Where the queue is full, other systems refuse at once.
+/// Connects. On other systems, a full queue is refused at once.
 #[cfg(not(target_os = "linux"))]
 fn try_connect(path: &Utf8Path) -> std::io::Result<UnixStream> {
     UnixStream::connect(path)
@@ -103,7 +103,7 @@ fn owner(stream: &UnixStream, _path: &Utf8Path) -> std::io::Result<u32> {
     Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
 }
 
-/// The user of the process that listens: the owner of the socket, or root where that owner is trusted.
+/// The user of the process that listens: the owner of the socket, or root if that owner is trusted.
 #[cfg(not(target_os = "linux"))]
 fn owner(_stream: &UnixStream, path: &Utf8Path) -> std::io::Result<u32> {
     Ok(files::foreign_owner(path.as_std_path(), files::is_trusted)?.unwrap_or(0))

@@ -17,25 +17,25 @@ use crate::record::ProcessRecord;
 /// The largest dump that is read, in bytes.
 const LIMIT: u64 = 256 << 20;
 
-/// What became of the dump.
+/// The result of saving the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
     /// Rewritten.
     Written,
-    /// It said the same already.
+    /// It had the same content already.
     Unchanged,
 }
 
-/// Why the dump was not written. The one that is there stays.
+/// Why the dump was not written. The existing dump is kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DumpError {
     /// The existing dump cannot be read.
     #[error("cannot read PM2's dump `{path}`, so it was left as it is")]
     Read {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The existing dump is not a list of processes.
@@ -43,27 +43,27 @@ pub enum DumpError {
         "PM2's dump `{path}` is damaged, so it was left as it is: remove it, or write it anew with `pm2 save --force`"
     )]
     Damaged {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
     },
     /// The new dump cannot be written.
     #[error("cannot write PM2's dump `{path}`")]
     Write {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
-/// What PM2's dump is to say of the processes of one workspace. There may be none.
+/// The part of PM2's dump for the processes of one workspace. It may be empty.
 #[derive(Debug)]
 pub struct Dump {
     workspace: Utf8PathBuf,
     entries: Entries,
 }
 
-/// JSON, with a comma between two.
+/// JSON values, separated by commas.
 #[derive(Debug, Default)]
 struct Entries(String);
 
@@ -77,7 +77,7 @@ impl Entries {
 }
 
 impl Dump {
-    /// A dump of the processes that this workspace manages, none so far.
+    /// An empty dump for the processes that this workspace manages.
     #[must_use]
     pub fn of(workspace: &Utf8Path) -> Self {
         Self {
@@ -86,24 +86,23 @@ impl Dump {
         }
     }
 
-    /// Adds a process as it is now, if the workspace manages it. PM2 leaves its modules out, and so does this.
+    /// Adds the current state of a process, if the workspace manages it. Like PM2, skips modules.
     pub fn add(&mut self, record: &ProcessRecord) {
         let label = label_of(&record.pm2_env);
         let is_ours = label.is_some_and(|label| label.workspace == self.workspace);
         if is_ours && !is_module(&record.pm2_env) {
-            // Neither the keys nor the values can fail to be written.
+            // Cannot fail: neither the keys nor the values can fail to serialize.
             let text = serde_json::to_string(&Entry(&record.pm2_env)).unwrap_or_default();
             self.entries.push(&text);
         }
     }
 
-    /// Writes PM2's dump: the processes of the workspace, and of others what the dump there says of them. Entries without a
-    /// label that have one of `names` are replaced, too: an old dump has adopted processes like that. The old dump is kept
-    /// beside it (`dump.pm2.bak`), as PM2 does.
+    /// Writes PM2's dump: the processes of this workspace, and the existing entries of others. Unlabelled entries with one of
+    /// `names` are replaced, too: an old dump lists adopted processes that way. As PM2 does, keeps the old dump as `dump.pm2.bak`.
     ///
     /// # Errors
-    /// [`DumpError::Read`] and [`DumpError::Damaged`] when the dump that is there cannot be used, [`DumpError::Write`] when
-    /// the new one cannot be written.
+    /// [`DumpError::Read`] and [`DumpError::Damaged`] when the existing dump cannot be used, [`DumpError::Write`] when the new one
+    /// cannot be written.
     pub fn save(self, pm2_home: &Utf8Path, names: &BTreeSet<&str>) -> Result<Saved, DumpError> {
         let path = pm2_home.join("dump.pm2");
         let old = match files::read_if_exists(path.as_std_path(), Links::Follow, LIMIT) {
@@ -111,7 +110,7 @@ impl Dump {
             Err(source) => return Err(DumpError::Read { path, source }),
         };
         let mut entries = Entries::default();
-        // PM2 itself leaves an empty file behind when it is killed while it writes.
+        // PM2 itself leaves an empty file behind if it is killed while writing.
         if let Some(bytes) = old.as_ref().filter(|bytes| !bytes.is_empty()) {
             self.copy_others(bytes, names, &mut entries)
                 .map_err(|_| DumpError::Damaged { path: path.clone() })?;
@@ -153,9 +152,10 @@ impl Dump {
     }
 }
 
-/// The processes of a dump, numbered as they were when it was written, as far as it says; none when it is no list of processes.
+/// The processes of a dump, with the numbers they had when it was written, if it records them; none if it is not a list of
+/// processes.
 ///
-/// Source: PM2 7.0.4, `lib/God.js` (`executeApp`): the number stands in the name of the file with the pid.
+/// Source: PM2 7.0.4, `lib/God.js` (`executeApp`): the number is in the name of the pid file.
 #[must_use]
 pub fn records_of_dump(bytes: &[u8]) -> Option<Vec<ProcessRecord>> {
     let entries: Vec<Map<String, Value>> = serde_json::from_slice(bytes).ok()?;
@@ -177,7 +177,7 @@ pub fn records_of_dump(bytes: &[u8]) -> Option<Vec<ProcessRecord>> {
     Some(records)
 }
 
-/// A record without the numbers that a resurrected process gets again.
+/// A record without the numbers that PM2 assigns anew on resurrect.
 ///
 /// Source: PM2 7.0.4, lib/God/ActionMethods.js, `dumpProcessList`.
 struct Entry<'a>(&'a Map<String, Value>);
@@ -193,7 +193,7 @@ fn is_private(path: &Utf8Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0)
 }
 
-/// Writes a dump. It holds every variable of every app, and cannot be recreated when PM2 has ended.
+/// Writes a dump. It contains every variable of every app, and cannot be recreated after PM2 has ended.
 fn replace(path: &Utf8Path, bytes: &[u8]) -> Result<(), DumpError> {
     files::write(path.as_std_path(), bytes, Durability::Synced).map_err(|source| DumpError::Write {
         path: path.to_owned(),

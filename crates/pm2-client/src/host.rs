@@ -1,7 +1,7 @@
-//! What starting and verifying processes needs to know about the machine.
+//! What is needed from the machine to start and verify processes.
 //!
-//! PM2's command line looks these up before it asks the daemon to start a process. A trait provides them once for each step
-//! that starts one, so that this crate needs no ambient state.
+//! PM2's command line looks these up before it asks the daemon to start a process. The trait provides them for each step that
+//! starts one, so that this crate needs no ambient state.
 
 mod local;
 
@@ -22,7 +22,7 @@ pub enum InspectError {
     Read {
         /// Its pid.
         pid: u32,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// Processes can be inspected on Linux and macOS only.
@@ -30,7 +30,7 @@ pub enum InspectError {
     Unsupported,
 }
 
-/// What is at a path.
+/// What exists at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -44,24 +44,23 @@ pub enum FileKind {
     Binary,
 }
 
-/// A user of the machine.
+/// A user account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Its number.
     pub uid: u32,
     /// The number of its own group.
     pub gid: u32,
-    /// Its home.
+    /// Its home directory.
     pub home: String,
 }
 
 /// The machine, as far as starting a process needs it.
 pub trait Host: Sync {
-    /// What is at `path`, symbolic links followed.
+    /// What exists at `path`, after following symbolic links.
     fn file_kind(&self, path: &Utf8Path) -> FileKind;
 
-    /// The first executable of this name in the PATH of [`base_env`](Self::base_env); of a name with a slash,
-    /// the file itself.
+    /// The first executable of this name in the PATH of [`base_env`](Self::base_env); for a name with a slash, the file itself.
     fn find_command(&self, name: &str) -> Option<Utf8PathBuf>;
 
     /// The user of this name or number.
@@ -70,7 +69,7 @@ pub trait Host: Sync {
     /// The number of the group of this name or number.
     fn group(&self, name_or_gid: &str) -> Option<u32>;
 
-    /// The name of the user that the caller is.
+    /// The name of the calling user.
     fn user_name(&self) -> String;
 
     /// Whether the caller may start processes as other users.
@@ -79,21 +78,21 @@ pub trait Host: Sync {
     /// The variables that every process inherits.
     fn base_env(&self) -> &BTreeMap<String, String>;
 
-    /// The node that runs scripts when nothing else is said.
+    /// The node that runs scripts by default.
     fn node(&self) -> Utf8PathBuf;
 
-    /// The directory of the `pm2` package, for the script that PM2 brings along (`serve`).
+    /// The directory of the `pm2` package, for the script that PM2 provides (`serve`).
     fn pm2_package(&self) -> Option<Utf8PathBuf>;
 
-    /// The process of this pid; `None` when there is none (a zombie counts as none).
+    /// The process with this pid; `None` if there is none or it is a zombie.
     ///
     /// # Errors
     /// [`InspectError::Unsupported`] on systems other than Linux and macOS; [`InspectError::Read`] when it cannot be read.
     fn inspect(&self, pid: u32) -> Result<Option<LiveProcess>, InspectError>;
 
-    /// Makes a directory for log files, with its parents, where it does not exist.
+    /// Creates a directory for log files, with its parents, if it does not exist.
     ///
     /// # Errors
-    /// Any error of creating a directory.
+    /// I/O errors of creating the directory.
     fn make_log_dir(&self, dir: &Utf8Path) -> std::io::Result<()>;
 }

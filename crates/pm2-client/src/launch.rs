@@ -1,5 +1,4 @@
-//! Starts PM2. `pm2 ping` detaches the daemon and launches PM2's modules; starting the daemon directly would do
-//! neither.
+//! Starts PM2. `pm2 ping` detaches the daemon and launches PM2's modules; starting the daemon directly would do neither.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
@@ -16,16 +15,16 @@ use crate::adapter::AdapterError;
 use crate::proc::is_pm2_command_at_work;
 use crate::socket::{ConnectOptions, SocketAdapter};
 
-/// How long PM2 may take to come up.
+/// How long PM2 may take to start.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How much has to fit into PM2's home. Without room for its logs and sockets PM2 starts and then ends.
+/// The free space that PM2's home needs. Without room for its logs and sockets PM2 starts and then ends.
 pub const HOME_BYTES: usize = 64 * 1024;
 
 /// How long `pm2 --version` may take.
 const VERSION_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long another `pm2` command may take that may be about to start PM2.
+/// How long to wait for another `pm2` command that may be starting PM2.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The command that starts PM2.
@@ -47,8 +46,8 @@ impl Pm2Command {
         &self.path
     }
 
-    /// The version that the command reports, for example `7.0.4`. None when it cannot be run, does not end within 5 s, or
-    /// does not answer like PM2. `env` is the whole environment that it gets.
+    /// The version that the command reports, for example `7.0.4`. None if it cannot be run, takes longer than 5 s, or does not
+    /// answer like PM2. `env` is its complete environment.
     ///
     /// `pm2 --version` neither starts PM2 nor writes anything (PM2 7.0.4, `lib/Common.js`, `printVersion`).
     #[must_use]
@@ -66,7 +65,7 @@ impl Pm2Command {
         let began = Instant::now();
         while child.try_wait().ok()?.is_none() {
             if began.elapsed() > VERSION_DEADLINE {
-                // It may have ended just now; either way it is not waited for any longer.
+                // It may have ended just now; in either case, do not wait any longer.
                 let _ = child.kill();
                 let _ = child.wait();
                 return None;
@@ -83,10 +82,10 @@ impl Pm2Command {
     }
 }
 
-/// Whether PM2 ran before.
+/// Whether PM2 was already running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Started {
-    /// It did.
+    /// It was running.
     AlreadyRunning,
     /// It was started.
     StartedNow,
@@ -101,7 +100,7 @@ pub enum LaunchError {
     Run {
         /// The command.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// PM2 would end at once: nothing can be written to its home.
@@ -109,7 +108,7 @@ pub enum LaunchError {
     Home {
         /// PM2's home.
         home: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The command failed.
@@ -117,9 +116,9 @@ pub enum LaunchError {
     Failed {
         /// The command.
         path: Utf8PathBuf,
-        /// How it ended.
+        /// Its exit status.
         status: std::process::ExitStatus,
-        /// What it printed, in one line.
+        /// Its output, on one line.
         output: String,
     },
     /// The command did not end in time.
@@ -128,7 +127,7 @@ pub enum LaunchError {
         /// The command.
         path: Utf8PathBuf,
     },
-    /// The caller was asked to stop meanwhile; the command may start PM2 anyway.
+    /// The caller was asked to stop during the wait; the command may still start PM2.
     #[error("interrupted while PM2 was being started")]
     Stopped,
     /// The command succeeded, but PM2 does not run.
@@ -136,7 +135,7 @@ pub enum LaunchError {
     NotStarted {
         /// The command.
         path: Utf8PathBuf,
-        /// Where PM2 should answer.
+        /// The socket on which PM2 should answer.
         socket: Utf8PathBuf,
     },
     /// PM2 was started but does not answer.
@@ -144,22 +143,21 @@ pub enum LaunchError {
     Silent {
         /// The command.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: AdapterError,
     },
 }
 
-/// Makes sure that PM2 runs. Two starters at once can leave two daemons on one home: the caller holds a lock.
+/// Ensures that PM2 runs. Two starts at once can leave two daemons on one home, so the caller must hold a lock.
 ///
-/// `env` is the whole environment that PM2 gets, besides its home: cluster workers inherit it. `lock` is the file of
-/// the caller's lock: the command holds it, too, so that no other caller starts PM2 while it still works, even when this one
-/// is killed. When `stop` is set the command is not ended, but no longer waited for: half-way through it would leave a PM2
-/// without its modules.
+/// `env` is the complete environment of PM2, except for its home; cluster workers inherit it. `lock` is the file of the caller's
+/// lock. The command inherits it, so that no other caller starts PM2 while the command still runs, even if this process is killed.
+/// When `stop` is set, the command is left running, because killing it half-way would leave a PM2 without its modules.
 ///
 /// # Errors
-/// [`LaunchError::Home`] when nothing can be written to PM2's home; [`LaunchError::Stopped`] when `stop` is set meanwhile; [`LaunchError::Run`], [`LaunchError::Failed`] and
-/// [`LaunchError::Timeout`] when the command does not work; [`LaunchError::NotStarted`] and [`LaunchError::Silent`] when it
-/// does, but PM2 does not answer.
+/// [`LaunchError::Home`] when PM2's home cannot be written to; [`LaunchError::Stopped`] when `stop` is set during the wait;
+/// [`LaunchError::Run`], [`LaunchError::Failed`] and [`LaunchError::Timeout`] when the command fails; [`LaunchError::NotStarted`]
+/// and [`LaunchError::Silent`] when it succeeds, but PM2 does not answer.
 pub fn ensure_running(
     pm2: &Pm2Command,
     pm2_home: &Utf8Path,
@@ -177,7 +175,7 @@ pub fn ensure_running(
     if connect().is_ok() {
         return Ok(Started::AlreadyRunning);
     }
-    // `pm2 update` ends PM2 and starts it. If two are started at once, the processes of one are unreachable.
+    // `pm2 update` stops and starts PM2. If two daemons are started at once, the processes of one are unreachable.
     let began = Instant::now();
     let mut waited = false;
     while began.elapsed() < COMMAND_DEADLINE && is_pm2_command_at_work(pm2_home) {
@@ -216,12 +214,12 @@ fn run_ping(
         path: pm2.path.clone(),
         source,
     };
-    // After a fatal error the daemon runs `node $_ update`: with `_` it comes back, without it all is lost.
+    // After a fatal error the daemon runs `node $_ update`: with `_` set it restarts itself, without it all processes are lost.
     let own_path = pm2
         .path
         .canonicalize_utf8()
         .unwrap_or_else(|_| pm2.path.clone());
-    // A file, not a pipe: when the caller is killed, the command must not die of its next line, half-way through.
+    // Use a file, not a pipe: if the caller is killed, the command must not die on its next line of output.
     let mut output = tempfile::tempfile().map_err(run_error)?;
     let stdout = output.try_clone().map_err(run_error)?;
     let stderr = output.try_clone().map_err(run_error)?;
@@ -231,9 +229,9 @@ fn run_ping(
         .envs(env)
         .env("PM2_HOME", pm2_home)
         .env("_", own_path)
-        // Ctrl-C is for this process alone: half-way through the command would leave a PM2 without its modules.
+        // Ctrl-C must only reach this process: half-way through, the command would leave a PM2 without its modules.
         .process_group(0)
-        // It reads nothing; a lock is held as long as any process has the file open.
+        // It does not read standard input; a lock is held as long as any process has the file open.
         .stdin(lock.map_or_else(Stdio::null, Stdio::from))
         .stdout(stdout)
         .stderr(stderr)
@@ -248,7 +246,7 @@ fn run_ping(
             return Err(LaunchError::Stopped);
         }
         if began.elapsed() > DEADLINE {
-            // It may have ended just now; either way it is not waited for any longer.
+            // It may have ended just now; in either case, do not wait any longer.
             let _ = child.kill();
             let _ = child.wait();
             return Err(LaunchError::Timeout {
@@ -261,7 +259,7 @@ fn run_ping(
         return Ok(());
     }
     let mut text = String::new();
-    // Only for the message: what cannot be read is left out.
+    // Only for the message, so unreadable output is ignored.
     let _ = output
         .rewind()
         .and_then(|()| output.take(4096).read_to_string(&mut text));

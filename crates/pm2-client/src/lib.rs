@@ -1,6 +1,6 @@
 //! A native PM2 client: observe, apply a plan, verify the live processes.
 //!
-//! [`SocketAdapter`] talks to PM2 over its own socket, by process number only, so the traps of names on PM2's command line do
+//! [`SocketAdapter`] talks to PM2 over its own socket, by process number only, so the pitfalls of names on PM2's command line do
 //! not apply. [`ProcessAdapter`] is the interface to PM2 and [`Host`] the interface to the machine; [`observe`] converts PM2's
 //! records to the model's, and [`apply`] executes a plan and verifies each step. Messages cannot crash PM2: [`Prepare`] and
 //! [`CurrentConf`] only accept values that it can handle.

@@ -1,7 +1,7 @@
 //! A cache of PM2's list: the record of a process is parsed again only when it has changed.
 //!
-//! Values that no comparison needs are skipped, not parsed. For that, `serde_json` is the fastest reader that was tried: it skips a list of 4 MB
-//! (1,000 processes) in 1.5 ms, where `simd-json` takes 5.5 ms to note where its values are.
+//! Values that no comparison needs are skipped, not parsed. `serde_json` was the fastest parser tested for that: it skips a list of
+//! 4 MB (1,000 processes) in 1.5 ms, while `simd-json` needs 5.5 ms to index its values.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,20 +13,20 @@ use serde_json::value::RawValue;
 
 use crate::observe::{Interner, RecordReader};
 
-/// The processes of the last list, by the hash of what PM2 said of them.
+/// The processes of the last list, by the hash of their entries.
 #[derive(Debug, Default)]
 pub(crate) struct ListCache {
-    /// Whether the list is read once or twice, so that nothing is kept.
+    /// Whether the list is read only once or twice, so that nothing is cached.
     once: bool,
-    /// Two hashers with keys of their own: of 128 bits, two texts never agree by accident.
+    /// Two hashers with their own keys: with 128 bits, two different texts do not collide by accident.
     hashers: [RandomState; 2],
     known: HashMap<[u64; 2], Arc<ObservedProcess>>,
-    /// What the processes of the last list use.
+    /// The resource use of the processes in the last list.
     usage: Vec<(PmId, Usage)>,
     texts: Interner,
 }
 
-/// The parts of an entry of the list that are read. Memory and CPU are never the same twice, so they are no part of the process.
+/// The parts of a list entry that are read. Memory and CPU change with every list, so they are not part of the process.
 #[derive(Deserialize)]
 pub(crate) struct Entry<'a> {
     #[serde(borrow)]
@@ -44,7 +44,7 @@ struct Monit {
     cpu: Number,
 }
 
-/// A number, or what PM2 gives if it could not measure.
+/// A number, or the value that PM2 gives if it could not measure.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(from = "serde_json::Value")]
 struct Number(f64);
@@ -59,17 +59,17 @@ impl From<Monit> for Usage {
     fn from(monit: Monit) -> Self {
         Self {
             cpu_percent: monit.cpu.0,
-            // No process has more bytes than a float counts exactly.
+            // No process has more bytes than a float represents exactly.
             memory_bytes: monit.memory.0 as u64,
         }
     }
 }
 
 impl Entry<'_> {
-    /// The process; none for what a reload leaves behind.
+    /// The process; none for a leftover of a reload.
     fn read(&self, texts: &mut Interner) -> serde_json::Result<Option<ObservedProcess>> {
         let reading: RecordReader = serde_json::from_str(self.pm2_env.get())?;
-        // PM2 gives 0, or something else than a number, for one that does not run.
+        // For a process that does not run, PM2 gives 0 or a value that is not a number.
         let pid = self.pid.and_then(|pid| pid.get().parse().ok());
         Ok(reading
             .pm_id
@@ -78,7 +78,7 @@ impl Entry<'_> {
 }
 
 impl ListCache {
-    /// A cache that keeps nothing, for a list that is read once or twice.
+    /// A cache that keeps nothing, for a list that is read only once or twice.
     pub(crate) fn once() -> Self {
         Self {
             once: true,
@@ -91,12 +91,12 @@ impl ListCache {
             .extend(entry.monit.map(|monit| (pm_id, monit.into())));
     }
 
-    /// What the processes of the last list use.
+    /// The resource use of the processes in the last list.
     pub(crate) fn usage(&self) -> &[(PmId, Usage)] {
         &self.usage
     }
 
-    /// Reads the entries of a list of PM2.
+    /// Reads the entries of a PM2 list.
     pub(crate) fn read(
         &mut self,
         entries: Vec<Entry<'_>>,

@@ -1,6 +1,6 @@
-//! PM2 in memory: for tests of programs that embed this crate, and for faults that real PM2 shows rarely.
+//! An in-memory PM2, for tests of programs that embed this crate, and for faults that are rare with a real PM2.
 //!
-//! It keeps PM2's flat record with PM2's rules of merging; the contract suite runs the same scenarios on both.
+//! It keeps PM2's flat records and follows PM2's merge rules; the contract tests run the same scenarios on both.
 //!
 //! Source of the rules: PM2 7.0.4, `lib/God.js`, `lib/God/ActionMethods.js`, `lib/Utility.js`.
 
@@ -28,15 +28,15 @@ pub use host::MemoryHost;
 pub enum Fault {
     /// PM2 refuses the call and does nothing.
     Refuse,
-    /// The call is never answered and nothing is done: it hangs until its [deadline](MemoryAdapter::set_deadline).
+    /// The call is never answered and nothing is done: it blocks until its [deadline](MemoryAdapter::set_deadline).
     Timeout,
-    /// The call is carried out, but the answer is lost.
+    /// The call is executed, but the answer is lost.
     LoseAnswer,
-    /// The daemon goes away, and all processes with it.
+    /// The daemon ends, together with all processes.
     Die,
 }
 
-/// How processes of a script behave.
+/// How the processes of a script behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Behaviour {
@@ -44,14 +44,14 @@ pub enum Behaviour {
     Runs,
     /// Cannot be spawned: PM2 calls it online, but it has no pid.
     NoPid,
-    /// Ends at once, again and again: PM2 gives up.
+    /// Ends at once each time, until PM2 gives it up.
     Crashes,
 }
 
-/// A changing call, as it arrived.
+/// A call that changes something, as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Which one.
+    /// The kind of call.
     pub method: Method,
     /// The process, or none for a start.
     pub pm_id: Option<PmId>,
@@ -59,12 +59,12 @@ pub struct Call {
     pub name: String,
 }
 
-/// A connection to a PM2 in memory. Clones and [`another`](ProcessAdapter::another) share the same PM2.
+/// A connection to an in-memory PM2. Clones and [`another`](ProcessAdapter::another) share the same PM2.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryAdapter {
     world: Arc<Mutex<World>>,
     keeps_lists: bool,
-    /// When the last list was read, if it is kept: while it is recent, the world is as it was then.
+    /// When the last list was read, if lists are kept.
     kept: Option<Asked>,
 }
 
@@ -90,37 +90,37 @@ impl MemoryAdapter {
         self.world().calls.clear();
     }
 
-    /// How often PM2 was asked for its list so far.
+    /// How often PM2 has been asked for its list.
     #[must_use]
     pub fn lists(&self) -> usize {
         self.world().lists
     }
 
-    /// Injects a fault into the call of this method that comes after `skip` others of it.
+    /// Injects a fault into the call of this method that follows `skip` others.
     pub fn inject(&self, method: Method, skip: usize, fault: Fault) {
         self.world().faults.push((method, skip, fault));
     }
 
-    /// Injects a fault into every call from now on that starts, changes or ends processes of this name. Other apps are
-    /// not concerned.
+    /// From now on, injects a fault into every call that starts, changes or stops processes of this name. Other apps are not
+    /// affected.
     pub fn inject_for(&self, name: &str, fault: Fault) {
         self.world().injected_for.insert(name.to_owned(), fault);
     }
 
-    /// How long a call hangs of which the answer never comes; calls of other connections go on meanwhile. Nothing at first,
-    /// so that such a call fails at once.
+    /// How long a call without an answer blocks; calls of other connections proceed meanwhile. Zero by default, so that such a call
+    /// fails at once.
     pub fn set_deadline(&self, deadline: Duration) {
         self.world().deadline = deadline;
     }
 
-    /// Forgets the faults that have not been met yet, and those of all names.
+    /// Removes pending faults, and those injected by name.
     pub fn forget_faults(&self) {
         let world = &mut *self.world();
         world.faults.clear();
         world.injected_for.clear();
     }
 
-    /// Says how processes of the script at this path behave from now on.
+    /// Sets how processes of the script at this path behave from now on.
     pub fn behave(&self, script: &str, behaviour: Behaviour) {
         self.world().behaviours.insert(script.to_owned(), behaviour);
     }
@@ -137,7 +137,7 @@ impl MemoryAdapter {
         }
     }
 
-    /// The process of this pid, as the operating system would show it.
+    /// The process with this pid, as the operating system would report it.
     fn inspect(&self, pid: u32) -> Option<LiveProcess> {
         let world = self.world();
         let id = world.by_pid.get(&pid)?;
@@ -272,7 +272,7 @@ impl Begun<'_> {
     }
 }
 
-/// Waits in vain, and lets others at PM2 meanwhile.
+/// Waits for the deadline, and lets other connections proceed meanwhile.
 fn time_out(method: Method, world: MutexGuard<'_, World>) -> AdapterError {
     let after = world.deadline;
     drop(world);

@@ -1,52 +1,52 @@
-//! Messages that PM2 survives. The daemon uses messages unchecked: a value of the wrong type throws in its only
-//! thread, and ends all apps of the machine. So the constructors of the two messages with free data check every
-//! value that the daemon relies on.
+//! Messages that cannot crash PM2. The daemon does not check messages: a value of the wrong type throws in its only thread, and
+//! ends all apps on the machine. So the constructors of the two messages with free-form data check every value that the daemon
+//! relies on.
 //!
-//! Source: PM2 7.0.4, `lib/God.js`, `lib/God/ForkMode.js`, `lib/God/Methods.js`, `lib/Utility.js`,
-//! `lib/Worker.js`, `lib/Watcher.js`; measured where `lib` leaves it open.
+//! Source: PM2 7.0.4, `lib/God.js`, `lib/God/ForkMode.js`, `lib/God/Methods.js`, `lib/Utility.js`, `lib/Worker.js`,
+//! `lib/Watcher.js`; measured if `lib` leaves it open.
 
 use daemon_model::attribute::FATAL_KEYS;
 use daemon_model::survival;
 use serde_json::{Map, Value};
 
-/// The most instances that one message may ask for.
+/// The most instances that one message may request.
 pub const MAX_INSTANCES: u64 = 4096;
 
-/// Why a message is not sent.
+/// Why a message must not be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidMessage {
-    /// A key that has to be there is not.
+    /// A required key is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// A value that PM2 cannot handle.
+    /// PM2 cannot handle the type of a value.
     #[error("`{key}` must be {expected}")]
     WrongType {
-        /// Its key.
+        /// The key.
         key: String,
-        /// What it has to be.
+        /// The expected type.
         expected: &'static str,
     },
-    /// U+0000 in a text, which ends the spawn.
+    /// A text contains U+0000, which makes the spawn fail.
     #[error("`{0}` contains U+0000")]
     Nul(String),
-    /// A key that ends the daemon when it compares or copies the map.
+    /// The key crashes the daemon when it compares or copies the map.
     #[error("a key is named `{0}`")]
     FatalKey(String),
-    /// A conf that would end a reload: PM2 dies of `autostart: false` there.
+    /// A reload with `autostart: false` crashes PM2.
     #[error("a reload needs `autostart: true`")]
     ReloadWithoutAutostart,
 }
 
-/// What `prepare` is called with: a whole app.
+/// The argument of `prepare`: a whole app.
 #[derive(Clone, PartialEq)]
 pub struct Prepare(Map<String, Value>);
 
-/// What a restart or reload merges into PM2's record: a whole app, and the text `null` for each key that goes.
+/// The data that a restart or reload merges into PM2's record: a whole app, and the text `null` for each key to remove.
 #[derive(Clone, PartialEq)]
 pub struct CurrentConf(Map<String, Value>);
 
-/// A conf that PM2 also survives in a reload.
+/// A conf that is also safe for a reload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReloadConf(CurrentConf);
 
@@ -65,7 +65,7 @@ enum Rule {
     Absolute,
     Bool,
     Number,
-    /// Not negative, and finite as all JSON numbers are.
+    /// Not negative, and finite like all JSON numbers.
     Count,
     Interner,
     TextOrTexts,
@@ -142,7 +142,7 @@ impl Rule {
     }
 }
 
-/// Keys without which the daemon throws, or does something else than meant.
+/// Required keys: without one, the daemon throws or does something unintended.
 const REQUIRED: &[(&str, Rule)] = &[
     ("name", Rule::FullText),
     ("namespace", Rule::FullText),
@@ -162,7 +162,7 @@ const REQUIRED: &[(&str, Rule)] = &[
     ("env", Rule::Map),
 ];
 
-/// What other keys must be where they are present.
+/// The types of optional keys.
 const OPTIONAL: &[(&str, Rule)] = &[
     ("pm_log_path", Rule::Absolute),
     ("args", Rule::TextOrTexts),
@@ -204,22 +204,22 @@ const FORBIDDEN: &[&str] = &[
     "pm_uptime",
     "restart_time",
     "unstable_restarts",
-    // What apps report through PM2's agent: it dies at the next report if they are anything else than it expects
-    // (PM2 7.0.4, lib/Daemon.js, `axm:action`).
+    // Data that apps report through PM2's agent: it crashes at the next report if the type is unexpected (PM2 7.0.4, lib/Daemon.js,
+    // `axm:action`).
     "axm_actions",
     "axm_monitor",
     "axm_options",
     "axm_dynamic",
 ];
 
-/// Pids that PM2 kills, whatever they are by now. Only that it forgets them may be asked for.
+/// Pids that PM2 kills, whichever processes they belong to by now. A message may only clear them.
 pub(crate) const TREE_PIDS: &str = "_tree_pids";
 
 impl Prepare {
     /// Checks a whole app.
     ///
     /// # Errors
-    /// [`InvalidMessage`] when PM2 would not survive it.
+    /// [`InvalidMessage`] when it would crash PM2.
     pub fn new(map: Map<String, Value>) -> Result<Self, InvalidMessage> {
         check(&map, false)?;
         match map.get("instances") {
@@ -244,7 +244,7 @@ impl Prepare {
         &self.0
     }
 
-    /// How many processes it asks for.
+    /// How many processes it requests.
     #[must_use]
     pub fn instances(&self) -> u64 {
         self.0.get("instances").and_then(Value::as_u64).unwrap_or(1)
@@ -255,10 +255,10 @@ impl CurrentConf {
     /// Checks a whole app; the text `null` as a value removes its key.
     ///
     /// # Errors
-    /// [`InvalidMessage`] when PM2 would not survive it.
+    /// [`InvalidMessage`] when it would crash PM2.
     pub fn new(map: Map<String, Value>) -> Result<Self, InvalidMessage> {
         check(&map, true)?;
-        // PM2 ignores an environment without any variable, and would keep the old one.
+        // PM2 ignores an environment without variables, and would keep the old one.
         if map
             .get("env")
             .and_then(Value::as_object)
@@ -272,15 +272,15 @@ impl CurrentConf {
         Ok(Self(map))
     }
 
-    /// What stops a process for good: PM2 neither starts it again nor restarts it. `pm2_env` is PM2's record of it, which stays
-    /// as it is otherwise.
+    /// A conf after which PM2 neither starts the process again nor restarts it. `pm2_env` is PM2's record of the process; the rest
+    /// of it is unchanged.
     #[must_use]
     pub fn retired(pm2_env: &Map<String, Value>) -> Self {
         let mut conf = Map::new();
         conf.insert("autostart".into(), Value::Bool(false));
         conf.insert("autorestart".into(), Value::Bool(false));
-        // PM2 would keep the conf as a variable in the environment that it has (PM2 7.0.4, lib/God/ActionMethods.js,
-        // `restartProcessId`); one that it is given, it takes as it is.
+        // PM2 would store the conf as a variable in the existing environment (PM2 7.0.4, lib/God/ActionMethods.js,
+        // `restartProcessId`); an environment in the message is used unchanged.
         if let Some(env) = pm2_env.get("env") {
             conf.insert("env".into(), env.clone());
         }
@@ -296,7 +296,7 @@ impl CurrentConf {
     /// The conf for a reload.
     ///
     /// # Errors
-    /// [`InvalidMessage::ReloadWithoutAutostart`] when it does not say `autostart: true`.
+    /// [`InvalidMessage::ReloadWithoutAutostart`] when it does not contain `autostart: true`.
     pub fn for_reload(self) -> Result<ReloadConf, InvalidMessage> {
         if self.0.get("autostart") == Some(&Value::Bool(true)) {
             Ok(ReloadConf(self))
@@ -322,7 +322,7 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
     for (key, rule) in REQUIRED {
         let value = map.get(*key).ok_or(InvalidMessage::Missing(key))?;
         check_value(key, value, *rule)?;
-        // An app may well be named `null`, but a merge would take its name away.
+        // An app may legitimately be named `null`, but a merge would remove its name.
         if removes && survival::is_null_text(value) {
             return Err(InvalidMessage::WrongType {
                 key: (*key).to_owned(),
@@ -360,7 +360,7 @@ fn check(map: &Map<String, Value>, removes: bool) -> Result<(), InvalidMessage> 
                 expected: "a string, a number, true or false",
             });
         }
-        // Variables land on the same level as attributes and would overwrite them.
+        // PM2 stores variables beside attributes, so such a variable would overwrite an attribute.
         if daemon_model::attribute::is_record_key(key)
             && !matches!(key.as_str(), "unique_id" | "io")
         {

@@ -1,10 +1,10 @@
 //! PM2's modules: processes that it starts with itself.
 //!
-//! PM2's command line skips modules in `delete all`, `stop all` and its dump, and each `pm2` command that starts a daemon
-//! launches the modules recorded in `module_conf.json`. So a module survives all of these, and a reboot.
+//! PM2's command line skips modules in `delete all`, `stop all` and its dump, and each `pm2` command that starts a daemon launches
+//! the modules recorded in `module_conf.json`. So a module survives all of these, and a reboot.
 //!
 //! Source: PM2 7.0.4, `lib/Client.js` (`getAllProcessIdWithoutModules`), `lib/God/ActionMethods.js` (`dumpProcessList`),
-//! `lib/API/Modules/{Modularizer,NPM}.js`; proven by tests.
+//! `lib/API/Modules/{Modularizer,NPM}.js`; verified by tests.
 
 use std::io::ErrorKind;
 
@@ -18,44 +18,44 @@ use crate::message::{CurrentConf, Prepare};
 use crate::payload::{LABEL_KEY, ResolveError, ResolvedApp};
 use crate::record::ProcessRecord;
 
-/// PM2's key of a module in its record of a process.
+/// The key that marks modules in PM2's records.
 const MODULE_KEY: &str = "pmx_module";
 /// The part of `module_conf.json` that lists modules (PM2 7.0.4, constants.js).
 const MODULE_LIST: &str = "module-db-v2";
 /// The largest `module_conf.json` that is read, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// Why a module cannot be recorded or forgotten.
+/// Why a module cannot be recorded or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModuleError {
     /// A file of PM2's home cannot be read.
     #[error("cannot read `{path}`")]
     Read {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file of PM2's home cannot be written or removed.
     #[error("cannot write `{path}`")]
     Write {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// PM2's list of modules is damaged.
     #[error("PM2's module settings `{path}` are damaged, so they were left as they are")]
     Damaged {
-        /// Which file.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
 }
 
-/// A module: an app that PM2 starts with itself. It carries no label.
+/// A module: an app that PM2 starts together with itself. It has no label.
 #[derive(Debug)]
 pub struct Module {
     app: ResolvedApp,
@@ -66,7 +66,7 @@ impl Module {
     /// The app as a module.
     ///
     /// # Errors
-    /// [`ResolveError::Message`] when PM2 would not survive it.
+    /// [`ResolveError::Message`] when it would crash PM2.
     pub fn new(app: ResolvedApp) -> Result<Self, ResolveError> {
         let payload = Prepare::new(as_module(app.prepare(1)?.as_map()))?;
         Ok(Self { app, payload })
@@ -75,7 +75,7 @@ impl Module {
     /// PM2's record of the module of this name, if PM2 runs it.
     ///
     /// # Errors
-    /// Those of [`ProcessAdapter::visit`], when PM2 does not answer.
+    /// The errors of [`ProcessAdapter::visit`], when PM2 does not answer.
     pub fn find(
         name: &str,
         adapter: &mut dyn ProcessAdapter,
@@ -89,8 +89,7 @@ impl Module {
         Ok(found)
     }
 
-    /// Whether a record is of the same program with the same arguments. Its directory may differ: PM2 starts a module in its
-    /// own.
+    /// Whether the record has the same program with the same arguments. The directory may differ: PM2 starts a module in its own.
     #[must_use]
     pub fn is_same(&self, record: &ProcessRecord) -> bool {
         ["pm_exec_path", "args", "exec_interpreter"]
@@ -98,14 +97,14 @@ impl Module {
             .all(|key| record.pm2_env.get(*key) == self.payload.as_map().get(*key))
     }
 
-    /// The file that PM2 writes its errors to.
+    /// The path of its error log.
     #[must_use]
     pub fn error_log(&self) -> String {
         let path = self.payload.as_map().get("pm_err_log_path");
         path.map(env_text).unwrap_or_default()
     }
 
-    /// Starts it.
+    /// Starts the module.
     ///
     /// # Errors
     /// [`AdapterError::Refused`] when PM2 refuses; others when it does not answer.
@@ -113,16 +112,16 @@ impl Module {
         adapter.prepare(&self.payload).map(drop)
     }
 
-    /// What [`ProcessAdapter::restart`] makes of the process of this record.
+    /// The conf with which [`ProcessAdapter::restart`] turns the process of this record into the module.
     ///
     /// # Errors
-    /// [`ResolveError::Message`] when PM2 would not survive it.
+    /// [`ResolveError::Message`] when it would crash PM2.
     pub fn current_conf(&self, record: &ProcessRecord) -> Result<CurrentConf, ResolveError> {
         let conf = self.app.current_conf(record)?;
         Ok(CurrentConf::new(as_module(conf.as_map()))?)
     }
 
-    /// Ends the module of this name. Gives its number, if it was there.
+    /// Stops and deletes the module of this name. Returns its number, if it existed.
     ///
     /// # Errors
     /// [`AdapterError::Refused`] when PM2 refuses; others when it does not answer.
@@ -137,7 +136,7 @@ impl Module {
         Ok(Some(record.pm_id))
     }
 
-    /// Records a module: whichever `pm2` command starts a daemon of this home launches it. `package` is its `package.json`,
+    /// Records a module, so that any `pm2` command that starts a daemon of this home launches it. `package` is its `package.json`,
     /// with the app as `apps`.
     ///
     /// # Errors
@@ -161,7 +160,7 @@ impl Module {
         Ok(())
     }
 
-    /// Takes a module out of what PM2 launches. Gives whether it was recorded.
+    /// Removes a module from those that PM2 launches. Returns whether it was recorded.
     ///
     /// # Errors
     /// As [`record`](Self::record).

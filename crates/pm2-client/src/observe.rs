@@ -1,5 +1,4 @@
-//! Converts PM2's list to the model. The one place that knows how PM2's flat record mixes attributes with
-//! environment variables.
+//! Converts PM2's list to the model. No other file knows how PM2's flat record mixes attributes with environment variables.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::payload::LABEL_KEY;
 use crate::record::ProcessRecord;
 
-/// Whether a key of PM2's bookkeeping is read.
+/// Whether a bookkeeping key of PM2 is needed.
 fn is_runtime(key: &str) -> bool {
     matches!(
         key,
@@ -23,7 +22,7 @@ fn is_runtime(key: &str) -> bool {
     )
 }
 
-/// Whether no comparison needs a key: PM2 sets these by itself, or keeps what it made of them elsewhere.
+/// Whether no comparison needs a key: PM2 sets it by itself, or keeps the derived value elsewhere.
 fn is_unread(key: &str) -> bool {
     matches!(
         key,
@@ -52,7 +51,7 @@ pub fn observe(record: &ProcessRecord) -> ObservedProcess {
     for (key, value) in &record.pm2_env {
         match Kind::of(key) {
             Some(Kind::Variable) => env.push((key, value)),
-            // They are read below, without a copy of all of them.
+            // These are read below, without copying all of them.
             Some(_) if key == "env" || key == LABEL_KEY => {}
             Some(kind) => reading.add_as(kind, key, value.clone()),
             None => {}
@@ -69,7 +68,7 @@ pub fn observe(record: &ProcessRecord) -> ObservedProcess {
     reading.with_env(record.pm_id, record.pid, env.collect())
 }
 
-/// Keeps texts that many processes share, such as inherited variables, once.
+/// Stores texts that many processes share, such as inherited variables, only once.
 #[derive(Debug, Default)]
 pub(crate) struct Interner(FxHashSet<Arc<str>>);
 
@@ -83,13 +82,13 @@ impl Interner {
         text
     }
 
-    /// Drops those that are not in use any more.
+    /// Drops the texts that are no longer in use.
     pub(crate) fn sweep(&mut self) {
         self.0.retain(|text| Arc::strong_count(text) > 1);
     }
 }
 
-/// The result for one key of a record.
+/// What to do with one key of a record.
 enum Kind {
     Variable,
     Attribute(&'static str),
@@ -97,7 +96,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// None where nothing is made of it.
+    /// None if the key is ignored.
     fn of(key: &str) -> Option<Self> {
         match attribute::record_key(key) {
             None => Some(Self::Variable),
@@ -123,7 +122,7 @@ pub(crate) struct RecordReader {
     unstable_restarts: u32,
     started_at_ms: Option<u64>,
     exit_code: Option<i64>,
-    /// PM2's number of it, where it is one: what a reload leaves behind has a text.
+    /// PM2's number, if the entry has one: a leftover of a reload has a text instead.
     pub(crate) pm_id: Option<PmId>,
 }
 
@@ -151,7 +150,7 @@ impl RecordReader {
         }
     }
 
-    /// PM2 gives a process the record's top level as its environment, overwritten by the record's `env`.
+    /// PM2's rule for a process's environment: the record's top level, overwritten by the record's `env`.
     ///
     /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`) and `lib/God/ForkMode.js`.
     pub(crate) fn process(
@@ -187,7 +186,7 @@ impl RecordReader {
     }
 }
 
-/// Reads the record as it is in PM2's list, without making a map of it first.
+/// Reads a record directly from PM2's list, without building a map first.
 impl<'de> Deserialize<'de> for RecordReader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -223,7 +222,7 @@ fn variable(key: String, value: Value) -> Option<(String, String)> {
     }
 }
 
-/// A scalar as a process sees it in a variable.
+/// A scalar as the text that a process sees in a variable.
 fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::Object(_) | Value::Array(_) | Value::Null => None,
@@ -232,7 +231,7 @@ fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The label in a record, if it is a whole one.
+/// The label in a record, if it is complete.
 #[must_use]
 pub fn label_of(pm2_env: &Map<String, Value>) -> Option<Label> {
     Label::deserialize(pm2_env.get(LABEL_KEY)?).ok()

@@ -1,4 +1,4 @@
-//! Processes that PM2 started and does not list: their PM2 has ended, or lost track of them.
+//! Finds and ends processes that PM2 started but does not list, because their PM2 has ended or lost track of them.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::proc::{group_of, has_variable, inspect, lineage, pids};
 use crate::record::LiveProcess;
 
-/// How long the kernel may take to end a process that was killed for good.
+/// How long the kernel may take to end a process after SIGKILL.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// How often to check whether a process has ended.
 const POLL: Duration = Duration::from_millis(5);
 
-/// An orphan that cannot be ended.
+/// An orphan that cannot be killed.
 #[derive(Debug, thiserror::Error)]
 #[error("the process {pid} was killed and is still running")]
 pub struct KillError {
@@ -22,27 +22,27 @@ pub struct KillError {
     pub pid: u32,
 }
 
-/// Processes that were started by PM2 and were not in its list when that was read.
+/// Processes that PM2 started and that were not in its list when it was read.
 #[derive(Debug, Default)]
 pub struct Orphans {
     /// Their PM2 has ended.
     pub certain: Vec<Orphan>,
-    /// Children of the PM2 that runs. Those that it has started since its list was read are in a list that is read now.
+    /// Children of the running PM2. Those that it started after its list was read are in a newer list.
     pub if_unlisted: Vec<Orphan>,
 }
 
 impl Orphans {
-    /// Searches all processes of the machine for those whose environment names this PM2 home and a number of PM2.
+    /// Searches all processes on the machine for those whose environment names this PM2 home and a PM2 process number.
     ///
-    /// `daemon` is the PM2 that runs, if one does; `listed` are the pids that it lists. This process and those that it
-    /// descends from are none of them: it would end itself half-way. Where processes cannot be inspected, none can be seen.
+    /// `daemon` is the running PM2, if there is one; `listed` are the pids that it lists. This process and its ancestors are
+    /// excluded, or it would kill itself half-way. Finds nothing if processes cannot be inspected.
     #[must_use]
     pub fn search(pm2_home: &Utf8Path, daemon: Option<u32>, listed: &[u32]) -> Self {
         let daemon_start = daemon
             .and_then(|daemon| inspect(daemon).ok()?)
             .map(|daemon| daemon.start_time_ticks);
         let own = lineage();
-        // Most processes of the machine have nothing to do with this PM2: nothing else is read of them.
+        // Most processes have nothing to do with this PM2, so nothing else of them is read.
         let mut found = Self::default();
         let candidates = pids()
             .into_iter()
@@ -54,7 +54,7 @@ impl Orphans {
                 continue;
             };
             if Some(process.parent) == daemon {
-                // PM2 hides workers of a cluster that it is about to replace.
+                // PM2 hides cluster workers that it is about to replace.
                 let mode = process.environ.as_ref().and_then(|it| it.get("exec_mode"));
                 if mode.is_some_and(|mode| mode == "fork_mode") {
                     found.if_unlisted.push(orphan);
@@ -69,7 +69,7 @@ impl Orphans {
         found
     }
 
-    /// Those that are orphans for sure, when PM2 lists these pids now.
+    /// The processes that are certainly orphans, given that PM2 lists these pids now.
     #[must_use]
     pub fn unlisted(self, listed: &[u32]) -> Vec<Orphan> {
         let rest = self.if_unlisted.into_iter();
@@ -78,12 +78,12 @@ impl Orphans {
     }
 }
 
-/// The process as an orphan, if PM2 started it itself: what such a process starts has the same environment.
+/// The process as an orphan, if PM2 started it directly: its children have the same environment.
 fn as_orphan(process: &LiveProcess, pm2_home: &Utf8Path) -> Option<Orphan> {
     let environ = process.environ.as_ref()?;
     let text = |key: &str| environ.get(key).map(String::as_str);
     let is_of_this_home = text("PM2_HOME") == Some(pm2_home.as_str()) && text("pm_id").is_some();
-    // PM2 makes each process the leader of a group of its own, and starts it in its directory.
+    // PM2 makes each process a process group leader, and starts it in its directory.
     let is_leader = group_of(process.pid) == Some(process.pid);
     let cwd = process.cwd.clone()?;
     if !is_of_this_home || !is_leader || text("pm_cwd") != Some(cwd.as_str()) {
@@ -102,7 +102,7 @@ fn as_orphan(process: &LiveProcess, pm2_home: &Utf8Path) -> Option<Orphan> {
     })
 }
 
-/// Whether the parent of a process is itself one of this PM2 home's, so that it ends with that one.
+/// Whether the parent of a process also belongs to this PM2 home, so that both end together.
 fn is_below_another(process: &LiveProcess, pm2_home: &Utf8Path) -> bool {
     let parent = inspect(process.parent).ok().flatten();
     parent
@@ -113,11 +113,11 @@ fn is_below_another(process: &LiveProcess, pm2_home: &Utf8Path) -> bool {
         })
 }
 
-/// Ends an orphan and its process group: politely, and after `patience` for good. A process that has taken its pid since is
-/// left alone.
+/// Ends an orphan and its process group: with SIGTERM, and after `patience` with SIGKILL. A later process with the same pid is left
+/// alone.
 ///
 /// # Errors
-/// [`KillError`] when it is still running.
+/// [`KillError`] when it still runs.
 pub(crate) fn end(orphan: &Orphan, patience: Duration) -> Result<(), KillError> {
     for (signal, patience) in [(Signal::INT, patience), (Signal::KILL, KILL_DEADLINE)] {
         let began = Instant::now();
@@ -125,8 +125,7 @@ pub(crate) fn end(orphan: &Orphan, patience: Duration) -> Result<(), KillError> 
             return Ok(());
         }
         if let Some(pid) = i32::try_from(orphan.pid).ok().and_then(Pid::from_raw) {
-            // PM2 starts each process as the leader of a group of its own; where it is none, it alone is meant.
-            // Either may end just now.
+            // PM2 starts each process as a group leader; if it is none, signal only the process. Either may end at this moment.
             if kill_process_group(pid, signal).is_err() {
                 let _ = kill_process(pid, signal);
             }

@@ -1,9 +1,8 @@
-//! From an app to the payload for PM2's daemon: what PM2's own command line does before it calls `prepare`.
+//! Converts an app to the payload for PM2's daemon, as PM2's own command line does before it calls `prepare`.
 //!
-//! Source: PM2 7.0.4, `lib/API.js` (`_startJson`) and `lib/Common.js`. Intended differences: a fixed base replaces the
-//! caller's environment; `PWD` and `cwd` are the absolute working directory; no
-//! variable is named after the app; blocks `env_NAME` that are not chosen are not sent; a zero or `false` of
-//! the definition is not lost.
+//! Source: PM2 7.0.4, `lib/API.js` (`_startJson`) and `lib/Common.js`. Intended differences: a fixed base replaces the caller's
+//! environment; `PWD` and `cwd` are the absolute working directory; no variable is named after the app; `env_NAME` blocks that are
+//! not selected are not sent; a zero or `false` in the definition is not lost.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +16,7 @@ use crate::host::{FileKind, Host};
 use crate::message::{CurrentConf, InvalidMessage, Prepare, TREE_PIDS};
 use crate::record::ProcessRecord;
 
-/// The key of PM2's record that holds the label.
+/// The key of the label in PM2's record.
 pub const LABEL_KEY: &str = "pm2_sync";
 
 /// Why an app cannot be started on this machine.
@@ -32,39 +31,39 @@ pub enum ResolveError {
         /// The working directory.
         cwd: Utf8PathBuf,
     },
-    /// The script's file does not exist.
+    /// The script file does not exist.
     #[error("script not found: `{0}` does not exist")]
     ScriptNotFound(String),
     /// The script is a directory that node cannot run.
     #[error("the script `{0}` is a directory without an `index.js` or `package.json`")]
     ScriptIsDirectory(String),
-    /// The working directory does not exist or is none.
+    /// The working directory does not exist or is not a directory.
     #[error("the working directory `{0}` does not exist")]
     NoWorkingDirectory(Utf8PathBuf),
     /// The interpreter is not in PATH.
     #[error("the interpreter `{0}` is not a command in PATH")]
     InterpreterNotFound(String),
-    /// TypeScript without something that runs it.
+    /// TypeScript needs a runner that is not installed.
     #[error("a `.ts` script needs `bun` in PATH, or an `interpreter` in its definition")]
     TypeScript,
-    /// A version of node that is not installed.
+    /// The version of node is not installed.
     #[error("node {0} is not installed under NVM_DIR: install it, or name another interpreter")]
     NodeVersion(String),
-    /// Another user was asked for, which only root may do.
+    /// Running as another user requires root.
     #[error("`uid`, `gid` and `user` need PM2 and pm2-sync to run as root")]
     NotRoot,
-    /// An unknown user.
+    /// The user does not exist.
     #[error("there is no user `{0}`")]
     UnknownUser(String),
-    /// An unknown group.
+    /// The group does not exist.
     #[error("there is no group `{0}`")]
     UnknownGroup(String),
-    /// A directory for log files cannot be made.
+    /// A directory for log files cannot be created.
     #[error("cannot create the log directory `{dir}`")]
     LogDirectory {
-        /// Which one.
+        /// The directory.
         dir: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The message would not be safe to send.
@@ -72,7 +71,7 @@ pub enum ResolveError {
     Message(#[from] InvalidMessage),
 }
 
-/// An app with all that the machine adds to it.
+/// An app, resolved for this machine.
 #[derive(Debug, Clone)]
 pub struct ResolvedApp {
     record: Map<String, Value>,
@@ -82,11 +81,11 @@ pub struct ResolvedApp {
 }
 
 impl ResolvedApp {
-    /// Looks up what `spec` needs on this machine. Changes nothing.
+    /// Resolves `spec` on this machine. Changes nothing.
     ///
     /// # Errors
-    /// A [`ResolveError`] for the first thing that is missing on this machine: the script, the working directory, the
-    /// interpreter, the user or the group.
+    /// A [`ResolveError`] for the first thing that this machine does not have: the script, the working directory, the interpreter,
+    /// the user or the group.
     pub fn resolve(
         spec: &AppSpec,
         workspace: &Utf8Path,
@@ -165,10 +164,10 @@ impl ResolvedApp {
         })
     }
 
-    /// Makes the directories of its log files and pid file, where they do not exist.
+    /// Creates the directories of its log files and pid file, if they do not exist.
     ///
     /// # Errors
-    /// [`ResolveError::LogDirectory`] when one cannot be made.
+    /// [`ResolveError::LogDirectory`] when one cannot be created.
     pub fn make_log_dirs(&self, host: &dyn Host) -> Result<(), ResolveError> {
         let files = self.spec.files(&self.pm2_home, None);
         let mut all = [&files.out, &files.err, &files.pid]
@@ -180,7 +179,7 @@ impl ResolvedApp {
     /// The message that starts `count` processes.
     ///
     /// # Errors
-    /// [`ResolveError::Message`] when PM2 would not survive it.
+    /// [`ResolveError::Message`] when it would crash PM2.
     pub fn prepare(&self, count: u32) -> Result<Prepare, ResolveError> {
         let mut payload = self.record.clone();
         payload.insert("instances".into(), json!(count));
@@ -188,29 +187,29 @@ impl ResolvedApp {
         Ok(Prepare::new(payload)?)
     }
 
-    /// The message that starts one process which counts as started only once it is ready: it says so, or PM2's time
-    /// for it is over. Its record is exact only after a reload with [`current_conf_as`](Self::current_conf_as).
+    /// The message that starts one process which counts as started only once it is ready: it reports that, or PM2's time limit
+    /// passes. Its record is correct only after a reload with [`current_conf_as`](Self::current_conf_as).
     ///
     /// # Errors
-    /// [`ResolveError::Message`] when PM2 would not survive it.
+    /// [`ResolveError::Message`] when it would crash PM2.
     pub fn prepare_ready(&self) -> Result<Prepare, ResolveError> {
         let mut payload = self.prepare(1)?.as_map().clone();
         payload.insert("wait_ready".into(), json!(true));
         Ok(Prepare::new(payload)?)
     }
 
-    /// The message that turns `current` into this app: what the process has and the app has not is removed.
+    /// The message that turns `current` into this app. Keys that only the process has are removed.
     ///
     /// # Errors
-    /// [`ResolveError::Message`] when PM2 would not survive it.
+    /// [`ResolveError::Message`] when it would crash PM2.
     pub fn current_conf(&self, current: &ProcessRecord) -> Result<CurrentConf, ResolveError> {
         self.conf(current, None)
     }
 
-    /// The same, and the process becomes the instance of this number.
+    /// As [`current_conf`](Self::current_conf), and the process gets this instance number.
     ///
     /// # Errors
-    /// [`ResolveError::Message`] when PM2 would not survive it.
+    /// [`ResolveError::Message`] when it would crash PM2.
     pub fn current_conf_as(
         &self,
         current: &ProcessRecord,
@@ -277,8 +276,8 @@ impl ResolvedApp {
                 conf.insert(key.clone(), json!("null"));
             }
         }
-        // What PM2 found below the process when it last ended it. Where it does not search again (`treekill` off), it would
-        // wait for these, not for the process, and kill other processes that have their pids by then.
+        // The pids that PM2 found below the process when it last stopped it. If PM2 does not search again (`treekill` off), it
+        // would wait for these instead of the process, and kill other processes that have those pids by then.
         //
         // Source: PM2 7.0.4, `lib/God/Methods.js` (`killProcess`, `processIsDead`); measured.
         if current.pm2_env.contains_key(TREE_PIDS) {
@@ -294,7 +293,7 @@ impl ResolvedApp {
         &self.spec
     }
 
-    /// What runs its script: a path, a command or `none`.
+    /// The program that runs its script: a path, a command or `none`.
     #[must_use]
     pub fn interpreter(&self) -> &str {
         let interpreter = self.record.get("exec_interpreter");
@@ -318,7 +317,7 @@ fn find_script(spec: &AppSpec, host: &dyn Host) -> Result<Utf8PathBuf, ResolveEr
     let path = spec.cwd().join(script);
     match host.file_kind(&path) {
         FileKind::Text | FileKind::Binary => return Ok(path),
-        // PM2 gives the directory itself to node, which looks for these in it.
+        // PM2 passes the directory itself to node, which looks for these files in it.
         FileKind::Directory if is_node_package(spec, &path, host) => return Ok(path),
         FileKind::Directory => {
             let path = shown(spec, "script", path.as_str());
@@ -330,7 +329,7 @@ fn find_script(spec: &AppSpec, host: &dyn Host) -> Result<Utf8PathBuf, ResolveEr
         _ => {}
     }
     let found = host.find_command(script);
-    // A script that is a shell command needs any shell.
+    // A script that is a shell command works with any shell.
     let found = if script == "bash" {
         found.or_else(|| host.find_command("sh"))
     } else {
@@ -342,10 +341,10 @@ fn find_script(spec: &AppSpec, host: &dyn Host) -> Result<Utf8PathBuf, ResolveEr
     })
 }
 
-/// A part of an app for an error: as it is written, where it has a value from outside of the definition.
+/// A part of an app for an error message: as written in the definition, if its value is external.
 fn shown(spec: &AppSpec, attribute: &str, own: &str) -> String {
     let written = spec.written(attribute).and_then(Value::as_str);
-    // A relative script is in the working directory, which may have a value from outside.
+    // A relative script is in the working directory, whose value may be external.
     let written = written.or_else(|| {
         let cwd = spec.written("cwd").and_then(Value::as_str)?;
         let rest = own.strip_prefix(spec.cwd().as_str())?;
@@ -358,7 +357,7 @@ fn shown(spec: &AppSpec, attribute: &str, own: &str) -> String {
     written.unwrap_or(own).to_owned()
 }
 
-/// Whether node, or the interpreter that the app names, can run what is in this directory.
+/// Whether node, or the interpreter that the app names, can run the content of this directory.
 fn is_node_package(spec: &AppSpec, dir: &Utf8Path, host: &dyn Host) -> bool {
     let named = spec.text("exec_interpreter");
     let is_node = named.is_none_or(is_node_like);
@@ -372,7 +371,7 @@ fn find_interpreter(
     script: &Utf8Path,
     host: &dyn Host,
 ) -> Result<String, ResolveError> {
-    // With a slash it is a path, which the process resolves in its own directory.
+    // A name with a slash is a path, which the process resolves in its own directory.
     let installed = |name: &str| {
         if name.contains('/') {
             matches!(
@@ -408,7 +407,7 @@ fn find_interpreter(
         Some(choices) => {
             let typescript = choices.contains(&"bun");
             match choices.iter().find(|name| installed(name)) {
-                // Only a newer node runs TypeScript, and PM2 alone knows which node that would be.
+                // Only a newer node runs TypeScript, and only PM2 knows which node it uses.
                 Some(&"node") if typescript => Err(ResolveError::TypeScript),
                 Some(name) => Ok((*name).to_owned()),
                 None if typescript => Err(ResolveError::TypeScript),
@@ -434,7 +433,7 @@ fn make_parent(file: &str, host: &dyn Host) -> Result<(), ResolveError> {
         })
 }
 
-/// The inherited variables, less those that `filter_env` names.
+/// The inherited variables without those that `filter_env` names.
 ///
 /// Source: PM2 7.0.4, `lib/Common.js`, `filterEnv`: a text drops one variable, a list drops each that contains
 /// one of its texts, `true` drops none.
@@ -451,7 +450,7 @@ fn inherited(spec: &AppSpec, host: &dyn Host) -> Map<String, Value> {
         .collect()
 }
 
-/// Turns user and group into numbers; gives the user's home where another user was asked for.
+/// Resolves user and group to numbers; also returns the user's home if another user is requested.
 fn account(
     spec: &AppSpec,
     host: &dyn Host,

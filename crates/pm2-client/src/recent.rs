@@ -1,18 +1,18 @@
-//! A list of PM2 that was read a moment ago, and is still good enough not to be asked for again.
+//! Decides whether a list of PM2 is still recent enough not to be read again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How old a list may be. A `pm2` command takes longer than that to start.
+/// The maximum age of a list. A `pm2` command takes longer than that to start.
 const RECENT: Duration = Duration::from_millis(250);
 
-/// How many changes a connection and those made of it have asked for, each counted as it begins and as it ends.
+/// Counts the changes made by a connection and those made from it, at the start and the end of each.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Changes(Arc<AtomicU64>);
 
 impl Changes {
-    /// Notes the beginning or the end of one.
+    /// Notes the start or the end of a change.
     pub(crate) fn note(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
@@ -22,7 +22,7 @@ impl Changes {
     }
 }
 
-/// When a list was asked for.
+/// When a list was requested.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     at: Instant,
@@ -37,7 +37,7 @@ impl Asked {
         }
     }
 
-    /// Whether its answer still stands, as far as this program knows: it is recent, and nothing was changed since.
+    /// Whether its answer is still valid, as far as this program knows: it is recent, and nothing has changed since.
     pub(crate) fn is_recent(self, changes: &Changes) -> bool {
         self.changes == changes.count() && self.at.elapsed() <= RECENT
     }
@@ -54,7 +54,7 @@ mod tests {
         let on_another_connection = changes.clone();
         on_another_connection.note();
         assert!(!asked.is_recent(&changes));
-        // It was asked for while a change was under way.
+        // The list was requested during a change.
         let asked = Asked::now(&changes);
         on_another_connection.note();
         assert!(!asked.is_recent(&changes));

@@ -12,15 +12,15 @@ use serde_json::{Map, Value};
 /// One entry of PM2's list. `Debug` shows no values of `pm2_env`: they hold secrets.
 #[derive(Clone, PartialEq)]
 pub struct ProcessRecord {
-    /// PM2's number of it.
+    /// PM2's number of the process.
     pub pm_id: PmId,
     /// Its name.
     pub name: String,
-    /// Its pid; `None` when PM2 gives none or 0 (stopped, or never spawned).
+    /// Its pid; `None` if PM2 gives none or 0 (stopped, or never spawned).
     pub pid: Option<u32>,
-    /// PM2's word for its state.
+    /// PM2's status word.
     pub status: Status,
-    /// Everything PM2 keeps of it: attributes, env vars and bookkeeping side by side.
+    /// Everything that PM2 keeps: attributes, environment variables and bookkeeping side by side.
     pub pm2_env: Map<String, Value>,
     /// Resident memory.
     pub memory_bytes: u64,
@@ -41,24 +41,25 @@ impl fmt::Debug for ProcessRecord {
     }
 }
 
-/// A process as the operating system shows it. `Debug` shows no values of `environ`.
+/// A process as the operating system reports it. `Debug` shows no values of `environ`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LiveProcess {
     /// Its pid.
     pub pid: u32,
     /// Pid of its parent.
     pub parent: u32,
-    /// Its command line; a process can overwrite it, and node does (`process.title`). Lossy UTF-8.
+    /// Its command line, lossy UTF-8. A process can overwrite it, and node does (`process.title`).
     pub command_line: Vec<String>,
-    /// The file it executes; `None` without the permission to read it.
+    /// The file it executes; `None` if that is not readable.
     pub exe: Option<Utf8PathBuf>,
-    /// Its working directory; `None` without the permission to read it.
+    /// Its working directory; `None` if that is not readable.
     pub cwd: Option<Utf8PathBuf>,
-    /// The environment it was started with, lossy UTF-8; `None` without the permission to read it.
+    /// The environment it was started with, lossy UTF-8; `None` if that is not readable.
     pub environ: Option<BTreeMap<String, String>>,
     /// Its real user.
     pub uid: u32,
-    /// When it started: with the pid, an identity. On Linux in clock ticks since boot, on macOS in seconds since 1970.
+    /// When it started, which identifies it together with the pid. In clock ticks since boot on Linux, in seconds since 1970 on
+    /// macOS.
     pub start_time_ticks: u64,
 }
 
@@ -79,7 +80,7 @@ impl fmt::Debug for LiveProcess {
     }
 }
 
-/// Whether an entry of PM2's list is about one of these processes.
+/// Whether a list entry is for one of these processes.
 pub(crate) fn is_one_of(entry: &RawValue, ids: &[PmId]) -> bool {
     #[derive(Deserialize)]
     struct Entry {
@@ -93,8 +94,8 @@ pub(crate) fn is_one_of(entry: &RawValue, ids: &[PmId]) -> bool {
         .is_ok_and(|entry| ids.contains(&PmId(entry.pm2_env.pm_id)))
 }
 
-/// One entry of PM2's list, or one of the processes in its answer to a start; none for an entry that is not a process of
-/// it (a leftover of a reload has a text for a number).
+/// One entry of PM2's list, or one of the processes in its answer to a start; none for an entry that is not a process (a leftover
+/// of a reload has a text for a number).
 pub(crate) fn record(entry: Value) -> Option<ProcessRecord> {
     let Value::Object(mut entry) = entry else {
         return None;
@@ -104,7 +105,7 @@ pub(crate) fn record(entry: Value) -> Option<ProcessRecord> {
     };
     let pm_id = pm2_env.get("pm_id").and_then(Value::as_u64);
     let pm_id = u32::try_from(pm_id?).ok()?;
-    // A list has the pid on the entry itself, a process that was just started below it.
+    // In a list the entry itself has the pid; in the answer to a start it is nested.
     let pid = entry
         .get("pid")
         .or_else(|| entry.get("process")?.get("pid"))

@@ -1,4 +1,4 @@
-//! The native adapter: PM2's own socket.
+//! The native adapter, which uses PM2's own socket.
 
 mod answers;
 mod timeouts;
@@ -27,29 +27,29 @@ use answers::{ReadReply, failed, listed, made_of, version_in, visit_list};
 pub use timeouts::{Deadlines, transition_timeout};
 pub(crate) use timeouts::{KILL_TIMEOUT, LISTEN_TIMEOUT, timeout_in};
 
-/// How to connect, and how to behave afterwards.
+/// How to connect and wait.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectOptions {
     /// How long to wait for answers.
     pub deadlines: Deadlines,
-    /// A question to a PM2 that hangs is given up soon after this is set. A call that changes something is not: it is over
-    /// when PM2 says so, or at its deadline.
+    /// Once this is set, a query to a PM2 that hangs ends soon. A call that changes something does not: it ends when PM2 answers,
+    /// or at its deadline.
     pub stop: StopFlag,
-    /// Whether the list is asked for at once, so that the first [`observe`](ProcessAdapter::observe) finds it answered, if no
-    /// other call comes before it. For callers that observe before they change anything, on this or another connection, and
-    /// once or twice altogether: nothing is cached for further calls.
+    /// Whether to request the list right after connecting, so that the first [`observe`](ProcessAdapter::observe) finds it
+    /// answered, unless another call comes first. For callers that observe only once or twice, before they change anything on this
+    /// or another connection: nothing is cached for further calls.
     pub prefetch_list: bool,
 }
 
-/// How often, and after which pause each time, a daemon that closes its connection is greeted again.
+/// How often, and with which delay, to retry after a daemon closes its connection.
 const CLOSED_ATTEMPTS: u32 = 50;
 const CLOSED_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often the stop flag is read while an answer is waited for.
+/// How often to check the stop flag while waiting for an answer.
 const STOP_STEP: Duration = Duration::from_millis(100);
 
-/// How long PM2 may take to answer a question once the caller was asked to stop: enough for a PM2 that answers at all, so that
-/// the step under way is verified and saved.
+/// How long PM2 may take to answer a query after the caller was asked to stop: enough for a PM2 that works, so that the step in
+/// progress is verified and saved.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// A connection to PM2's `rpc.sock`.
@@ -62,27 +62,27 @@ pub struct SocketAdapter {
     stop: StopFlag,
     calls: u64,
     version: String,
-    /// A call for the list that was sent before its answer was needed.
+    /// A list request that was sent in advance.
     prefetched: Option<Prefetched>,
     cache: ListCache,
-    /// Whether the answer of the last list is kept, and that answer.
+    /// Whether the last list is kept, and that list.
     keeps_lists: bool,
     kept: Option<(Asked, Vec<u8>)>,
-    /// Shared with the connections that were made of this one.
+    /// Shared with the connections made from this one.
     changes: Changes,
-    /// How long each process may take to end and to start, from the last list.
+    /// How long each process may take to stop and to start, from the last list.
     timeouts: BTreeMap<PmId, Duration>,
     /// Set after an I/O error: the next call reconnects.
     broken: bool,
 }
 
-/// A call that was sent before its answer is wanted.
+/// A call that was sent in advance.
 #[derive(Debug)]
 struct Prefetched {
     id: String,
     asked: Asked,
-    /// Its answer, as it came, if it came before that of an earlier call: a PM2 without processes has its list ready
-    /// sooner than its version.
+    /// Its raw answer, if it arrived before that of an earlier call: a PM2 without processes has its list ready sooner than its
+    /// version.
     answer: Option<Vec<u8>>,
 }
 
@@ -90,8 +90,8 @@ impl SocketAdapter {
     /// Connects to the daemon of this PM2 home.
     ///
     /// # Errors
-    /// [`AdapterError::NotRunning`] when there is none, [`AdapterError::OtherUser`] when it is another user's,
-    /// [`AdapterError::UnsupportedVersion`] when its protocol was never tested; otherwise why it cannot be talked to.
+    /// [`AdapterError::NotRunning`] when there is none, [`AdapterError::OtherUser`] when it belongs to another user,
+    /// [`AdapterError::UnsupportedVersion`] when its protocol version is not tested; other variants when communication fails.
     pub fn connect(pm2_home: &Utf8Path, options: ConnectOptions) -> Result<Self, AdapterError> {
         let ConnectOptions {
             deadlines,
@@ -113,8 +113,8 @@ impl SocketAdapter {
         prefetch: bool,
     ) -> Result<Self, AdapterError> {
         let mut adapter = Self::greet(path, deadlines, stop, prefetch);
-        // A daemon that is just dying still takes connections, and closes them. A moment later it is gone, or another
-        // one has taken its place.
+        // A daemon that is shutting down still accepts connections, and closes them. A moment later it is gone, or another one has
+        // replaced it.
         for _ in 0..CLOSED_ATTEMPTS {
             if !matches!(adapter, Err(AdapterError::Closed { .. })) {
                 break;
@@ -183,7 +183,7 @@ impl SocketAdapter {
         version_in(&answer)
     }
 
-    /// One call and its answer.
+    /// Makes one call and returns its answer.
     fn call(
         &mut self,
         method: Method,
@@ -193,7 +193,7 @@ impl SocketAdapter {
         self.call_and(method, args, timeout, &mut |reply| reply.read())
     }
 
-    /// One call, and what `read` makes of its answer. After a failure of the connection, the next call makes a new one.
+    /// Makes one call and passes its answer to `read`. After a connection failure, the next call reconnects.
     fn call_and<T>(
         &mut self,
         method: Method,
@@ -203,7 +203,7 @@ impl SocketAdapter {
     ) -> Result<T, AdapterError> {
         self.kept = None;
         if self.broken {
-            // Another PM2 may have taken the place of the one that failed.
+            // Another PM2 may have replaced the one that failed.
             let fresh = Self::connect_to(&self.path, self.deadlines, &self.stop, false)?;
             self.stream = fresh.stream;
             self.decoder = fresh.decoder;
@@ -258,7 +258,7 @@ impl SocketAdapter {
         made
     }
 
-    /// A call's own number, and its bytes.
+    /// Returns a number for the call, and its bytes.
     fn next_call(&mut self, method: Method, args: &[Value]) -> (String, Vec<u8>) {
         self.calls += 1;
         let id = self.calls.to_string();
@@ -278,7 +278,7 @@ impl SocketAdapter {
             .map_err(|source| failed(method, timeout, source))
     }
 
-    /// The answer to a call that was sent.
+    /// Receives the answer to a call that was sent.
     fn receive<T>(
         &mut self,
         method: Method,
@@ -298,7 +298,7 @@ impl SocketAdapter {
                     self.decoder.shrink();
                     return made;
                 }
-                // An answer to a call that was given up on is of no use any more.
+                // Ignore the answer to a call that has timed out.
                 if let Some(prefetched) = &mut self.prefetched
                     && reply.id == prefetched.id.as_bytes()
                 {
@@ -324,7 +324,7 @@ impl SocketAdapter {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(AdapterError::Closed { method }),
                 Ok(n) => self.decoder.feed(&chunk[..n]),
-                // Some of the time is over, not all of it.
+                // Only part of the time is over.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -346,7 +346,7 @@ impl SocketAdapter {
         id: PmId,
         conf: &CurrentConf,
     ) -> Result<Value, AdapterError> {
-        // The new settings already count while the old process ends.
+        // The new settings already apply while the old process stops.
         let wait = self.timeout_of(id) + timeout_in(conf.as_map());
         let opts = json!({ "id": id.0, "env": { "current_conf": conf.as_map() } });
         self.call(method, &[opts], wait)

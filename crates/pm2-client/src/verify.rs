@@ -1,7 +1,7 @@
 //! Checks whether a step took effect: in PM2's record, and in the live process.
 //!
-//! PM2 calls a process `online` before it runs, and its own command line reports success when nothing changed.
-//! So each step is verified.
+//! PM2 calls a process `online` before it runs, and its own command line reports success even if nothing changed. So each step is
+//! verified.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::observe::{label_of, observe};
 use crate::record::{LiveProcess, ProcessRecord};
 
-/// How a process differs from what the step was to make of it.
+/// How a process differs from the intended result of a step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -29,12 +29,12 @@ pub enum VerifyError {
         "PM2 says `online`, but process {0} does not run: its working directory or interpreter cannot be used"
     )]
     NoProcess(PmId),
-    /// The process of before still runs.
+    /// The old process still runs.
     #[error("process {pm_id} was not replaced (pid {pid})")]
     SameProcess {
         /// PM2's number.
         pm_id: PmId,
-        /// The process.
+        /// The pid.
         pid: u32,
     },
     /// PM2's record is not as defined.
@@ -42,20 +42,20 @@ pub enum VerifyError {
     Record {
         /// PM2's number.
         pm_id: PmId,
-        /// In what.
+        /// The fields that differ.
         fields: Vec<Field>,
     },
-    /// The record carries another label.
+    /// The record has another label.
     #[error("process {0} does not carry its label")]
     Label(PmId),
-    /// The live process still has what the definition changed.
+    /// The live process still has a value that the definition changed.
     #[error("process {pm_id} (pid {pid}) still runs with the old {what}")]
     Live {
         /// PM2's number.
         pm_id: PmId,
-        /// The process.
+        /// The pid.
         pid: u32,
-        /// What is old.
+        /// The outdated field.
         what: Field,
     },
     /// The process still runs though it was stopped.
@@ -63,7 +63,7 @@ pub enum VerifyError {
     NotStopped {
         /// PM2's number.
         pm_id: PmId,
-        /// PM2's word.
+        /// PM2's status word.
         status: Status,
     },
 }
@@ -76,7 +76,7 @@ fn list(fields: &[Field]) -> String {
         .join(", ")
 }
 
-/// What a process was before a step.
+/// The state of a process before a step.
 #[derive(Debug, Clone)]
 pub(crate) struct Previous {
     record: ProcessRecord,
@@ -90,7 +90,7 @@ impl Previous {
     }
 }
 
-/// Checks whether processes are what an app defines.
+/// Checks whether processes match an app's definition.
 pub(crate) struct Verification<'a> {
     pub(crate) spec: &'a AppSpec,
     pub(crate) label: Label,
@@ -99,7 +99,7 @@ pub(crate) struct Verification<'a> {
 }
 
 impl Verification<'_> {
-    /// Checks processes by the records that PM2 has just given of them, and that nothing of what they were before is left in them.
+    /// Checks processes against the records that PM2 has just returned, and that none of their old state is left.
     pub(crate) fn check(
         &self,
         records: &[ProcessRecord],
@@ -111,7 +111,7 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Checks processes by what PM2 lists now, and that nothing of what they were before is left in them.
+    /// Checks processes against PM2's current list, and that none of their old state is left.
     pub(crate) fn run(
         &self,
         ids: &[PmId],
@@ -146,7 +146,7 @@ impl Verification<'_> {
             });
         }
         let Some(pid) = record.pid else {
-            // A process that ended, waits for its restart or is not to be started is not a fault of the step.
+            // A process that ended, is in its restart delay or is not to be started is no failure of the step.
             return match record.status {
                 Status::Online => Err(VerifyError::NoProcess(id)),
                 _ => Ok(()),
@@ -165,8 +165,8 @@ impl Verification<'_> {
     }
 }
 
-/// Checks whether the live process still has something of the old definition. A program may change its own directory
-/// or command line, so only the old value counts as evidence, not any other.
+/// Checks whether the live process still has part of the old definition. A program may change its own directory or command line, so
+/// only the old value counts as evidence, not any other.
 fn verify_live(
     id: PmId,
     record: &ProcessRecord,
@@ -215,7 +215,7 @@ fn verify_live(
     Ok(())
 }
 
-/// The environment that the process was given: of a cluster worker it is JSON in one variable.
+/// The environment that the process was given; for a cluster worker, it is JSON in one variable.
 ///
 /// Source: PM2 7.0.4, `lib/God/ClusterMode.js`.
 fn live_environment(

@@ -1,7 +1,7 @@
-//! PM2's wire protocol, without IO: messages of a version and count byte, then each argument as a big-endian
-//! length and its bytes; an argument is `j:` and JSON, or `s:` and text.
+//! PM2's wire protocol, without I/O. A message is a byte with version and count, then each argument as a big-endian length and its
+//! bytes. An argument is `j:` and JSON, or `s:` and text.
 //!
-//! Source: measured against PM2 5.4.3, 6.0.14 and 7.0.4, whose daemons speak it alike.
+//! Source: measured with PM2 5.4.3, 6.0.14 and 7.0.4, whose daemons use the same protocol.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,32 +10,32 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// The longest argument that is believed; PM2's own lists are about 2 KB for each process.
+/// The longest argument that is accepted; PM2's own lists are about 2 KB per process.
 const MAX_ARGUMENT: usize = 256 * 1024 * 1024;
 const VERSION: u8 = 1;
 
-/// Bytes that are not a message.
+/// The bytes are not a message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// An argument longer than any that PM2 sends.
+    /// An argument is longer than any that PM2 sends.
     #[error("an argument of {0} bytes is longer than any that PM2 sends")]
     TooLong(usize),
-    /// A message without a reply and its id.
+    /// The message lacks a reply or its id.
     #[error("a message of {0} arguments is not a reply")]
     Arguments(usize),
-    /// An argument of another kind than expected.
+    /// An argument has another type than expected.
     #[error("an argument does not begin with `{0}`")]
     Prefix(&'static str),
-    /// An argument that is not JSON.
+    /// An argument is not JSON.
     #[error("an argument is not JSON")]
     Json(#[source] serde_json::Error),
 }
 
-/// A reply to one call, not read yet.
+/// The unparsed reply to one call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Reply<'a> {
-    /// The id that the call had.
+    /// The id of the call.
     pub(crate) id: &'a [u8],
     body: &'a [u8],
 }
@@ -48,7 +48,7 @@ struct Body<A> {
     error: Option<Value>,
 }
 
-/// The first element of a list; the others are passed over.
+/// The first element of a list; the others are skipped.
 struct First<A>(Option<A>);
 
 impl<A> First<A> {
@@ -78,20 +78,20 @@ impl<'de, A: Deserialize<'de>> Deserialize<'de> for First<A> {
 }
 
 impl<'a> Reply<'a> {
-    /// A reply that was kept.
+    /// Restores a reply from a kept body.
     pub(crate) fn kept(body: &'a [u8]) -> Self {
         Self { id: b"", body }
     }
 
-    /// Its text, for keeping.
+    /// The body, for keeping.
     pub(crate) fn body(self) -> &'a [u8] {
         self.body
     }
 
-    /// The result, read at once, or PM2's own error.
+    /// Parses the result, or PM2's own error.
     ///
     /// # Errors
-    /// When it is neither.
+    /// A JSON error when it is neither.
     pub(crate) fn read<A: Deserialize<'a>>(self) -> serde_json::Result<Result<A, String>> {
         let body: Body<A> = serde_json::from_slice(self.body)?;
         Ok(match (body.error, body.args.0) {
@@ -103,16 +103,16 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// A call as bytes.
+/// Encodes a call.
 #[must_use]
 pub(crate) fn encode_call(id: &str, method: &str, args: &[Value]) -> Vec<u8> {
     let call = json!({ "type": "call", "method": method, "args": args });
     encode(&[&format!("j:{call}"), &format!("s:{id}")])
 }
 
-/// A message of these arguments as bytes.
+/// Encodes a message with these arguments.
 fn encode(args: &[&str]) -> Vec<u8> {
-    // Two arguments, each far below the limits of the count and the length.
+    // There are two arguments, far below the limits of count and length.
     let count = u8::try_from(args.len()).unwrap_or(u8::MAX) & 0x0f;
     let mut bytes = vec![VERSION << 4 | count];
     for arg in args {
@@ -122,28 +122,28 @@ fn encode(args: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// Messages up to this length are nothing to take care of.
+/// Buffers up to this size are not worth shrinking.
 const SMALL: usize = 64 * 1024;
 
-/// How long the first argument of a message says it is.
+/// The announced length of the first argument.
 fn announced(bytes: &[u8]) -> usize {
     let length = bytes.get(1..5).and_then(|b| <[u8; 4]>::try_from(b).ok());
     length.map_or(0, |length| u32::from_be_bytes(length) as usize)
 }
 
-/// A buffer of more than 32 MiB: malloc maps and returns so large a piece as a whole, and only the used part takes memory.
-/// Smaller pieces would stay allocated in a process that runs for months and needs them for a moment each second.
+/// Allocates a buffer of more than 32 MiB: malloc maps and returns a block of this size as a whole, and only the used part takes
+/// memory. Smaller blocks would stay allocated in a process that runs for months and needs them only for a moment each second.
 ///
-/// Source: glibc, mallopt(3), `M_MMAP_THRESHOLD`: the threshold grows with what is freed, up to 32 MiB.
+/// Source: glibc, mallopt(3), `M_MMAP_THRESHOLD`: the threshold grows with freed blocks, up to 32 MiB.
 fn roomy() -> Vec<u8> {
     Vec::with_capacity(33 << 20)
 }
 
-/// Takes bytes as they come and gives whole replies.
+/// Collects bytes and returns complete replies.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     buffer: Vec<u8>,
-    /// How much of the buffer has been given out already.
+    /// How much of the buffer has been consumed.
     read: usize,
 }
 
@@ -160,10 +160,10 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole reply, if there is one.
+    /// The next complete reply, if there is one.
     ///
     /// # Errors
-    /// [`WireError`] when the bytes are not a reply. The connection is unusable then.
+    /// [`WireError`] when the bytes are not a reply. The connection is unusable after that.
     pub(crate) fn next_reply(&mut self) -> Result<Option<Reply<'_>>, WireError> {
         let Some((args, used)) = split(&self.buffer[self.read..])? else {
             return Ok(None);
@@ -173,7 +173,7 @@ impl Decoder {
         Ok(Some(reply))
     }
 
-    /// Gives back the memory of a large reply that has been read.
+    /// Releases the memory of a large reply that has been read.
     pub(crate) fn shrink(&mut self) {
         if self.read == self.buffer.len() {
             self.buffer = Vec::new();
@@ -183,7 +183,7 @@ impl Decoder {
 }
 
 impl Decoder {
-    /// Takes the next whole message; whether its first argument begins so.
+    /// Consumes the next complete message, and returns whether its first argument starts with `topic`.
     ///
     /// # Errors
     /// [`WireError`] when the bytes are not a message.
@@ -199,7 +199,7 @@ impl Decoder {
 
 type Split<'a> = Option<(Vec<&'a [u8]>, usize)>;
 
-/// The arguments of the first message in `bytes` and its length, if it is whole.
+/// The arguments of the first message in `bytes` and its length, if it is complete.
 fn split(bytes: &[u8]) -> Result<Split<'_>, WireError> {
     let Some((head, _)) = bytes.split_first() else {
         return Ok(None);

@@ -12,14 +12,14 @@ use crate::record::ProcessRecord;
 use crate::socket::LISTEN_TIMEOUT;
 use crate::verify::VerifyError;
 
-/// How long to wait for a process that is to be stopped to get ready, and how often to check.
+/// How long to wait until a process to be stopped is ready, and how often to check.
 const LONGEST_AWAIT: Duration = Duration::from_secs(10);
 const AWAIT_POLL: Duration = Duration::from_millis(50);
 
-/// Whether PM2 waits for the process to say that it is ready.
+/// Whether PM2 waits for the process to report that it is ready.
 ///
-/// When such a process ends, for whatever reason, PM2 takes that for the end of its wait, calls it `online`, and so starts it
-/// again: also while it is being stopped or deleted, and then it loses sight of the new process (PM2 7.0.4, lib/God.js,
+/// When such a process ends for any reason, PM2 takes that for the end of its wait, calls it `online`, and so starts it again. This
+/// happens even while it is being stopped or deleted, and then PM2 loses track of the new process (PM2 7.0.4, lib/God.js,
 /// `executeApp` and `handleExit`; measured in fork and cluster mode, with and without a `restart_delay`).
 pub(super) fn is_awaited(record: &ProcessRecord) -> bool {
     record.status == Status::Launching && waits_for_ready(record)
@@ -29,15 +29,14 @@ fn waits_for_ready(record: &ProcessRecord) -> bool {
     record.pm2_env.get("wait_ready").is_some_and(is_truthy)
 }
 
-/// Stops a process and makes PM2 forget that it may start it again, which stopping alone does not always do: see
-/// [`is_awaited`].
+/// Stops a process and makes PM2 forget that it may restart it. Stopping alone does not always do that: see [`is_awaited`].
 pub(super) fn retire(
     record: &ProcessRecord,
     adapter: &mut dyn ProcessAdapter,
 ) -> Result<(), StepError> {
     let conf = CurrentConf::retired(&record.pm2_env);
     match adapter.restart(record.pm_id, &conf) {
-        // PM2 refuses to restart a process that waits for its restart, but has taken the settings.
+        // PM2 refuses to restart a process in its restart delay, but has merged the settings.
         Ok(_) | Err(AdapterError::Refused { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -48,9 +47,9 @@ pub(super) fn delete(
     record: &ProcessRecord,
     adapter: &mut dyn ProcessAdapter,
 ) -> Result<(), StepError> {
-    // PM2's watcher outlives the process and would restart a later one of the same name.
+    // PM2's file watcher outlives the process and would restart a later one of the same name.
     adapter.stop_watch(record.pm_id)?;
-    // It may be awaited again by now, if it has just ended.
+    // PM2 may wait for it again by now, if it has just ended.
     if waits_for_ready(record) && record.status != Status::Stopped {
         retire(record, adapter)?;
     }
@@ -73,7 +72,7 @@ fn stop(
         std::thread::sleep(AWAIT_POLL);
         is_now = find(target, adapter)?;
     }
-    // One that never gets ready is retired: `pm2 start` does not start it any more, but the next sync does.
+    // A process that never gets ready is retired: `pm2 start` no longer starts it, but the next sync does.
     if is_awaited(&is_now) {
         return retire(&is_now, adapter);
     }
@@ -91,7 +90,7 @@ pub(super) fn delete_all(
     }
     let ids: Vec<_> = records.iter().map(|record| record.pm_id).collect();
     for record in adapter.records(&ids)? {
-        // The number may have been given to another process by now.
+        // The number may belong to another process by now.
         if targets.iter().any(|target| is_same(&record, target)) {
             return Err(VerifyError::StillListed(record.pm_id).into());
         }

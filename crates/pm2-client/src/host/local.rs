@@ -14,12 +14,12 @@ use crate::record::LiveProcess;
 pub struct LocalHost {
     base_env: BTreeMap<String, String>,
     pm2_package: Option<Utf8PathBuf>,
-    /// Commands that were searched for: 50 apps need the same few.
+    /// Cache of command lookups: 50 apps need the same few.
     commands: Mutex<BTreeMap<String, Option<Utf8PathBuf>>>,
 }
 
 impl LocalHost {
-    /// The machine with these inherited variables. `pm2` is the command that starts PM2, if one was found.
+    /// The local machine with these inherited variables. `pm2` is the command that starts PM2, if one was found.
     #[must_use]
     pub fn new(base_env: BTreeMap<String, String>, pm2: Option<&Utf8Path>) -> Self {
         let pm2_package = pm2
@@ -116,7 +116,7 @@ impl Host for LocalHost {
     }
 }
 
-/// The entry of a name or number in a file of accounts.
+/// The entry for a name or number in an account file.
 fn account_line<T>(file: &str, name_or_id: &str, read: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
     let text = std::fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! The simulated machine of a PM2 in memory.
+//! The simulated machine of an in-memory PM2.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::MemoryAdapter;
 use crate::host::{FileKind, Host, InspectError, User};
 use crate::record::{LiveProcess, ProcessRecord};
 
-/// A machine that has the processes of a [`MemoryAdapter`], and is like another one otherwise.
+/// A machine that has the processes of a [`MemoryAdapter`], and otherwise delegates to another host.
 #[derive(Debug)]
 pub struct MemoryHost<H> {
     host: H,

@@ -1,4 +1,4 @@
-//! The state of a PM2 in memory, and PM2's rules of changing it.
+//! The state of an in-memory PM2, and PM2's rules for changing it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::observe::observe;
 use crate::recent::Changes;
 use crate::record::ProcessRecord;
 
-/// The first pid: larger than any of Linux (`proc(5)`, pid_max), so that no real process is taken for one of these.
+/// The first pid: larger than any on Linux (`proc(5)`, pid_max), so that it cannot be that of a real process.
 const FIRST_PID: u32 = 5_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) processes: BTreeMap<u32, Slot>,
-    /// At most so many processes have a name: nearly always none when an app starts.
+    /// An upper bound for the number of processes per name: nearly always zero when an app starts.
     pub(super) named: HashMap<String, usize>,
     /// Which process last had a pid.
     pub(super) by_pid: HashMap<u32, u32>,
@@ -27,14 +27,14 @@ pub(super) struct World {
     pub(super) next_pid: u32,
     pub(super) clock: u64,
     pub(super) calls: Vec<Call>,
-    /// How often the list was asked for.
+    /// How often the list has been requested.
     pub(super) lists: usize,
-    /// Changes of any kind.
+    /// Counts changes of any kind.
     pub(super) changes: Changes,
     pub(super) faults: Vec<(Method, usize, Fault)>,
-    /// What every call that changes processes of these names meets.
+    /// Faults for every call that changes processes of these names.
     pub(super) injected_for: BTreeMap<String, Fault>,
-    /// How long an answer that never comes is waited for.
+    /// How long to block for an answer that never comes.
     pub(super) deadline: Duration,
     pub(super) behaviours: BTreeMap<String, Behaviour>,
     pub(super) watched: BTreeSet<u32>,
@@ -70,7 +70,7 @@ impl Slot {
     }
 }
 
-/// PM2's merge: `null` as text removes, an environment replaces the old one as a whole.
+/// PM2's merge: the text `null` removes a key, and an environment replaces the old one as a whole.
 pub(super) fn merge(record: &mut Map<String, Value>, conf: &Map<String, Value>) {
     for (key, value) in conf {
         if survival::is_null_text(value) {
@@ -105,7 +105,7 @@ impl World {
             })
     }
 
-    /// PM2's `executeApp`: the environment goes over the attributes, and a process is spawned.
+    /// PM2's `executeApp`: the environment overwrites attributes, and a process is spawned.
     pub(super) fn execute(&mut self, id: u32, mut record: Map<String, Value>) {
         if let Some(Value::Object(env)) = record.get("env").cloned() {
             for (key, value) in env {
@@ -129,7 +129,7 @@ impl World {
             .copied()
             .unwrap_or(Behaviour::Runs);
         let starts = record.get("autostart") != Some(&Value::Bool(false));
-        // PM2 writes this word over any other after each end, where the app asks for a delay.
+        // PM2 sets this status after each exit if the app has a restart delay.
         let waits = ["restart_delay", "exp_backoff_restart_delay"];
         let waits = waits.iter().any(|key| record.contains_key(*key));
         let (status, pid) = match behaviour {
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    /// The lowest instance number that no process of this name has.
+    /// The lowest instance number that no process of this name uses.
     pub(super) fn free_instance(&self, name: &str, variable: &str) -> u64 {
         if self.named.get(name).is_none_or(|count| *count == 0) {
             return 0;

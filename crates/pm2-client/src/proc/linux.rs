@@ -1,4 +1,4 @@
-//! Processes as Linux shows them below `/proc`.
+//! Reads processes from `/proc` on Linux.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -73,7 +73,7 @@ impl Processes for Linux {
         Some(variables(&words))
     }
 
-    /// Asked of every process of the machine, so nothing is copied.
+    /// Called for every process on the machine, so it copies nothing.
     fn has_variable(pid: u32, key: &str, value: &str) -> bool {
         std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
             environ
@@ -91,7 +91,7 @@ struct Stat {
 }
 
 impl Stat {
-    /// `pid (name) state ppid ...`: the name may hold anything, so what counts begins after the last `)`.
+    /// `pid (name) state ppid ...`: the name may contain anything, so parsing starts after the last `)`.
     fn read(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
         Some(Self {
@@ -103,7 +103,7 @@ impl Stat {
     }
 }
 
-/// The directory of a process that may not be inspected belongs to root, whatever its user is.
+/// The directory of a process that must not be inspected belongs to root, whoever its user is.
 fn real_uid(dir: &Path) -> Option<u32> {
     let status = std::fs::read_to_string(dir.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -115,14 +115,14 @@ fn is_gone(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
-/// The texts of a file that separates them by NUL bytes.
+/// The NUL-separated texts of a file.
 fn words(file: &Path) -> Option<Vec<String>> {
     let bytes = std::fs::read(file).ok()?;
     let mut words: Vec<String> = bytes
         .split(|byte| *byte == 0)
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
-    // The last text is closed by a NUL too.
+    // The last text ends with a NUL, too.
     if words.last().is_some_and(String::is_empty) {
         words.pop();
     }

@@ -1,7 +1,7 @@
-//! Processes of the machine.
+//! Inspects processes of the machine.
 //!
-//! [`Processes`] hides the operating system: `/proc` on Linux, the crate `sysinfo` on macOS. On other systems only PM2's record
-//! is known.
+//! [`Processes`] abstracts the operating system: `/proc` on Linux, the crate `sysinfo` on macOS. On other systems only PM2's record
+//! is available.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -22,12 +22,12 @@ use linux::Linux as System;
 #[cfg(target_os = "macos")]
 use portable::Portable as System;
 
-/// What a system says about its processes.
+/// What a system can report about its processes.
 pub(crate) trait Processes {
-    /// A process; `None` when there is none of this pid, or a zombie.
+    /// A process; `None` if there is none with this pid, or it is a zombie.
     ///
     /// # Errors
-    /// [`InspectError::Read`] when it cannot be read, [`InspectError::Unsupported`] where none can be.
+    /// [`InspectError::Read`] when it cannot be read, [`InspectError::Unsupported`] on systems where none can be.
     fn inspect(pid: u32) -> Result<Option<LiveProcess>, InspectError>;
 
     /// The pids of all processes.
@@ -39,7 +39,7 @@ pub(crate) trait Processes {
     /// The command line of a process, lossy UTF-8.
     fn command_line(pid: u32) -> Option<Vec<String>>;
 
-    /// The environment with which a process was started, lossy UTF-8.
+    /// The environment a process was started with, lossy UTF-8.
     fn environ(pid: u32) -> Option<BTreeMap<String, String>>;
 
     /// Whether a process was started with this variable and value.
@@ -75,17 +75,17 @@ impl Processes for System {
     }
 }
 
-/// Inspects a process; `None` when there is none of this pid, or a zombie.
+/// Inspects a process; `None` if there is none with this pid, or it is a zombie.
 pub(crate) fn inspect(pid: u32) -> Result<Option<LiveProcess>, InspectError> {
     System::inspect(pid)
 }
 
-/// The pids of all processes; none where they cannot be seen.
+/// The pids of all processes; empty if they are not visible.
 pub(crate) fn pids() -> Vec<u32> {
     System::pids()
 }
 
-/// The environment with which a process was started; `None` when it cannot be read.
+/// The environment a process was started with; `None` if it cannot be read.
 #[must_use]
 pub fn environ(pid: u32) -> Option<BTreeMap<String, String>> {
     System::environ(pid)
@@ -96,23 +96,23 @@ pub(crate) fn has_variable(pid: u32, key: &str, value: &str) -> bool {
     System::has_variable(pid, key, value)
 }
 
-/// This process and those that it descends from, the nearest first.
+/// This process and its ancestors, nearest first.
 pub(crate) fn lineage() -> Vec<u32> {
     std::iter::successors(Some(std::process::id()), |pid| System::parent(*pid))
         .take_while(|pid| *pid != 0)
         .collect()
 }
 
-/// Whether one of `pids` is this process or one that it descends from. None where that cannot be seen.
+/// Whether one of `pids` is this process or an ancestor of it. None if that is not visible.
 #[must_use]
 pub fn is_in_lineage(pids: &[u32]) -> Option<bool> {
     let own = lineage();
-    // It sees at least its parent, where it can see anything.
+    // If anything is visible, at least its parent is.
     (own.len() > 1).then(|| pids.iter().any(|pid| own.contains(pid)))
 }
 
-/// Every PM2 daemon of this home, by the title that PM2 gives itself. More than one is a fault: two that were started at
-/// the same time, of which only one is reached.
+/// Every PM2 daemon of this home, recognised by PM2's process title. More than one is a fault: two were started at the same time,
+/// and only one is reachable.
 ///
 /// Source: PM2 7.0.4, `lib/Daemon.js`.
 #[must_use]
@@ -129,8 +129,8 @@ pub fn pm2_daemons(pm2_home: &Utf8Path) -> Vec<u32> {
     found
 }
 
-/// Whether a `pm2` command that may start PM2 is running for this home. Every command starts a missing PM2. Those that
-/// only follow output do not count; they may run for days.
+/// Whether a `pm2` command that may start PM2 is running for this home. Every command starts a missing PM2. Commands that only
+/// follow output do not count; they may run for days.
 pub(crate) fn is_pm2_command_at_work(pm2_home: &Utf8Path) -> bool {
     const FOLLOWERS: [&str; 5] = ["logs", "log", "monit", "dash", "attach"];
     has_pm2_command(pm2_home, |verb| {
@@ -138,10 +138,10 @@ pub(crate) fn is_pm2_command_at_work(pm2_home: &Utf8Path) -> bool {
     })
 }
 
-/// Whether a `pm2` command that ends PM2 is running for this home: `pm2 kill`, or `pm2 update`, which starts it again.
+/// Whether a `pm2` command that stops PM2 is running for this home: `pm2 kill`, or `pm2 update`, which starts it again.
 ///
-/// Until it has come to PM2 itself, which takes as long as its processes take to stop, PM2 starts what it is asked to, and
-/// leaves that behind. Where processes cannot be seen, there is none.
+/// Until the command reaches PM2 itself, which takes as long as its processes take to stop, PM2 accepts requests to start
+/// processes, and leaves them behind. Returns false if processes are not visible.
 #[must_use]
 pub fn is_being_ended(pm2_home: &Utf8Path) -> bool {
     const ENDERS: [&str; 4] = ["kill", "update", "updatePM2", "deepUpdate"];
@@ -174,7 +174,7 @@ pub(crate) fn group_of(pid: u32) -> Option<u32> {
     u32::try_from(group.as_raw_nonzero().get()).ok()
 }
 
-/// The variables of texts such as `KEY=value`.
+/// Parses texts of the form `KEY=value`.
 fn variables(words: &[String]) -> BTreeMap<String, String> {
     words
         .iter()
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_unused_pid_is_none() {
-        // Beyond the kernel's largest (`proc(5)`, pid_max).
+        // Larger than the kernel's maximum (`proc(5)`, pid_max).
         assert!(inspect(4_194_305).unwrap().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Processes as the crate `sysinfo` shows them, for macOS. It shows those of Linux as well, so the tests there compare the two.
+//! Reads processes with the crate `sysinfo`, for macOS. It works on Linux as well, so the tests there compare the two.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use super::{Processes, variables};
 use crate::host::InspectError;
 use crate::record::LiveProcess;
 
-/// A system that `sysinfo` knows.
+/// A system supported by `sysinfo`.
 pub(super) struct Portable;
 
 impl Processes for Portable {
@@ -45,7 +45,7 @@ impl Processes for Portable {
         let failed = |source| InspectError::Read { pid, source };
         match found.map_err(|error| failed(io::Error::other(error)))? {
             Some(process) => Ok(process),
-            // Not shown, but there: a process of somebody else is no process that has ended.
+            // The process exists, but is hidden because another user owns it: it must not count as ended.
             None if is_of_another(pid) => Err(failed(ErrorKind::PermissionDenied.into())),
             None => Ok(None),
         }
@@ -76,7 +76,7 @@ impl Processes for Portable {
     }
 }
 
-/// Reads some parts of a process; `None` when it is not shown.
+/// Reads parts of a process; `None` if it is not visible.
 fn with_process<T>(
     pid: u32,
     parts: ProcessRefreshKind,
@@ -88,7 +88,7 @@ fn with_process<T>(
     Ok(system.process(pid).map(read))
 }
 
-/// Whether there is a process of this pid that another user owns.
+/// Whether another user owns a process with this pid.
 fn is_of_another(pid: u32) -> bool {
     let pid = i32::try_from(pid)
         .ok()
@@ -107,7 +107,7 @@ fn texts(words: &[OsString]) -> Vec<String> {
         .collect()
 }
 
-/// The variables. A process without any is one whose variables may not be read.
+/// The variables. A process without any is one whose variables are not readable.
 fn known(words: &[OsString]) -> Option<BTreeMap<String, String>> {
     (!words.is_empty()).then(|| variables(&texts(words)))
 }
@@ -124,7 +124,7 @@ mod tests {
             let pid = std::process::id();
             let mut ours = Linux::inspect(pid).unwrap().unwrap();
             let theirs = Portable::inspect(pid).unwrap().unwrap();
-            // Ticks since boot here, seconds since 1970 there: each is compared with its own kind only.
+            // Ticks since boot in one, seconds since 1970 in the other: each is only compared with its own kind.
             assert!(theirs.start_time_ticks > 1_700_000_000);
             ours.start_time_ticks = theirs.start_time_ticks;
             assert_eq!(ours, theirs);
@@ -147,7 +147,7 @@ mod tests {
         fn a_process_that_ended_is_none_in_both() {
             let mut child = std::process::Command::new("true").spawn().unwrap();
             let pid = child.id();
-            // It stays a zombie until it is waited for.
+            // It stays a zombie until it is reaped.
             let is_none = || {
                 Linux::inspect(pid).unwrap().is_none() && Portable::inspect(pid).unwrap().is_none()
             };

@@ -1,4 +1,4 @@
-//! What is made of PM2's answers.
+//! Interprets PM2's answers.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -14,11 +14,11 @@ use crate::adapter::{AdapterError, Method};
 use crate::record::{ProcessRecord, is_one_of, record};
 use crate::wire::{Reply, WireError};
 
-/// Makes something of a reply: what was asked for, or PM2's refusal.
+/// Interprets a reply: the requested result, or PM2's refusal.
 pub(super) type ReadReply<'r, T> =
     dyn FnMut(Reply<'_>) -> serde_json::Result<Result<T, String>> + 'r;
 
-/// What `read` makes of PM2's answer.
+/// Applies `read` to PM2's answer.
 pub(super) fn made_of<T>(
     method: Method,
     reply: Reply<'_>,
@@ -34,7 +34,7 @@ pub(super) fn made_of<T>(
     }
 }
 
-/// Reads a list of PM2 as these entries and makes something of them.
+/// Parses a PM2 list into these entries and applies a function to them.
 pub(super) fn listed<'a, E: Deserialize<'a>, T>(
     reply: Reply<'a>,
     make: impl FnOnce(Vec<E>) -> serde_json::Result<T>,
@@ -45,7 +45,7 @@ pub(super) fn listed<'a, E: Deserialize<'a>, T>(
     }
 }
 
-/// Visits the records of a list, those of these numbers or all, and notes how long each process may take to end and to start.
+/// Visits the records of a list (those with these numbers, or all), and notes how long each process may take to stop and to start.
 pub(super) fn visit_list(
     reply: Reply<'_>,
     only: Option<&[PmId]>,
@@ -54,7 +54,7 @@ pub(super) fn visit_list(
 ) -> serde_json::Result<Result<(), String>> {
     listed(reply, |entries: Vec<&RawValue>| {
         for entry in entries {
-            // PM2 cannot be asked for less than all, but the rest need not be read.
+            // PM2 always sends the whole list, but the rest need not be parsed.
             if only.is_some_and(|only| !is_one_of(entry, only)) {
                 continue;
             }

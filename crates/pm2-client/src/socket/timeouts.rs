@@ -1,4 +1,4 @@
-//! How long PM2 may take.
+//! How long PM2 may take to answer.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 /// How long to wait for answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// For a question that PM2 answers at once.
+    /// For a query, which PM2 answers at once.
     pub question: Duration,
-    /// For a call that starts or ends processes, besides the time that their own settings allow for it.
+    /// For a call that starts or stops processes, in addition to the time that their own settings allow.
     pub change: Duration,
 }
 
@@ -23,13 +23,12 @@ impl Default for Deadlines {
     }
 }
 
-/// PM2's time for a process to end, where its record does not say (PM2 7.0.4, constants.js).
+/// PM2's default time for a process to stop (PM2 7.0.4, constants.js).
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_millis(1600);
-/// PM2's time for a worker to listen, where its record does not say (PM2 7.0.4, constants.js).
+/// PM2's default time for a worker to listen (PM2 7.0.4, constants.js).
 pub(crate) const LISTEN_TIMEOUT: Duration = Duration::from_millis(3000);
 
-/// The time that a process's own settings (`kill_timeout`, `listen_timeout`; PM2's defaults where there are none) allow
-/// for its end and its start.
+/// The time that a process's settings (`kill_timeout`, `listen_timeout`, or PM2's defaults) allow for stopping and starting it.
 #[must_use]
 pub fn transition_timeout(process: &ObservedProcess) -> Duration {
     timeout(|key| process.attributes.get(key)?.as_u64())
@@ -42,6 +41,6 @@ pub(crate) fn timeout_in(settings: &Map<String, Value>) -> Duration {
 
 fn timeout(milliseconds: impl Fn(&str) -> Option<u64>) -> Duration {
     let time = |key, default: Duration| milliseconds(key).map_or(default, Duration::from_millis);
-    // PM2 waits once for the process to end by itself, and once more after it killed it.
+    // PM2 waits once for the process to end by itself, and once more after it kills it.
     (time("kill_timeout", KILL_TIMEOUT) * 2).saturating_add(time("listen_timeout", LISTEN_TIMEOUT))
 }
