@@ -1,16 +1,16 @@
-//! Directories.
+//! Creates and checks directories.
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes the directory `dir` with those above it. `top` and all from there to `dir` must be real directories, not links, and
-/// get mode 0700.
+/// Creates the directory `dir` and its parents. `top`, `dir` and every directory between them must be real directories, not
+/// symbolic links; new ones get mode 0700.
 ///
 /// # Errors
-/// Any error of creating a directory or changing its mode; [`ErrorKind::NotADirectory`] when one of them is a symbolic link or
-/// a file.
+/// I/O errors of creating a directory or changing its mode; [`ErrorKind::NotADirectory`] when one of them is a symbolic link or a
+/// file.
 pub fn create_private_dirs(top: &Path, dir: &Path) -> Result<()> {
     if let Some(above) = top.parent() {
         DirBuilder::new()
@@ -27,10 +27,10 @@ pub fn create_private_dirs(top: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that `top` and all from there to `dir` are real directories, not links, as far as they exist.
+/// Checks that `top`, `dir` and every directory between them, if they exist, are real directories and not symbolic links.
 ///
 /// # Errors
-/// [`ErrorKind::NotADirectory`] when one of them is a symbolic link or a file, and any error of `lstat`.
+/// [`ErrorKind::NotADirectory`] when one of them is a symbolic link or a file, and I/O errors of `lstat`.
 pub fn check_dirs(top: &Path, dir: &Path) -> Result<()> {
     for at in between(top, dir) {
         match real_dir(at) {
@@ -42,7 +42,7 @@ pub fn check_dirs(top: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `top`, `dir` and what is between them, from the top.
+/// `top`, `dir` and the directories between them, from the top.
 fn between<'a>(top: &Path, dir: &'a Path) -> Vec<&'a Path> {
     let mut found: Vec<&Path> = dir
         .ancestors()

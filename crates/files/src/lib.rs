@@ -1,8 +1,8 @@
-//! Opens and writes files the careful way.
+//! Opens and writes files defensively.
 //!
-//! The files that pm2-sync reads are in places that others may write to: a FIFO must not hang it, a device must not be
-//! read, a huge file must not fill the memory, and a symbolic link must not lead it to another file. The
-//! files that it writes must never be seen half-written. Every other crate goes through this one.
+//! pm2-sync reads files in places that others may write to: a FIFO must not block it, a device must not be read, a huge file must
+//! not fill the memory, and a symbolic link must not redirect it to another file. The files that it writes must never be visible
+//! half-written. All other crates use this one for that.
 //!
 //! | function | guarantees |
 //! | --- | --- |

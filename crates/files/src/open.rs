@@ -1,4 +1,4 @@
-//! Opening and reading.
+//! Opens and reads files.
 
 use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom};
@@ -13,13 +13,13 @@ use crate::owner::is_trusted;
 /// Whether the last component of a path may be a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// It may; the file that it leads to is opened.
+    /// It may be a link; the target is opened.
     Follow,
-    /// It may not. For files that only pm2-sync makes: it makes no links.
+    /// It must not be a link. For files that only pm2-sync creates, which are never links.
     Refuse,
 }
 
-/// No open blocks, and none makes a terminal the controlling one.
+/// Opening never blocks, and never acquires a controlling terminal.
 const FLAGS: OFlags = OFlags::NONBLOCK
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
@@ -28,10 +28,9 @@ const FLAGS: OFlags = OFlags::NONBLOCK
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] and the other errors of opening a file; [`ErrorKind::IsADirectory`] for a directory;
-/// [`ErrorKind::InvalidInput`] for anything else that is not a regular file, and for a link where none may be.
+/// [`ErrorKind::InvalidInput`] for anything else that is not a regular file, and for a link that is not allowed.
 pub fn open(path: &Path, links: Links) -> Result<File> {
-    // Checked before it is opened, because opening a device can have effects; and afterwards, because it may have been
-    // replaced.
+    // Checked before opening, because opening a device can have effects, and afterwards, because the file may have been replaced.
     check_type(&match links {
         Links::Follow => std::fs::metadata(path)?,
         Links::Refuse => std::fs::symlink_metadata(path)?,
@@ -39,7 +38,7 @@ pub fn open(path: &Path, links: Links) -> Result<File> {
     open_seen(path, links)
 }
 
-/// As [`open`], for a path that was just seen to be a regular file: one system call less.
+/// As [`open`], for a path that was just seen to be a regular file, with one system call less.
 ///
 /// # Errors
 /// As [`open`].
@@ -49,7 +48,7 @@ pub fn open_seen(path: &Path, links: Links) -> Result<File> {
     Ok(file)
 }
 
-/// Opens a regular file for adding to its end.
+/// Opens a regular file for appending.
 pub(crate) fn open_to_append(path: &Path) -> Result<File> {
     check_type(&std::fs::metadata(path)?)?;
     let file = open_with(path, OFlags::WRONLY | OFlags::APPEND, Links::Follow)?;
@@ -78,7 +77,7 @@ pub fn read(path: &Path, links: Links, limit: u64) -> Result<Vec<u8>> {
     let size = file.metadata()?.len();
     check_size(size, limit)?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // It may have grown meanwhile.
+    // It may have grown in the meantime.
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     check_size(bytes.len() as u64, limit)?;
     Ok(bytes)
@@ -121,8 +120,8 @@ pub fn read_end(path: &Path, links: Links, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file to hold a lock on it, to read it and to write it in place; makes it with mode 0600 where there is none. It is
-/// the caller's or root's, and no link of any kind: what is written must not land in another file.
+/// Opens a file to lock it, read it and write it in place; creates it with mode 0600 if it does not exist. It must belong to the
+/// caller or to root, and must not be a symbolic or hard link: the content must not end up in another file.
 ///
 /// # Errors
 /// As [`open`] with [`Links::Refuse`]; [`ErrorKind::PermissionDenied`] for a file of another user;
@@ -285,7 +284,7 @@ mod tests {
         let lock = dir.path().join("lock");
         open_to_lock(&lock).unwrap();
         if std::os::unix::fs::chown(&lock, Some(4242), None).is_err() {
-            // Only root can give files away; what is refused is tested by `is_trusted` then.
+            // Only root can give files away. Without root, only `is_trusted` is tested.
             return;
         }
         let error = open_to_lock(&lock).unwrap_err();

@@ -1,6 +1,6 @@
-//! Which owners are trusted: the caller and root.
+//! Decides which file owners are trusted: the caller and root.
 //!
-//! Root can do anything anyway. Any other owner of a file can change it at any time, also while it is used.
+//! Root has access to everything anyway. Any other owner of a file can change it at any time, even while it is in use.
 
 use std::io::{ErrorKind, Result};
 use std::os::unix::fs::MetadataExt;
@@ -12,11 +12,11 @@ pub fn is_trusted(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
-/// The user that owns the file or directory at `path`, or the link that leads to it, unless `is_trusted` says that it may: in
-/// most cases [`is_trusted`]. What does not exist has no owner.
+/// The owner of the file or directory at `path`, or of a link in its place, unless `is_trusted` accepts that owner. Most callers
+/// pass [`is_trusted`]. A path that does not exist has no owner.
 ///
 /// # Errors
-/// Any error of `stat`.
+/// I/O errors of `stat`.
 pub fn foreign_owner(path: &Path, is_trusted: impl Fn(u32) -> bool) -> Result<Option<u32>> {
     for metadata in [std::fs::symlink_metadata(path), std::fs::metadata(path)] {
         match metadata {
@@ -51,7 +51,7 @@ mod tests {
         for path in [&file, &link, &dir.path().join("missing")] {
             assert_eq!(foreign_owner(path, is_trusted).unwrap(), None);
         }
-        // Only root can give files away. Others see that nothing of theirs is foreign.
+        // Only root can give files away. Other users only test that their own files are trusted.
         if lchown(&link, Some(4242), None).is_ok() {
             assert_eq!(foreign_owner(&link, is_trusted).unwrap(), Some(4242));
             assert_eq!(foreign_owner(&link, |_| true).unwrap(), None);

@@ -1,4 +1,4 @@
-//! Writing whole files, and removing what a killed writer left.
+//! Writes whole files, and removes temporary files of killed writers.
 
 use std::fs::{File, Permissions};
 use std::io::{Error, Result, Write};
@@ -6,29 +6,29 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Whether a file has to survive a crash of the machine.
+/// Whether a file must survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// It can be recreated: nothing waits for the disk.
+    /// It can be recreated, so it is not flushed.
     Cached,
-    /// It cannot: the file and its directory are flushed to the disk.
+    /// It cannot be recreated: the file and its directory are flushed to disk.
     Synced,
 }
 
-/// The start of the names of files that are being written.
+/// The prefix of temporary file names.
 pub const TEMPORARY_PREFIX: &str = ".pm2-sync-";
 
-/// No file takes this long to be written: what is older was left by a writer that was killed.
+/// No write takes this long: an older temporary file was left by a killed writer.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Replaces the content of a file, or makes the file: readers see the old content or the new content. The file gets mode
-/// 0600. Its directory must exist. A symbolic link at `path` is replaced, not followed.
+/// Replaces the content of a file, or creates it. Readers see either the old content or the new content. The file gets mode 0600.
+/// Its directory must exist. A symbolic link at `path` is replaced, not followed.
 ///
 /// # Errors
-/// Any error of creating a file in that directory, writing to it, or renaming it.
+/// I/O errors of creating a file in that directory, writing to it, or renaming it.
 pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    // Made with mode 0600.
+    // Created with mode 0600.
     let mut file = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .tempfile_in(dir)
@@ -44,24 +44,24 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     Ok(())
 }
 
-/// Checks that so many bytes can be written to new files of a directory. Nothing stays behind.
+/// Checks that this many bytes can be written to new files in a directory. Leaves nothing behind.
 ///
 /// # Errors
-/// Those of making a file in that directory and of writing to it.
+/// I/O errors of creating a file in that directory and writing to it.
 pub fn check_room(dir: &Path, bytes: usize) -> Result<()> {
     let mut file = tempfile::tempfile_in(dir).map_err(without_path)?;
     file.write_all(&vec![0; bytes]).map_err(without_path)
 }
 
-/// The error without the random name of the temporary file, which would make each failure appear as a new one.
+/// The error without the random name of the temporary file, which would make each failure look like a new one.
 fn without_path(error: Error) -> Error {
     Error::from(error.kind())
 }
 
-/// Who may read a file that is made.
+/// Who may read a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Its owner: mode 0600.
+    /// Only its owner: mode 0600.
     Private,
     /// The default: mode 0666 minus the umask.
     Shared,
@@ -70,7 +70,7 @@ pub enum Access {
 /// Creates a file with this content, without overwriting, and never half-written. Its directory must exist.
 ///
 /// # Errors
-/// [`ErrorKind::AlreadyExists`](std::io::ErrorKind::AlreadyExists) when there is one, also a link; and as [`write()`].
+/// [`ErrorKind::AlreadyExists`](std::io::ErrorKind::AlreadyExists) when a file or a link exists; otherwise as [`write()`].
 pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mode = match access {
@@ -88,7 +88,7 @@ pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Adds to the end of a regular file, and leaves its mode as it is.
+/// Appends to a regular file, and keeps its mode.
 ///
 /// # Errors
 /// As [`open`](crate::open).
@@ -96,17 +96,17 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     crate::open::open_to_append(path)?.write_all(bytes)
 }
 
-/// Gives a file or directory the time of this moment, to the nanosecond. Without that, what is changed twice within a tick of
-/// the file system's clock, some milliseconds, has the same time after both changes.
+/// Sets the time of a file or directory to now, with nanoseconds. Otherwise, two changes within a tick of the file system's clock
+/// (some milliseconds) leave the same time.
 ///
 /// # Errors
-/// Those of opening it and of setting its time.
+/// I/O errors of opening it and setting its time.
 pub fn touch(path: &Path) -> Result<()> {
     File::open(path)?.set_modified(SystemTime::now())
 }
 
-/// Removes what killed calls of [`write()`] left in the directory `dir`; not in those below it. Files of the last minute stay:
-/// they may be about to be renamed. What cannot be removed stays, too.
+/// Removes temporary files that killed calls of [`write()`] left directly in the directory `dir`. Files of the last minute are
+/// kept: they may be about to be renamed. Files that cannot be removed stay.
 pub fn sweep(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_temporary = entry
@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::AlreadyExists);
             assert_eq!(std::fs::read(&path).unwrap(), b"first");
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-            // What the mask of the process leaves of it is not known here.
+            // The umask of the process is not known here.
             assert_eq!(mode & 0o600, 0o600);
             assert!(open || mode & 0o077 == 0, "{mode:o}");
         }

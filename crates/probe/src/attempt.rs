@@ -1,4 +1,4 @@
-//! One run of a check as a state machine.
+//! One run of a check, as a state machine.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::lookup::Lookup;
 use crate::state::later;
 use crate::wait::Interest;
 
-/// One run. No step of it blocks. Dropped before its end it leaves nothing behind.
+/// One run. No step blocks. Dropping it early leaves nothing behind.
 pub(crate) struct Attempt {
     timeout: Duration,
     deadline: Instant,
@@ -65,7 +65,7 @@ impl Attempt {
         }
     }
 
-    /// Goes as far as it can without waiting. What has arrived by now counts, even when the deadline has passed meanwhile.
+    /// Proceeds as far as possible without waiting. Data that has arrived counts even if the deadline has passed meanwhile.
     pub(crate) fn step(&mut self, now: Instant) -> Option<ProbeResult> {
         loop {
             let next = match &mut self.stage {
@@ -107,7 +107,7 @@ impl Attempt {
         (now >= self.deadline).then(|| ProbeResult::timeout(self.timeout))
     }
 
-    /// What it waits for after a step.
+    /// What the run waits for after a step.
     pub(crate) fn interest(&self) -> Interest<'_> {
         let (fd, until) = match &self.stage {
             Stage::Lookup { lookup, .. } => lookup.interest(),

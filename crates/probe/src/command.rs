@@ -1,4 +1,4 @@
-//! A command in a process group of its own.
+//! Runs a command in its own process group.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, ExitStatus, Stdio};
@@ -13,21 +13,21 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use crate::ProbeResult;
 use crate::wait::Interest;
 
-/// How long a command has between SIGTERM and SIGKILL.
+/// The time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long the kernel has to end what was killed.
+/// How long the kernel may take to end a killed command.
 const DEATH: Duration = Duration::from_millis(100);
 
-/// Commands that the kernel did not end in time. They are killed, and wait to be collected.
+/// Killed commands that the kernel did not end in time. They are reaped later.
 static UNCOLLECTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
-/// A command that runs.
+/// A running command.
 pub(crate) struct Command {
-    /// None once it is collected.
+    /// None once it is reaped.
     child: Option<Child>,
     started: Instant,
     phase: Phase,
-    /// When its exit is polled next.
+    /// When to poll its exit next.
     next_check: Instant,
 }
 
@@ -36,11 +36,11 @@ enum Phase {
     Running,
     /// It got SIGTERM, and gets SIGKILL at this time.
     Ending(Instant),
-    /// It got SIGKILL, and is given up at this time.
+    /// It got SIGKILL, and is abandoned at this time.
     Killed(Instant),
 }
 
-/// How the run of a command ended.
+/// How a run of a command ended.
 pub(crate) enum End {
     Exited(ProbeResult),
     OutOfTime,
@@ -81,7 +81,7 @@ impl Command {
         })
     }
 
-    /// The end of the run, if it has come.
+    /// The end of the run, if it has ended.
     pub(crate) fn step(&mut self, now: Instant, deadline: Instant) -> Option<End> {
         let exit = self.child.as_ref().map_or(Exit::Lost, exit);
         let was_late = !matches!(self.phase, Phase::Running);
@@ -94,7 +94,7 @@ impl Command {
                 });
             }
             (Exit::Lost, _) => {
-                // Its number may belong to another process by now.
+                // Its pid may belong to another process by now.
                 self.child = None;
                 return Some(End::Exited(lost()));
             }
@@ -116,8 +116,7 @@ impl Command {
         None
     }
 
-    /// There is no portable descriptor for the end of a child, so its exit is polled: often at first, because most commands are
-    /// quick.
+    /// There is no portable descriptor for the exit of a child, so it is polled: often at first, because most commands are quick.
     fn check_after(&self, now: Instant, deadline: Instant) -> Instant {
         let (ran_for, limit) = match self.phase {
             Phase::Running => (now.saturating_duration_since(self.started), deadline),
@@ -134,8 +133,8 @@ impl Command {
         }
     }
 
-    /// Collects a child that has exited, and kills what it left in its group. Until it is collected no other group can have
-    /// the number.
+    /// Reaps a child that has exited, and kills the rest of its process group. Until the child is reaped, no other group can have
+    /// its number.
     fn end(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::KILL);
         let mut child = self.child.take()?;
@@ -144,7 +143,7 @@ impl Command {
 
     fn signal(&self, signal: Signal) {
         if let Some(child) = &self.child {
-            // It fails when the whole group has ended.
+            // Fails if the whole group has ended.
             let _ = kill_process_group(Pid::from_child(child), signal);
         }
     }
@@ -155,7 +154,7 @@ impl Command {
     }
 }
 
-/// A run that is abandoned ends at once.
+/// Dropping a run kills it at once.
 impl Drop for Command {
     fn drop(&mut self) {
         let until = Instant::now() + DEATH;
@@ -176,11 +175,11 @@ impl Drop for Command {
 enum Exit {
     NotYet,
     Yes,
-    /// Other code of this process collected it.
+    /// Other code of this process has reaped it.
     Lost,
 }
 
-/// Whether a child has exited. It is not collected, so that its number and its group's stay its own.
+/// Whether a child has exited. Does not reap it, so that its pid and its group stay reserved.
 fn exit(child: &Child) -> Exit {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match waitid(WaitId::Pid(Pid::from_child(child)), options) {
@@ -205,7 +204,7 @@ fn judge(status: ExitStatus) -> ProbeResult {
     }
 }
 
-/// Collects the commands of earlier runs that have ended at last.
+/// Reaps commands of earlier runs that have finally ended.
 fn collect() {
     let mut uncollected = UNCOLLECTED.lock().unwrap_or_else(PoisonError::into_inner);
     uncollected.retain_mut(|child| matches!(child.try_wait(), Ok(None)));

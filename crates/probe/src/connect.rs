@@ -1,4 +1,4 @@
-//! A TCP connection to the first address that accepts one.
+//! Opens a TCP connection to the first address that accepts one.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -12,22 +12,22 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::ProbeResult;
 
-/// A connection that is being made. Each address gets its share of the time that is left, so that one which never answers
-/// does not use up the time of the next.
+/// A connection attempt. Each address gets a share of the remaining time, so that an address that never answers does not use up the
+/// time of the next one.
 pub(crate) struct Connect {
     addresses: vec::IntoIter<SocketAddr>,
     port: u16,
-    /// The socket under way, and until when it is waited for.
+    /// The current socket, and how long to wait for it.
     current: Option<(Socket, Instant)>,
-    /// That of the first address that failed.
+    /// The failure of the first address.
     failure: Option<ProbeResult>,
 }
 
 pub(crate) enum Connected {
     NotYet,
-    /// The stream does not block.
+    /// The stream is non-blocking.
     Yes(TcpStream),
-    /// No address accepted one.
+    /// No address accepted the connection.
     Failed(ProbeResult),
 }
 
@@ -63,7 +63,7 @@ impl Connect {
                     let stream = self.current.take().map(|(socket, _)| socket.into());
                     return stream.map_or(Connected::NotYet, Connected::Yes);
                 }
-                // The last address has all the time until the run's own deadline.
+                // The last address has the rest of the run's time.
                 Ok(false) if now < *until || self.addresses.len() == 0 => return Connected::NotYet,
                 Ok(false) => self.fail(ErrorKind::TimedOut.into()),
                 Err(error) => self.fail(error),
@@ -104,7 +104,7 @@ fn is_connected(socket: &Socket) -> io::Result<bool> {
     let Ok(peer) = socket.peer_addr() else {
         return Ok(false);
     };
-    // Where no server listens, the kernel may choose the very port that is asked for, and the socket connects to itself.
+    // If no server listens, the kernel may choose the target port as the source port, and the socket connects to itself.
     match socket.local_addr()?.as_socket() == peer.as_socket() {
         true => Err(ErrorKind::ConnectionRefused.into()),
         false => Ok(true),
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn each_address_gets_its_share_of_the_time() {
-        // No connection is accepted: once the queue is full, connections are not answered.
+        // Connections are never accepted: once the queue is full, they are not answered.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut queued = Vec::new();

@@ -1,4 +1,4 @@
-//! A request and the head of its answer; the only file that knows httparse.
+//! Sends a request and parses the head of the response. The only file that uses httparse.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,9 +8,9 @@ use rustix::event::PollFlags;
 
 use crate::ProbeResult;
 
-/// How much of an answer is read, in bytes.
+/// How much of a response is read, in bytes.
 const LONGEST_HEAD: usize = 64 * 1024;
-/// How many headers an answer may have.
+/// How many headers a response may have.
 const MOST_HEADERS: usize = 256;
 
 /// The text of a request.
@@ -52,12 +52,12 @@ pub(crate) fn request(
     text.into_bytes()
 }
 
-/// A request under way on a stream that does not block.
+/// A request in progress on a non-blocking stream.
 pub(crate) struct Exchange {
     stream: TcpStream,
     request: Vec<u8>,
     sent: usize,
-    /// What is read of the answer and not understood yet.
+    /// The received part of the head that is not parsed yet.
     head: Vec<u8>,
     read: usize,
 }
@@ -73,7 +73,7 @@ impl Exchange {
         }
     }
 
-    /// Sends and reads as much as it can.
+    /// Sends and reads as much as possible.
     pub(crate) fn step(&mut self) -> Option<ProbeResult> {
         while self.sent < self.request.len() {
             match self.stream.write(&self.request[self.sent..]) {
@@ -91,7 +91,7 @@ impl Exchange {
                     let arrived = &buffer[..count];
                     self.read += count;
                     self.head.extend_from_slice(arrived);
-                    // Nothing new can be understood before the end of a line.
+                    // Before the end of a line there is nothing new to parse.
                     if arrived.contains(&b'\n')
                         && let Some(result) = self.understand()
                     {
@@ -106,7 +106,7 @@ impl Exchange {
         Some(ProbeResult::failed(TOO_LARGE))
     }
 
-    /// The result, once the head of the answer is complete. Provisional answers before it are passed over.
+    /// The result, once the head of the response is complete. Informational (1xx) responses before it are skipped.
     fn understand(&mut self) -> Option<ProbeResult> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];

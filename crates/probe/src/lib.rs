@@ -1,7 +1,7 @@
 //! Runs the probes of apps: HTTP requests, TCP connections and commands, each with a hard deadline.
 //!
-//! [`run`] runs one [`Check`] once. A [`Prober`] runs many again and again on one thread, counts with a [`ProbeState`] for
-//! each, and reports. What a probe is, and how it is read from a definition, is in `daemon-model`.
+//! [`run`] runs one [`Check`] once. A [`Prober`] runs many repeatedly on one thread, keeps a [`ProbeState`] for each, and reports.
+//! `daemon-model` defines what a probe is and reads it from a definition.
 //!
 //! ```text
 //! Probe ─ variables of a process ─> Check ─ run ─> ProbeResult ─ ProbeState::record ─> Health
@@ -13,25 +13,25 @@
 //! | `attempt` | one run as a state machine that never blocks |
 //! | `lookup`, `connect`, `http` | the stages of a run over the network |
 //! | `command` | a command in its own process group |
-//! | `wait` | the one place that waits: `poll` on the descriptors of any number of runs |
+//! | `wait` | the only place that waits: `poll` on the descriptors of any number of runs |
 //! | `prober` | the thread |
 //!
 //! # Guarantees
 //!
 //! - A run ends within its timeout, which covers name lookup, connection, request and answer. A command gets SIGTERM at its
 //!   deadline and SIGKILL 200 ms later, with its whole process group; its run ends within 300 ms of its deadline.
-//! - A probe that hangs delays no other: nothing that a run does blocks, and all runs of a [`Prober`] share one thread.
-//!   At most 256 run at a time; when more are due, the longest due goes first.
+//! - A hanging probe delays no other: no run blocks, and all runs of a [`Prober`] share one thread. At most 256 run at a time; when
+//! more are due, the one that has been due longest goes first.
 //! - Names of hosts are looked up on threads of their own, at most 16 at a time, because the system's resolver blocks.
 //!   Such a thread may outlive its run until the resolver gives up. Addresses and `localhost` need none.
 //! - No run leaves a process, a thread or a descriptor behind. What a command started ends with it, unless it left the process
 //!   group. A command that the kernel cannot end (it waits for a dead disk) is collected by a later run.
-//! - Redirects are not followed, no proxy is used, nothing is taken from the environment of this process. Of an answer
-//!   only its head is read, up to 64 KiB; the output of a command is discarded. Results hold neither.
+//! - Redirects are not followed, no proxy is used, and nothing is read from the environment of this process. Only the head of a
+//! response is read, up to 64 KiB; the output of a command is discarded. Results contain neither.
 //! - No files, no environment, no printing.
 //!
-//! Only the start of a command can block the thread, until the kernel has found the program and entered the working
-//! directory. PM2 would hang there, too.
+//! Only starting a command can block the thread, until the kernel has found the program and entered the working directory. PM2
+//! would block there, too.
 //!
 //! # Examples
 //!
@@ -99,7 +99,7 @@ pub use state::{Health, ProbeState};
 
 use attempt::Attempt;
 
-/// Runs a check once. It takes at most `timeout`, a command at most 300 ms more.
+/// Runs a check once. This takes at most `timeout`, or 300 ms more for a command.
 ///
 /// ```
 /// use std::time::Duration;

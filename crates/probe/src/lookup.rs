@@ -1,7 +1,7 @@
-//! From the name of a host to its addresses.
+//! Resolves host names to addresses.
 //!
-//! The system's resolver blocks for as long as it likes, and cannot be interrupted. It runs on threads of its own, of which there
-//! are few: runs that ask for the same name share one, and when all are taken a run waits for its turn.
+//! The system's resolver may block for a long time and cannot be interrupted. It runs on a few separate threads: runs that need the
+//! same name share a lookup, and when all threads are busy a run waits.
 
 use std::collections::BTreeMap;
 use std::io::{PipeReader, PipeWriter, pipe};
@@ -15,16 +15,16 @@ use rustix::event::PollFlags;
 
 use crate::ProbeResult;
 
-/// How many names are looked up at a time.
+/// How many names are resolved at a time.
 const MOST_LOOKUPS: usize = 16;
 
-/// How long a run waits before it asks again whether it is its turn.
+/// How long a queued run waits before it tries again.
 const TURN: Duration = Duration::from_millis(20);
 
 /// How many addresses of a host are tried.
 const MOST_ADDRESSES: usize = 8;
 
-/// The addresses, without a port; none when the name is not known.
+/// The addresses, without a port; none if the name is unknown.
 type Addresses = Option<Vec<SocketAddr>>;
 
 type Resolve = dyn Fn(&str) -> Addresses + Send + Sync;
@@ -39,14 +39,14 @@ pub(crate) struct Lookup {
 enum Stage {
     /// The host is an address, or needs no resolver.
     Known(Vec<SocketAddr>),
-    /// All threads are taken. It asks again at this time.
+    /// All threads are busy. Try again at this time.
     Queued(Instant),
     Asked(Arc<Question>),
 }
 
-/// A lookup under way.
+/// A lookup in progress.
 struct Question {
-    /// Ends when there is an answer.
+    /// Closes when there is an answer.
     end: PipeReader,
     answer: OnceLock<Addresses>,
 }
@@ -72,7 +72,7 @@ impl Resolver {
         }
     }
 
-    /// The lookup of `host`, a new one if there is none under way; none when all threads are taken.
+    /// The lookup of `host`, a new one if none is in progress; none if all threads are busy.
     fn ask(self: &Arc<Self>, host: &str) -> std::io::Result<Option<Arc<Question>>> {
         let mut under_way = self
             .under_way
@@ -103,7 +103,7 @@ impl Resolver {
             .under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A run that has the answer finds the thread free for the next name, so this is one step for all others.
+        // Wakes all runs only after the thread is free, so that a run with the answer can look up the next name.
         under_way.remove(host);
         let _ = question.answer.set(answer);
         drop(under_way);
@@ -136,7 +136,7 @@ impl Lookup {
         }
     }
 
-    /// The addresses, if they are there.
+    /// The addresses, if they are known.
     pub(crate) fn step(&mut self, now: Instant) -> Option<Result<Vec<SocketAddr>, ProbeResult>> {
         if let Stage::Queued(_) = self.stage {
             self.stage = match self.resolver.ask(&self.host) {
@@ -151,7 +151,7 @@ impl Lookup {
             Stage::Asked(question) => question.answer.get()?.as_ref(),
         };
         let addresses = addresses.filter(|addresses| !addresses.is_empty());
-        // The name may come from a variable, so the result does not hold it.
+        // The name may come from a variable, so the result does not contain it.
         Some(
             addresses
                 .cloned()
@@ -159,7 +159,7 @@ impl Lookup {
         )
     }
 
-    /// What it waits for: an end of the lookup, or its turn.
+    /// What the run waits for: the end of the lookup, or its turn.
     pub(crate) fn interest(&self) -> (Option<(BorrowedFd<'_>, PollFlags)>, Option<Instant>) {
         match &self.stage {
             Stage::Known(_) => (None, None),
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::wait::{Interest, wait};
 
-    /// A resolver that answers each question when it is let go, and counts them.
+    /// A resolver that answers each question when it is released, and counts the questions.
     fn slow() -> (Arc<Resolver>, Sender<()>, Arc<AtomicUsize>) {
         let (sender, receiver) = channel();
         let receiver = Mutex::new(receiver);
@@ -255,7 +255,7 @@ mod tests {
         for _ in &lookups {
             go.send(()).unwrap();
         }
-        // Those that had to wait get their turn.
+        // Queued lookups get their turn.
         for lookup in &mut lookups {
             assert!(finish(lookup).is_ok());
         }

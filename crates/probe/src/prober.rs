@@ -1,4 +1,4 @@
-//! The thread that runs many probes again and again.
+//! The thread that runs many probes repeatedly.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::attempt::Attempt;
 use crate::wait::{Interest, wait};
 use crate::{Health, ProbeResult, ProbeState};
 
-/// How many probes run at a time: each takes a descriptor or a process.
+/// How many probes run at a time: each needs a descriptor or a process.
 const MOST_RUNNING: usize = 256;
 
 /// A failure of a probe, a change of its health, or a run that was not possible.
@@ -26,21 +26,21 @@ const MOST_RUNNING: usize = 256;
 pub struct Report<K> {
     /// The probe.
     pub key: K,
-    /// What its last run found.
+    /// The result of its last run.
     pub result: ProbeResult,
-    /// What its results add up to.
+    /// Its health according to all results.
     pub health: Health,
-    /// Failures in a row until now.
+    /// Consecutive failures so far.
     pub failures: u32,
 }
 
-/// Runs probes, each at its own times, until it is dropped.
+/// Runs probes on their schedules until it is dropped.
 ///
-/// All of them share one thread, on which nothing blocks: a probe that hangs delays no other, and a thousand probes take no more
+/// All probes share one thread, on which nothing blocks: a hanging probe delays no other, and a thousand probes need no more
 /// threads than one. At most 256 run at a time.
 pub struct Prober<K> {
     inbox: Arc<Mutex<Vec<Change<K>>>>,
-    /// A byte in it wakes the thread, its end stops it.
+    /// A byte wakes the thread; closing it stops the thread.
     wake: Option<PipeWriter>,
     thread: Option<JoinHandle<()>>,
 }
@@ -58,18 +58,18 @@ struct Added {
 
 struct Job {
     added: Added,
-    /// The run under way.
+    /// The run in progress.
     attempt: Option<Attempt>,
-    /// Whether what the run waits for has come.
+    /// Whether the event that the run waits for has occurred.
     is_met: bool,
 }
 
 impl<K: Ord + Clone + Send + 'static> Prober<K> {
-    /// Starts the thread. `report` is called on it for each failure, each change of health and each run that was not possible;
-    /// a success that changes nothing is not reported. It must neither block nor panic, or the probes stand still.
+    /// Starts the thread. `report` is called on it for each failure, each change of health and each run that was not possible, but
+    /// not for a success that changes nothing. It must neither block nor panic, or no probe proceeds.
     ///
     /// # Errors
-    /// An error of the system when no pipe can be made or no thread be started.
+    /// I/O errors of creating a pipe or starting the thread.
     pub fn start(report: impl FnMut(Report<K>) + Send + 'static) -> io::Result<Self> {
         let (woken, wake) = pipe()?;
         ioctl_fionbio(&woken, true)?;
@@ -90,8 +90,8 @@ impl<K: Ord + Clone + Send + 'static> Prober<K> {
         })
     }
 
-    /// Runs a probe of a process that was started at `started`. It replaces a probe with the same key, whose last report may
-    /// still arrive: use a key that identifies the process, not only the app.
+    /// Adds a probe of a process that was started at `started`. It replaces a probe with the same key, whose last report may still
+    /// arrive: use a key that identifies the process, not only the app.
     pub fn add(&self, key: K, probe: &Probe, check: Check, started: Instant) {
         let added = Added {
             check,
@@ -101,19 +101,19 @@ impl<K: Ord + Clone + Send + 'static> Prober<K> {
         self.change(Change::Add(key, Box::new(added)));
     }
 
-    /// Stops a probe. A run under way is abandoned, and its command killed. A report may still be on its way.
+    /// Removes a probe. A run in progress is abandoned, and its command killed. One more report may arrive.
     pub fn remove(&self, key: K) {
         self.change(Change::Remove(key));
     }
 
-    /// Ends the thread and waits for it. Runs under way are abandoned: this takes no longer than killing their commands.
+    /// Ends the thread and waits for it. Runs in progress are abandoned, so this takes no longer than killing their commands.
     /// Dropping the prober does the same.
     pub fn stop(self) {}
 
     fn change(&self, change: Change<K>) {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         inbox.push(change);
-        // One byte wakes it for all changes until it takes them. It can fail only when the thread is gone.
+        // One byte wakes the thread for all changes until it takes them. Fails only if the thread is gone.
         if inbox.len() == 1
             && let Some(mut wake) = self.wake.as_ref()
         {
@@ -122,7 +122,7 @@ impl<K: Ord + Clone + Send + 'static> Prober<K> {
     }
 }
 
-/// Shows none of the checks: they hold the variables of processes.
+/// Shows no checks, because they contain variables of processes.
 impl<K> fmt::Debug for Prober<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prober").finish_non_exhaustive()
@@ -132,7 +132,7 @@ impl<K> fmt::Debug for Prober<K> {
 impl<K> Drop for Prober<K> {
     fn drop(&mut self) {
         self.wake = None;
-        // When its own callback drops it, the thread cannot wait for itself.
+        // If its own callback drops it, the thread cannot wait for itself.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
@@ -149,7 +149,7 @@ struct Jobs<K, R> {
 }
 
 impl<K: Ord + Clone, R: FnMut(Report<K>)> Jobs<K, R> {
-    /// Does all that can be done, waits, and says whether to go on.
+    /// Does all pending work, waits, and returns whether to continue.
     fn turn(&mut self) -> bool {
         self.take_changes();
         self.start_due(Instant::now());
@@ -217,7 +217,7 @@ impl<K: Ord + Clone, R: FnMut(Report<K>)> Jobs<K, R> {
         }
     }
 
-    /// Waits for a run, a time or a change; false when the prober was dropped.
+    /// Waits for a run, a time or a change; false if the prober was dropped.
     fn wait(&mut self) -> bool {
         let now = Instant::now();
         let running = self
@@ -231,7 +231,7 @@ impl<K: Ord + Clone, R: FnMut(Report<K>)> Jobs<K, R> {
         }];
         let waiting = self.by_key.values().filter_map(|job| match &job.attempt {
             Some(attempt) => Some(attempt.interest()),
-            // At the limit the next run starts when another ends.
+            // At the limit, the next run starts when another ends.
             None if running >= MOST_RUNNING => None,
             None => Some(Interest {
                 fd: None,
@@ -241,7 +241,7 @@ impl<K: Ord + Clone, R: FnMut(Report<K>)> Jobs<K, R> {
         interests.extend(waiting);
         let met = wait(&interests, now);
         let is_woken = met.first().copied().unwrap_or(false);
-        // The same jobs, in the same order, as have an interest.
+        // The jobs with an interest, in the same order.
         let runs = self
             .by_key
             .values_mut()

@@ -1,4 +1,4 @@
-//! What a run of a probe found.
+//! The result of a probe run.
 
 use std::fmt;
 use std::io;
@@ -6,28 +6,28 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// What one run of a probe found.
+/// The result of one probe run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProbeResult {
-    /// The app answered as it should.
+    /// The app passed the check.
     Ready,
-    /// It did not.
+    /// The app failed the check.
     Failed {
-        /// Why, in few words: `connection refused`, `HTTP 500`, `timeout after 1 s`, `exit status 1`. It holds nothing of an
-        /// answer, of the output of a command, or of the value of a variable.
+        /// A short reason: `connection refused`, `HTTP 500`, `timeout after 1 s`, `exit status 1`. It contains no part of a
+        /// response, of a command's output, or of a variable's value.
         why: String,
     },
-    /// The probe could not be run, because this machine is short of something, such as descriptors. That says nothing about
-    /// the app, and must not restart it.
+    /// The probe could not be run because this machine lacks a resource, such as descriptors. That says nothing about the app, and
+    /// must not restart it.
     NotRun {
-        /// Why, in few words: `too many open files`.
+        /// A short reason: `too many open files`.
         why: String,
     },
 }
 
 impl ProbeResult {
-    /// Whether the app answered as it should.
+    /// Whether the app passed the check.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         *self == Self::Ready
@@ -56,7 +56,7 @@ impl fmt::Display for ProbeResult {
     }
 }
 
-/// What the app did wrong, or what this machine lacks.
+/// Decides whether the app failed or this machine lacks a resource.
 impl From<io::Error> for ProbeResult {
     fn from(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
@@ -66,11 +66,11 @@ impl From<io::Error> for ProbeResult {
             Some(Errno::NOMEM | Errno::NOBUFS) => Self::NotRun {
                 why: "out of memory".to_owned(),
             },
-            // Of a new process or thread; no operation of a socket gets here with it.
+            // From creating a process or a thread; socket operations never get here with it.
             Some(Errno::AGAIN) => Self::NotRun {
                 why: "too many processes".to_owned(),
             },
-            // Short words for the usual ones. The others have no kind, but a text.
+            // Short texts for common errors. Other errors have no kind, but a text.
             Some(_) if error.kind().to_string().starts_with("uncategorized") => {
                 Self::failed(error.to_string())
             }

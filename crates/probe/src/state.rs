@@ -1,4 +1,4 @@
-//! When a probe runs next, and what its results add up to: pure, with the time as an argument.
+//! Decides when a probe runs next, and derives its health from results. Pure: the time is an argument.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use daemon_model::Probe;
 
 use crate::ProbeResult;
 
-/// What the results of a probe add up to.
+/// The health that the results of a probe add up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
-    /// Too few results yet.
+    /// Not enough results yet.
     Unknown,
-    /// As many successes in a row as its threshold asks for, and not as many failures in a row since.
+    /// The success threshold was reached, and the failure threshold has not been reached since.
     Ready,
-    /// As many failures in a row as its threshold asks for, and not as many successes in a row since.
+    /// The failure threshold was reached, and the success threshold has not been reached since.
     Failed,
 }
 
@@ -63,7 +63,7 @@ impl ProbeState {
         }
     }
 
-    /// How long after `now` the probe has to run next; zero when it is due.
+    /// The time from `now` until the next run; zero when it is due.
     #[must_use]
     pub fn next(&self, now: Instant) -> Duration {
         self.due.saturating_duration_since(now)
@@ -75,8 +75,8 @@ impl ProbeState {
         self.due
     }
 
-    /// Counts the result of a run that ended `now`. The next run is due one period after the last was, or `now` when that has
-    /// passed: a probe that was late does not run several times to catch up.
+    /// Counts the result of a run that ended at `now`. The next run is due one period after the last one was, or at `now` if that
+    /// has passed: a late probe does not run several times to catch up.
     pub fn record(&mut self, result: &ProbeResult, now: Instant) -> Health {
         self.due = later(self.due, self.period).max(now);
         match result {
@@ -99,26 +99,26 @@ impl ProbeState {
         self.health
     }
 
-    /// What the results so far add up to.
+    /// The health according to the results so far.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health
     }
 
-    /// Successes in a row until now.
+    /// Consecutive successes so far.
     #[must_use]
     pub fn successes(&self) -> u32 {
         self.successes
     }
 
-    /// Failures in a row until now.
+    /// Consecutive failures so far.
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
     }
 }
 
-/// `by` after `at`; the latest time there is, for a duration that no clock holds.
+/// `by` after `at`; the latest possible time if the clock cannot represent the sum.
 pub(crate) fn later(at: Instant, by: Duration) -> Instant {
     // A hundred years.
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -176,7 +176,7 @@ mod tests {
             (2, 3, "sfsfss", "-----r"),
             (3, 2, "sssfsffsss", "--rrrrfffr"),
             (2, 2, "ffs", "-ff"),
-            // What could not be run neither counts nor ends a row.
+            // A run that was not possible neither counts nor breaks a streak.
             (2, 2, "nsnsnfnf", "---rrrrf"),
             (1, 3, "nnnnn", "-----"),
         ] {

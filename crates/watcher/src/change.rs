@@ -1,15 +1,15 @@
-//! What a file event says of a path.
+//! What a file event says about a path.
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It appeared there.
     Here,
-    /// It was moved there: a file as a whole.
+    /// A complete file was moved there.
     Moved,
     /// It was moved away from there.
     Gone,
-    /// It was deleted.
+    /// It was deleted there.
     Deleted,
     /// It was written to, and closed.
     Written,
@@ -18,12 +18,12 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// Whether another thing may lie at the path now.
+    /// Whether the path may refer to another file now.
     pub(crate) fn is_of_name(self) -> bool {
         matches!(self, Self::Here | Self::Moved | Self::Gone | Self::Deleted)
     }
 
-    /// Whether the writing of a file has ended with it.
+    /// Whether this ends the writing of a file.
     pub(crate) fn ends_writing(self) -> bool {
         matches!(self, Self::Moved | Self::Written)
     }

@@ -1,4 +1,4 @@
-//! Gathers hints until they fall quiet. Pure: the time is an argument.
+//! Collects hints until a quiet period. Pure: the time is an argument.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use crate::source::Scope;
 /// With more paths than this, scanning everything is cheaper, and memory stays bounded.
 const MAX_PATHS: usize = 4096;
 
-/// Hints on their way to one batch.
+/// Hints collected for one batch.
 ///
-/// A batch is due when nothing new came for `quiet`, since an editor's save is several events of which the last
-/// one matters; and at the latest `max_wait` after its first hint, since a file may be written to without end.
+/// A batch is due when no hint has arrived for `quiet`, because saving in an editor causes several events and only the last one
+/// matters; and at the latest `max_wait` after its first hint, because a file may be written to without end.
 ///
-/// Files whose writing has ended need no quiet: [`Debounce::push_written`] says when they may be reported at once. They are
-/// part of the next batch all the same, so that an early report never stands in for the one that comes when it is quiet.
+/// Files whose writing has ended need no quiet period: [`Debounce::push_written`] says when they may be reported at once. They are
+/// still part of the next batch, so that an early report never replaces the one after the quiet period.
 #[derive(Debug)]
 pub struct Debounce {
     quiet: Duration,
     max_wait: Duration,
     burst: Duration,
     pending: Option<Pending>,
-    /// Until when a further hint belongs to the burst of which something has been reported.
+    /// Until when a hint belongs to the burst that has already been reported.
     burst_until: Option<Instant>,
 }
 
@@ -36,7 +36,7 @@ struct Pending {
 }
 
 impl Debounce {
-    /// A debounce with nothing in it.
+    /// A debounce without hints.
     #[must_use]
     pub fn new(quiet: Duration, max_wait: Duration, burst: Duration) -> Self {
         Self {
@@ -48,12 +48,12 @@ impl Debounce {
         }
     }
 
-    /// Takes in files whose writing had ended at `now`. Gives whether they may be reported at once: nothing else is pending, and
-    /// nothing was reported within the last `burst`, nor has been gathered without such a pause since. Of a checkout of many files
-    /// so only the first is reported at once.
+    /// Adds files whose writing ended at `now`. Returns whether they may be reported at once: nothing else is pending, and there
+    /// has been a pause of `burst` since the last report and the last hint. So a checkout of many files reports only its first file
+    /// at once.
     #[must_use]
     pub fn push_written(&mut self, paths: &[Utf8PathBuf], now: Instant) -> bool {
-        // An editor may have removed the file before it wrote it anew.
+        // An editor may have removed the file before writing it again.
         let is_alone = self.pending.as_ref().is_none_or(|pending| {
             let known = pending.paths.as_ref();
             known.is_some_and(|known| known.iter().all(|path| paths.contains(path)))
@@ -70,7 +70,7 @@ impl Debounce {
         self.burst_until.is_some_and(|until| now < until)
     }
 
-    /// Takes in a hint that came at `now`.
+    /// Adds a hint that arrived at `now`.
     pub fn push(&mut self, scope: Scope, now: Instant) {
         if self.is_in_burst(now) {
             self.burst_until = Some(now + self.burst);
@@ -101,7 +101,7 @@ impl Debounce {
         Some((pending.last + self.quiet).min(pending.first + self.max_wait))
     }
 
-    /// The batch, once it is due: its paths sorted, none of them twice.
+    /// The batch, if it is due. Its paths are sorted and unique.
     pub fn take(&mut self, now: Instant) -> Option<Scope> {
         if self.due_at()? > now {
             return None;
@@ -134,8 +134,7 @@ mod tests {
         debounce.push_written(&[Utf8PathBuf::from(path)], now)
     }
 
-    /// Lets hints arrive, each the end of a write of this file at this millisecond: when which files are reported, and whether
-    /// at once.
+    /// Feeds in the ends of writes, as (millisecond, file); returns when which files are reported, and whether at once.
     fn reports(hints: &[(u64, &str)], until: u64) -> Vec<(u64, bool, String)> {
         let start = Instant::now();
         let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
@@ -169,7 +168,7 @@ mod tests {
     #[test]
     fn a_file_that_was_written_is_reported_at_once_and_when_it_is_quiet() {
         assert_reports(&[(0, "/a")], &[(0, true, "/a"), (30, false, "/a")]);
-        // And so is the next edit, once there has been a pause.
+        // After a pause, so is the next edit.
         assert_reports(
             &[(0, "/a"), (330, "/a"), (1000, "/b")],
             &[

@@ -1,4 +1,4 @@
-//! Reads one file that a definition refers to, with the same care as a definition.
+//! Reads one file that a definition refers to, as carefully as a definition.
 
 use std::fs;
 use std::io;
@@ -12,33 +12,33 @@ use crate::read::{Stamp, read_whole};
 /// A file as it was read at one moment.
 #[derive(Debug, Clone)]
 pub struct SeenFile {
-    /// What was found.
+    /// The content.
     pub found: FoundFile,
-    /// None when it is to be read again each time.
+    /// None if it must be read again each time.
     stamp: Option<Stamp>,
     read_at: SystemTime,
 }
 
-/// What is at the path of a file.
+/// The content at the path of a file.
 #[derive(Debug, Clone)]
 pub enum FoundFile {
-    /// A whole file.
+    /// A complete file.
     Present {
-        /// What it holds.
+        /// Its bytes.
         bytes: Arc<[u8]>,
         /// Its owner.
         uid: u32,
         /// Its permissions.
         mode: u32,
     },
-    /// Nothing.
+    /// No file.
     Absent,
-    /// It cannot be read, or its kind is unknown.
+    /// It cannot be read, or its type is unknown.
     Unknown(Arc<io::Error>),
 }
 
 impl SeenFile {
-    /// Reads the file at `path`, of at most `limit` bytes. What was `known` of it is taken when it cannot have changed since.
+    /// Reads the file at `path`, of at most `limit` bytes. Reuses the `known` content if it cannot have changed since.
     #[must_use]
     pub fn read(path: &Path, known: Option<&Self>, limit: u64) -> Self {
         if let Some(known) = known
@@ -59,7 +59,7 @@ impl SeenFile {
                 (Some(whole.stamp), found)
             }
             Ok(None) => (None, FoundFile::Absent),
-            // A directory on the way that is none, or is not there, holds nothing.
+            // A missing directory, or a file in place of a directory on the way, means that there is no file.
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => (None, FoundFile::Absent),
             Err(error) => (None, FoundFile::Unknown(error.into())),
         };

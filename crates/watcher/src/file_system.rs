@@ -1,8 +1,8 @@
-//! Which file systems do not report changes made elsewhere.
+//! Detects file systems that do not report changes made elsewhere.
 
 use std::path::Path;
 
-/// Magic numbers of `statfs`. On these, watching works without an error and sees local changes only.
+/// Magic numbers of `statfs`. On these file systems, watching succeeds but reports local changes only.
 const REMOTE: &[(u64, &str)] = &[
     (0x6969, "NFS"),
     (0xff53_4d42, "CIFS"),
@@ -16,11 +16,11 @@ const REMOTE: &[(u64, &str)] = &[
     (0x7375_7245, "Coda"),
 ];
 
-/// The kind of the file system that holds `path`, if it is one of those.
+/// The type of the file system that contains `path`, if it is one of those.
 #[must_use]
 pub fn remote_file_system(path: &Path) -> Option<&'static str> {
     let found = rustix::fs::statfs(path).ok()?;
-    // Sign-extended on some architectures; all of them fit 32 bits.
+    // The field is sign-extended on some architectures; all values fit into 32 bits.
     #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
     let magic = found.f_type as u64 & 0xffff_ffff;
     name(magic)

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A path as a key. What is at and below a directory is one contiguous range, as with `PathBuf`, which takes both
-/// paths apart for each comparison, though: in a large tree that was most of the work of a scan.
+/// A path as a key. A directory and everything below it form one contiguous range, as with `PathBuf`. But `PathBuf` splits both
+/// paths for each comparison, which in a large tree was most of the work of a scan.
 ///
 /// The path has no `.`, no doubled and no trailing separator; see [`clean`].
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Key {
     }
 }
 
-/// Anything with the bytes of a path, so that maps of [`Key`]s accept borrowed paths.
+/// Anything with the bytes of a path, so that maps of [`Key`]s can be queried with borrowed paths.
 pub(crate) trait Bytes {
     fn bytes(&self) -> &[u8];
 }
@@ -90,7 +90,7 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// The order of the components' bytes: a separator comes before everything else that a name may hold.
+/// Orders by the bytes of components: a separator sorts before any other byte of a name.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
     const STEP: usize = 8;
     let (words, _) = a.as_chunks::<STEP>();
@@ -101,7 +101,7 @@ fn compare(a: &[u8], b: &[u8]) -> Ordering {
         .iter()
         .zip(&b[same..])
         .find(|(a, b)| a != b)
-        // No name holds a NUL.
+        // Names contain no NUL.
         .map_or(a.len().cmp(&b.len()), |(a, b)| rank(a).cmp(&rank(b)))
 }
 

@@ -1,9 +1,8 @@
 //! Finds and watches the definitions of a workspace.
 //!
-//! Two halves that only the caller combines. One *scans*: [`scan()`] once, or a [`Scanner`] repeatedly, and
-//! returns a [`Tree`] of sources. The other *watches*: a [`Watcher`] is a thread that reports when and where to scan
-//! again. An event never says what changed. The caller compares whole trees, so a lost, duplicate or late hint
-//! costs time, never correctness.
+//! There are two halves, which only the caller combines. One *scans*: [`scan()`] once, or a [`Scanner`] repeatedly, and returns a
+//! [`Tree`] of sources. The other *watches*: a [`Watcher`] is a thread that reports when and where to scan again. An event never
+//! says what changed. The caller compares whole trees, so a lost, duplicate or late hint costs time, never correctness.
 //!
 //! ```text
 //! notify ─ event ─> table ─ paths ─> watch_state ─ debounce ─> Batch ─> caller ─> Scanner ─> Tree
@@ -26,9 +25,9 @@
 //! - Not seen is not absent: [`Tree::is_absent`] is false below an unreadable directory, and an unreadable root
 //!   is a [`ScanError`], never an empty tree.
 //! - A directory is watched before it is listed, and listed before a batch reports it.
-//! - A source that lost anything is replaced as a whole, and everything is scanned again.
+//! - A source that lost any event is replaced as a whole, and everything is scanned again.
 //! - The callback of a source neither blocks nor panics nor logs. Every queue is bounded.
-//! - Nothing here acts on absence: the caller decides how long a definition has to be gone before that counts.
+//! - Nothing here acts on absence: the caller decides how long a definition must be gone before that counts.
 //!
 //! ```
 //! use std::sync::mpsc::channel;

@@ -1,4 +1,4 @@
-//! Lists one directory: the one place that decides what of it concerns the tree of definitions.
+//! Lists one directory. No other file decides which entries matter to the tree of definitions.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,14 +12,14 @@ use rustix::io::Errno;
 
 use crate::read::Stamp;
 
-/// What a directory holds, as far as it concerns the tree; names sorted, so that walks are deterministic.
+/// The entries of a directory that matter to the tree, with sorted names, so that walks are deterministic.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listing {
-    /// Whether something is named like a definition.
+    /// Whether there is an entry with the name of a definition.
     pub(crate) definition: bool,
-    /// Whether that is a symbolic link.
+    /// Whether that entry is a symbolic link.
     pub(crate) definition_link: bool,
-    /// Whether that is a regular file.
+    /// Whether that entry is a regular file.
     pub(crate) definition_file: bool,
     /// Directories to search.
     pub(crate) dirs: Vec<OsString>,
@@ -37,7 +37,7 @@ pub(crate) fn open(dir: &Path) -> io::Result<(OwnedFd, Stamp)> {
     Ok((fd, stamp))
 }
 
-/// Lists a directory, or fails as a whole: half a listing would make the other half seem absent.
+/// Lists a directory, or fails as a whole: after a partial listing, the rest would seem absent.
 pub(crate) fn list(layout: &Layout, fd: OwnedFd) -> io::Result<Listing> {
     let mut listing = Listing::default();
     let mut dir = Dir::new(fd)?;
@@ -50,7 +50,7 @@ pub(crate) fn list(layout: &Layout, fd: OwnedFd) -> io::Result<Listing> {
         let is_definition = name == DEFINITION_FILE;
         listing.definition |= is_definition;
         let kind = match entry.file_type() {
-            // Some file systems do not say.
+            // Some file systems do not report the type.
             FileType::Unknown => {
                 match rustix::fs::statat(dir.fd()?, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => FileType::from_raw_mode(stat.st_mode),

@@ -1,8 +1,8 @@
-//! Hints from the kernel by way of notify: the only file that knows that crate.
+//! Hints from the kernel through notify. The only file that uses that crate.
 //!
-//! Watches are set by [`Table`], one per directory and none recursive: notify's own recursion cannot leave out
-//! `node_modules`, and reports a new directory before it watches it. An instance that lost anything is replaced
-//! as a whole, because watching a path again that it considers watched does nothing.
+//! [`Table`] sets the watches, one per directory and none recursive: notify's own recursion cannot exclude `node_modules`, and
+//! reports a new directory before it watches it. An instance that lost any event is replaced as a whole, because notify does
+//! nothing when asked to watch a path that it considers watched.
 
 use std::any::Any;
 use std::collections::{BTreeSet, HashSet};
@@ -28,13 +28,13 @@ use crate::change::Change;
 use crate::source::{DeadReason, Hint, HintSource, LostReason, OpenError, OpenSource, Waker};
 use crate::table::{Table, WatchBackend};
 
-/// How many events may wait for the thread; a checkout of hundreds of files is about half of it.
+/// How many events may be queued for the thread; a checkout of hundreds of files needs about half of them.
 const QUEUE: usize = 4096;
 
-/// Whether the system tells when the writing of a file has ended. inotify does.
+/// Whether the system reports the end of writing a file. inotify does.
 const TELLS_END: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// After this many different paths an instance is replaced, so that its memory stays bounded.
+/// After this many different paths an instance is replaced, to limit its memory.
 const MAX_PATHS: usize = 1 << 20;
 
 /// Opens sources that use the system's file events.
@@ -60,8 +60,8 @@ impl OpenSource for NotifyOpener {
         let handler = move |event: notify::Result<Event>| {
             callback.guard(|callback| callback.take(event));
         };
-        // Opening and reading a file cause no event, so our own scans cause none; nor does writing, only
-        // the closing of what was written, so a daemon that logs into its directory costs nothing.
+        // Opening and reading a file cause no event, so our own scans cause none. Writing causes none either, only closing a
+        // written file, so a daemon that logs into its directory costs nothing.
         let mask = EventKindMask::CREATE
             | EventKindMask::REMOVE
             | EventKindMask::MODIFY_NAME
@@ -105,8 +105,7 @@ fn backend_error(failure: Failure) -> OpenError {
     }
 }
 
-/// Runs on notify's thread: it must be quick, or the kernel's queue overflows; and must not panic, or that
-/// thread ends silently.
+/// Runs on notify's thread. It must be quick, or the kernel's queue overflows; and must not panic, or that thread ends silently.
 struct Callback {
     sender: SyncSender<(PathBuf, Change)>,
     lost: Arc<AtomicU8>,
@@ -139,7 +138,7 @@ impl Callback {
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Change::Gone,
             EventKind::Remove(_) => Change::Deleted,
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Change::Written,
-            // Both halves of it came on their own.
+            // Both halves of the rename are reported separately.
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
             _ => Change::Meta,
         };
@@ -184,10 +183,10 @@ struct NotifySource {
     events: Receiver<(PathBuf, Change)>,
     lost: Arc<AtomicU8>,
     canary: Option<Canary>,
-    /// Files that were deleted and not made again. git makes them anew like this, and others with them, and may go back to what
-    /// they were; so they are not reported before it is quiet. Editors move a file away, if they do not write to it.
+    /// Files that were deleted and not created again. git replaces files this way, several at a time, and may restore their old
+    /// content; so they are not reported before a quiet period. Editors move the old file away, or write to it.
     deleted: BTreeSet<Utf8PathBuf>,
-    /// What went wrong besides.
+    /// Hints other than changes of paths.
     hints: Vec<Hint>,
 }
 
@@ -211,7 +210,7 @@ impl HintSource for NotifySource {
         let mut hints = std::mem::take(&mut self.hints);
         let mut dirty: BTreeSet<Utf8PathBuf> = BTreeSet::new();
         let mut written: BTreeSet<Utf8PathBuf> = BTreeSet::new();
-        // At most a full queue: a program that writes without end must not keep this loop running.
+        // At most one full queue, so that a program that writes without end cannot keep this loop running.
         let mut last = None;
         for _ in 0..QUEUE {
             let Ok((path, change)) = self.events.try_recv() else {
@@ -272,7 +271,7 @@ impl HintSource for NotifySource {
         hints
     }
 
-    /// Other systems have no files without a name.
+    /// Other systems have no unnamed files.
     #[cfg(not(target_os = "linux"))]
     fn new(_: &mut Backend) -> Option<Self> {
         None
@@ -287,17 +286,17 @@ impl HintSource for NotifySource {
     }
 }
 
-/// Whether a file lies at this path, neither a directory nor a link.
+/// Whether there is a file at this path, neither a directory nor a link.
 fn is_file(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
-/// Why a watch cannot be set that should have been.
+/// Why a watch could not be set.
 #[derive(Debug)]
 enum Failure {
-    /// There are no more.
+    /// The system limit is reached.
     Limit(io::Error),
-    /// No answer.
+    /// The backend does not answer.
     Gone(io::Error),
 }
 
@@ -319,7 +318,7 @@ impl Failure {
     }
 }
 
-/// Whether what was to be watched does not exist.
+/// Whether the path to watch does not exist.
 fn is_gone(error: &notify::Error) -> bool {
     match &error.kind {
         ErrorKind::PathNotFound => true,
@@ -337,12 +336,12 @@ fn is_limit(error: &io::Error) -> bool {
 }
 
 struct Backend {
-    /// Taken only when it is dropped.
+    /// Taken only on drop.
     watcher: Option<RecommendedWatcher>,
     root: PathBuf,
-    /// Hashes of all paths that were ever watched. What notify believes to be watched it does not watch again,
-    /// and it may believe so of a directory that is gone; so those are unwatched first, which costs it a pass
-    /// over all of its watches, and only those.
+    /// Hashes of all paths that were ever watched. notify does not watch a path again that it believes to be watched, which may be
+    /// a directory that is gone. So these paths are unwatched first; only these, because that costs notify a pass over all of its
+    /// watches.
     ever: HashSet<u64>,
 }
 
@@ -367,7 +366,7 @@ impl WatchBackend for Backend {
         for dir in &dirs {
             let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(dir);
             if !self.ever.insert(hash) {
-                // It may be gone already.
+                // It may not exist any more.
                 let _ = watcher.unwatch(dir);
             }
         }
@@ -381,7 +380,7 @@ impl WatchBackend for Backend {
             })
             .collect();
         while let Err(error) = watcher.update_paths(ops) {
-            // Without an origin it never reached the thread, or got no answer.
+            // Without an origin, the request never reached the thread or was not answered.
             if error.origin.is_none() {
                 return Err(Failure::Gone(io::Error::other(error.source)));
             }
@@ -390,7 +389,7 @@ impl WatchBackend for Backend {
             if limit {
                 return Err(Failure::of(error.source));
             }
-            // That one vanished or must not be watched, which the scan will report.
+            // The path vanished or must not be watched, which the scan will report.
             if let Some(PathOp::Watch(dir, _)) = error.origin
                 && is_gone(&error.source)
             {
@@ -403,7 +402,7 @@ impl WatchBackend for Backend {
 
     fn unwatch(&mut self, dir: &Path) {
         if let Some(watcher) = &mut self.watcher {
-            // It may be gone already.
+            // It may not exist any more.
             let _ = watcher.unwatch(dir);
         }
     }
@@ -412,15 +411,15 @@ impl WatchBackend for Backend {
 impl Drop for Backend {
     fn drop(&mut self) {
         let watcher = self.watcher.take();
-        // Dropping it panics if its thread has ended.
+        // Dropping panics if its thread has ended.
         let dropped: Result<(), Box<dyn Any + Send>> =
             catch_unwind(AssertUnwindSafe(|| drop(watcher)));
         drop(dropped);
     }
 }
 
-/// A file without a name that is watched and touched, to learn whether events still arrive. Having no name, it
-/// needs no writable directory and leaves nothing behind.
+/// An unnamed file that is watched and touched to find out whether events still arrive. Without a name, it needs no writable
+/// directory and leaves nothing behind.
 struct Canary {
     file: File,
     path: PathBuf,
@@ -447,7 +446,7 @@ impl Canary {
         })
     }
 
-    /// Other systems have no files without a name.
+    /// Other systems have no unnamed files.
     #[cfg(not(target_os = "linux"))]
     fn new(_: &mut Backend) -> Option<Self> {
         None

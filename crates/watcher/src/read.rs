@@ -1,4 +1,4 @@
-//! Reads one definition so that a half-written or exotic file is never taken for a whole one.
+//! Reads one definition so that a half-written or special file is never mistaken for a complete one.
 
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
@@ -13,13 +13,13 @@ use rustix::fs::Stat;
 
 use crate::tree::Source;
 
-/// Definitions are written by hand; what is larger is something else by the same name.
+/// Definitions are written by hand; a larger file is something else with the same name.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// How often a file is read again when it was written to meanwhile.
+/// How often to read a file again that is written to meanwhile.
 const ATTEMPTS: u32 = 5;
-/// Two writes within one tick of the file system's clock leave the same times behind.
+/// Two writes within one tick of the file system's clock leave the same times.
 const RACY: Duration = Duration::from_millis(10);
-/// File systems without fractions of a second count in steps of up to two.
+/// File systems without fractional seconds have a resolution of up to two seconds.
 const RACY_COARSE: Duration = Duration::from_secs(2);
 
 /// Identifies a directory or file independently of its name.
@@ -29,7 +29,7 @@ pub(crate) fn ident(metadata: &Metadata) -> Ident {
     (metadata.dev(), metadata.ino())
 }
 
-/// What changes when a file's bytes or a directory's entries do, as far as `stat` shows.
+/// The parts of `stat` that change when a file's bytes or a directory's entries do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) ident: Ident,
@@ -59,7 +59,7 @@ impl Stamp {
         }
     }
 
-    /// Whether what was read at `read_at` may have changed once more without a trace in this stamp.
+    /// Whether the content read at `read_at` may have changed again without changing this stamp.
     pub(crate) fn is_racy(&self, read_at: SystemTime) -> bool {
         let (Ok(seconds), Ok(nanos)) = (u64::try_from(self.ctime.0), u32::try_from(self.ctime.1))
         else {
@@ -74,20 +74,20 @@ impl Stamp {
 #[derive(Debug, Clone)]
 pub(crate) struct Definition {
     pub(crate) source: Source,
-    /// None when the bytes are not known, so that it is read again each time.
+    /// None if the bytes are not known, so that the file is read again each time.
     stamp: Option<Stamp>,
     read_at: SystemTime,
 }
 
-/// What a file held at one moment.
+/// The complete content of a file at one moment.
 pub(crate) struct Whole {
     pub(crate) stamp: Stamp,
     pub(crate) metadata: Metadata,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads a file of at most `limit` bytes as a whole: not while it is written to. `regular`: it was just seen to be a regular
-/// file. `None` when there is nothing at its path.
+/// Reads a file of at most `limit` bytes completely, and never while it is written to. `regular`: it was just seen to be a regular
+/// file. `None` if the path does not exist.
 pub(crate) fn read_whole(path: &Path, regular: bool, limit: u64) -> io::Result<Option<Whole>> {
     let mut pause = Duration::from_millis(1);
     for attempt in 1..=ATTEMPTS {
@@ -99,7 +99,7 @@ pub(crate) fn read_whole(path: &Path, regular: bool, limit: u64) -> io::Result<O
             }
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Gone, or a dangling link. If a plain file is here, it has just appeared: try again.
+                // Gone, or a dangling link. If there is a regular file, it has just appeared: try again.
                 match fs::symlink_metadata(path) {
                     Ok(metadata) if metadata.is_symlink() => return Err(error),
                     Ok(_) => {}
@@ -116,8 +116,8 @@ pub(crate) fn read_whole(path: &Path, regular: bool, limit: u64) -> io::Result<O
     ))
 }
 
-/// Reads the definition at `path`; `None` when there is none. With `known`, what was read before is taken
-/// when the file cannot have changed since. `regular`: it was just seen to be a regular file.
+/// Reads the definition at `path`; `None` if there is none. Reuses the `known` content if the file cannot have changed since.
+/// `regular`: it was just seen to be a regular file.
 pub(crate) fn read(path: &Path, known: Option<&Definition>, regular: bool) -> Option<Definition> {
     if let Some(known) = known
         && let Some(stamp) = known.stamp
@@ -126,7 +126,7 @@ pub(crate) fn read(path: &Path, known: Option<&Definition>, regular: bool) -> Op
     {
         return Some(known.clone());
     }
-    // Before it is read, so that what is written meanwhile counts as later.
+    // Taken before reading, so that writes during the read count as later.
     let read_at = SystemTime::now();
     match read_whole(path, regular, MAX_BYTES) {
         Ok(None) => None,
@@ -139,7 +139,7 @@ pub(crate) fn read(path: &Path, known: Option<&Definition>, regular: bool) -> Op
     }
 }
 
-/// A definition that is there but cannot be read.
+/// A definition that exists but cannot be read.
 pub(crate) fn unreadable(error: io::Error) -> Definition {
     Definition {
         source: Source::Unreadable(Arc::new(error)),
@@ -148,7 +148,7 @@ pub(crate) fn unreadable(error: io::Error) -> Definition {
     }
 }
 
-/// One attempt; `None` when the file changed meanwhile.
+/// One attempt; `None` if the file changed meanwhile.
 fn attempt_read(path: &Path, regular: bool, limit: u64) -> io::Result<Option<Whole>> {
     let mut file = match regular {
         true => files::open_seen(path, Links::Follow)?,
@@ -163,7 +163,7 @@ fn attempt_read(path: &Path, regular: bool, limit: u64) -> io::Result<Option<Who
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    // The same size, too: there is nothing behind what was read.
+    // The same stamp includes the size, so nothing follows what was read.
     let unchanged = Stamp::of(&file.metadata()?) == stamp;
     Ok(unchanged.then_some(Whole {
         stamp,

@@ -1,18 +1,18 @@
-//! Resolves a symbolic link step by step, to know every place whose change can lead it elsewhere.
+//! Resolves a symbolic link step by step, to find every directory entry whose change can redirect it.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows.
+/// The limit of the kernel.
 const MAX_LINKS: usize = 40;
 
-/// An entry of a directory on which a link depends.
+/// A directory entry on which a link depends.
 pub(crate) type LinkHop = (PathBuf, OsString);
 
-/// Every symbolic link on the way from `path` (absolute) to what it leads to, and the last entry itself, or the
-/// first that is missing: what has to be watched to learn that the link leads elsewhere, or to something new.
+/// Every symbolic link on the way from the absolute `path` to its target, and the last entry itself, or the first missing one.
+/// Watching these shows when the link leads elsewhere, or to something new.
 pub(crate) fn hops(path: &Path) -> Vec<LinkHop> {
     let mut hops = Vec::new();
     let mut links = 0;

@@ -1,4 +1,4 @@
-//! Reads the definitions of a workspace, as a whole or only where something may have changed.
+//! Reads the definitions of a workspace, completely or only where they may have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use crate::read::{self, Ident, ident};
 use crate::tree::{ProblemKind, Source, Tree};
 use crate::walk::{self, Dir, Dirs, Place, Walk};
 
-/// How often a walk is repeated when the root was replaced under it.
+/// How often to repeat a walk if the root was replaced during it.
 const ATTEMPTS: u32 = 3;
 
 /// Why nothing is known about any definition: the root itself cannot be read.
@@ -30,26 +30,26 @@ pub enum ScanError {
     Missing {
         /// The root.
         path: Utf8PathBuf,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
-    /// Something else is at its path.
+    /// The path is not a directory.
     #[error("the tree of definitions `{path}` is not a directory")]
     NotADirectory {
         /// The root.
         path: Utf8PathBuf,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
-    /// It is there but cannot be listed.
+    /// It exists but cannot be listed.
     #[error("cannot read the tree of definitions `{path}`")]
     Unreadable {
         /// The root.
         path: Utf8PathBuf,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
-    /// Another directory took its place during each of several walks.
+    /// It was replaced by another directory during each of several walks.
     #[error("the tree of definitions `{path}` was replaced during each attempt to read it")]
     Unstable {
         /// The root.
@@ -57,20 +57,19 @@ pub enum ScanError {
     },
 }
 
-/// What a scan found, and what of it is new.
+/// The result of a scan, and what changed.
 #[derive(Debug, Clone)]
 pub struct Scan {
     /// All definitions.
     pub tree: Arc<Tree>,
-    /// Daemons whose definition appeared, vanished or says something else than at the previous scan.
+    /// Daemons whose definition appeared, vanished or changed since the previous scan.
     pub changed: BTreeSet<DaemonId>,
 }
 
-/// Directories that may say something else than before. One may be there twice.
+/// Directories that may have changed. One may be listed twice.
 type Touched = Vec<Key>;
 
-/// The directories that two walks found different. What the first found counts only if it is `trusted`, which means
-/// published.
+/// The directories that differ between two walks. The first walk counts only if it is `trusted`, which means published.
 fn differences(old: &Dirs, new: &Dirs, trusted: bool) -> Touched {
     let mut touched = Touched::new();
     let mut before = old.iter().peekable();
@@ -98,28 +97,28 @@ pub fn scan(layout: &Layout) -> Result<Tree, ScanError> {
     Ok(Arc::unwrap_or_clone(scan.tree))
 }
 
-/// Reads definitions again and again, and no more of them than needed. A scan that fails changes nothing: the
-/// next one compares with the last that succeeded.
+/// Reads definitions repeatedly, and only those that may have changed. A failed scan changes nothing: the next one compares with
+/// the last successful one.
 #[derive(Debug)]
 pub struct Scanner {
     layout: Layout,
     root: PathBuf,
-    /// Which directory the root was; None when `dirs` may not be trusted.
+    /// The identity of the root; None if `dirs` must not be trusted.
     identity: Option<Ident>,
     dirs: Dirs,
-    /// Whether the root is on a file system of this machine, whose directories' times change with their entries.
+    /// Whether the root is on a local file system, where the times of a directory change with its entries.
     local: bool,
-    /// Those of `dirs` that are a problem: few, where `dirs` may be many.
+    /// The few directories of `dirs` that have a problem.
     faulty: BTreeSet<PathBuf>,
-    /// Those of `dirs` that hold misnamed files.
+    /// The directories of `dirs` with misnamed files.
     with_misnamed: BTreeSet<PathBuf>,
     tree: Arc<Tree>,
-    /// Whether it is used once only.
+    /// Whether the scanner is used only once.
     once: bool,
 }
 
 impl Scanner {
-    /// A scanner that has seen nothing yet.
+    /// A scanner that has not scanned yet.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
         Self {
@@ -135,7 +134,7 @@ impl Scanner {
         }
     }
 
-    /// What the last successful scan found; empty before the first.
+    /// The result of the last successful scan; empty before the first.
     #[must_use]
     pub fn tree(&self) -> &Arc<Tree> {
         &self.tree
@@ -149,8 +148,8 @@ impl Scanner {
         self.walk(false)
     }
 
-    /// Walks everything, but reads only definitions that may have changed: those whose device, inode, size or
-    /// times differ, or that were last read within an instant of being written.
+    /// Walks everything, but reads only definitions that may have changed: their device, inode, size or times differ, or they were
+    /// last read just after being written.
     ///
     /// # Errors
     /// [`ScanError`] when the root cannot be read.
@@ -158,8 +157,8 @@ impl Scanner {
         self.walk(true)
     }
 
-    /// Scans only these paths again: definitions, directories with all that is below them, links. A path
-    /// that is not below the root means everything.
+    /// Scans only these paths again: definitions, directories with everything below them, links. A path outside of the root means
+    /// everything.
     ///
     /// # Errors
     /// [`ScanError`] when the root cannot be read.
@@ -227,7 +226,7 @@ impl Scanner {
         })
     }
 
-    /// Which directory the root is; fails unless it can be listed.
+    /// The identity of the root; fails if it cannot be listed.
     fn look_at_root(&self) -> Result<Ident, ScanError> {
         let found = fs::metadata(&self.root).and_then(|metadata| {
             fs::read_dir(&self.root)?;
@@ -243,14 +242,14 @@ impl Scanner {
         })
     }
 
-    /// Reads one definition again, if that is all the scope is.
+    /// Reads one definition again, if the scope is just that.
     fn file_only(&mut self, scope: &Path, touched: &mut Touched) -> bool {
         if scope.file_name() != Some(OsStr::new(DEFINITION_FILE))
             || self.dirs.contains_key(&scope as &dyn Bytes)
         {
             return false;
         }
-        // `subtree` handles a path through something that is not a directory any more.
+        // `subtree` handles paths through something that is no longer a directory.
         let plain = match fs::symlink_metadata(scope) {
             Ok(metadata) => !metadata.is_dir(),
             Err(error) => {
@@ -278,7 +277,7 @@ impl Scanner {
 
     /// Walks the real directories at and below `scope` again.
     fn subtree(&mut self, scope: &Path, touched: &mut Touched) {
-        // The deepest directory above it that is still one, and the entry of it that leads to the scope.
+        // The deepest existing directory above it, and the entry in it that leads to the scope.
         let mut entry = scope;
         let parent = loop {
             let Some(parent) = entry.parent().filter(|_| entry != self.root) else {
@@ -323,11 +322,11 @@ impl Scanner {
                 if kind.as_ref().is_ok_and(fs::FileType::is_symlink) && !skipped && !is_definition {
                     dir.listing.links.push(name.to_owned());
                 }
-                // What a link leads to is walked by `relink`.
+                // `relink` walks the targets of links.
                 let through_link = dir.linked;
                 let is_real = match kind {
                     Ok(kind) => kind.is_dir(),
-                    // No finding here: the walk records why.
+                    // Not reported here: the walk records the cause.
                     Err(error) => !walk::is_gone(&error),
                 };
                 if is_real && !skipped && !through_link {
@@ -341,7 +340,7 @@ impl Scanner {
         self.dirs.extend(dirs);
     }
 
-    /// Takes out the real directories at and below `path`.
+    /// Removes and returns the real directories at and below `path`.
     fn take(&mut self, path: &Path) -> Dirs {
         let below = (Bound::Included(&path as &dyn Bytes), Bound::Unbounded);
         let keys: Vec<Key> = self
@@ -356,7 +355,7 @@ impl Scanner {
             .collect()
     }
 
-    /// Follows all links again: which of them is followed depends on what else there is.
+    /// Resolves all links again: which of them is followed depends on the rest of the tree.
     fn relink(&mut self, touched: &mut Touched) {
         if !self
             .dirs
@@ -379,7 +378,7 @@ impl Scanner {
         touched.extend(linked.map(|(key, _)| key.clone()));
     }
 
-    /// The real directories that are on another device than the root, but for those below another one of them.
+    /// The real directories on another device than the root, without those below another such directory.
     fn mounts(&self) -> BTreeSet<Utf8PathBuf> {
         let root = self.dirs.get(&self.root.as_path() as &dyn Bytes);
         let root = root.and_then(Dir::ident);
@@ -398,7 +397,7 @@ impl Scanner {
         mounts
     }
 
-    /// Brings the tree up to date with the directories, of which only `touched` may differ.
+    /// Updates the tree from the directories, of which only `touched` may differ.
     fn publish(&mut self, touched: &Touched) -> Scan {
         let mut updates: BTreeMap<DaemonId, Option<Source>> = BTreeMap::new();
         for key in touched {

@@ -1,32 +1,32 @@
-//! How long things take.
+//! Intervals and limits.
 
 use std::time::Duration;
 
-/// The periods of a watch. The defaults are measured ones; tests shorten them.
+/// The timing of a watch. The defaults come from measurements; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// A batch is due when no hint came for this long.
+    /// A batch is due when no hint has arrived for this long.
     pub quiet: Duration,
-    /// And at the latest this long after its first hint.
+    /// A batch is due at the latest this long after its first hint.
     pub max_wait: Duration,
-    /// Hints that follow each other within this time are one burst: the files that were written first are reported at once,
-    /// whatever follows when it is quiet.
+    /// Hints that follow each other within this time form one burst: its first files are reported at once, the rest after a quiet
+    /// period.
     pub burst: Duration,
-    /// How often it is checked that the root is still the same directory.
+    /// How often to check that the root is still the same directory.
     pub root_check: Duration,
-    /// How often everything is scanned without a hint, without reading files that cannot have changed.
+    /// How often to scan everything without a hint, without reading files that cannot have changed.
     pub resync: Duration,
-    /// How often everything is read again.
+    /// How often to read everything again.
     pub full_resync: Duration,
-    /// How often it is checked that events still arrive.
+    /// How often to check that events still arrive.
     pub heartbeat: Duration,
-    /// How long such an event may take.
+    /// How late such an event may be.
     pub heartbeat_limit: Duration,
-    /// How often files are scanned where they cannot be watched.
+    /// How often to scan files that cannot be watched.
     pub poll: Duration,
-    /// The shortest time between two attempts to watch; it doubles as long as they fail.
+    /// The shortest time between two attempts to watch; it doubles with each failure.
     pub retry: Duration,
-    /// The longest one.
+    /// The longest time between two attempts.
     pub max_retry: Duration,
     /// Never watch, only poll.
     pub force_poll: bool,

@@ -1,4 +1,4 @@
-//! Where hints come from: the interface between the watcher's thread and its backend.
+//! The interface between the watcher's thread and its source of hints.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,7 +12,7 @@ use daemon_model::Layout;
 pub enum Scope {
     /// All of it.
     Everything,
-    /// These paths, with what is below them: definitions, directories, links. They need not exist.
+    /// These paths and everything below them: definitions, directories, links. They need not exist.
     Dirty(Vec<Utf8PathBuf>),
 }
 
@@ -22,21 +22,21 @@ pub enum Scope {
 pub enum Hint {
     /// Scan these paths again.
     Dirty(Vec<Utf8PathBuf>),
-    /// The same, of files whose writing has just ended: there is no need to wait before they are read.
+    /// As [`Dirty`](Self::Dirty), for files whose writing has just ended: they may be read at once.
     Written(Vec<Utf8PathBuf>),
-    /// Hints went missing, and watches with them: scan everything, and open a new source.
+    /// Hints were lost, and watches with them: scan everything, and open a new source.
     Lost(LostReason),
-    /// Nothing more will come from this source.
+    /// This source sends nothing more.
     Dead(DeadReason),
 }
 
-/// Why hints went missing.
+/// Why hints were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum LostReason {
     /// The kernel's queue overflowed.
     Overflow,
-    /// Hints came faster than they were taken.
+    /// Hints arrived faster than they were drained.
     ChannelFull,
     /// The system refused another watch.
     WatchLimit,
@@ -52,25 +52,25 @@ pub enum LostReason {
 pub enum DeadReason {
     /// The root was deleted, moved away or unmounted.
     RootGone,
-    /// The backend's thread is gone.
+    /// The backend's thread has ended.
     BackendGone,
-    /// A heartbeat did not come back.
+    /// A heartbeat was not reported.
     Silent,
 }
 
-/// Why a source cannot be opened; files are polled meanwhile.
+/// Why a source cannot be opened. Files are polled in that case.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The system has no more watches or instances to give.
+    /// The system's limit of watches or instances is reached.
     #[error("the system's limit of file watches is reached")]
     Limit(#[source] io::Error),
-    /// Changes made elsewhere would not be seen on this file system.
+    /// This file system does not report changes made elsewhere.
     #[error("`{path}` is on {file_system}, which does not report changes made elsewhere")]
     RemoteFileSystem {
         /// The root.
         path: Utf8PathBuf,
-        /// The kind of file system.
+        /// The type of the file system.
         file_system: &'static str,
     },
     /// The root cannot be watched.
@@ -78,7 +78,7 @@ pub enum OpenError {
     Root {
         /// The root.
         path: Utf8PathBuf,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
     /// The backend cannot be started.
@@ -86,34 +86,33 @@ pub enum OpenError {
     Backend(#[source] io::Error),
 }
 
-/// A running source. All of it is called from one thread, but for what it does to fill itself.
+/// A running source. It is called from one thread, and collects events on its own.
 pub trait HintSource: Send {
-    /// The hints since the last call. New directories are watched before they are reported, so a scan
-    /// afterwards misses nothing. Does not wait for more.
+    /// The hints since the last call. New directories are watched before they are reported, so a scan afterwards misses nothing.
+    /// Does not wait.
     fn drain(&mut self) -> Vec<Hint>;
 
-    /// Also reports changes of these files, wherever they are; replaces the previous set. Neither a file nor the directories
-    /// above it need to exist yet.
+    /// Also reports changes of these files, wherever they are; replaces the previous set. The files and the directories above them
+    /// need not exist yet.
     fn watch_files(&mut self, files: &BTreeSet<Utf8PathBuf>);
 
     /// Checks whether the directories of these files are still the watched ones, and reports those that are not: moving a
     /// directory, or mounting over it, causes no event.
     fn check_files(&mut self) -> Vec<Hint>;
 
-    /// Makes a change that the source itself must notice. False when it has no means to.
+    /// Makes a change that the source itself must notice. Returns false if it cannot.
     fn beat(&mut self) -> bool;
 
-    /// Whether the last beat has been noticed, as far as [`HintSource::drain`] has seen.
+    /// Whether [`HintSource::drain`] has seen the last beat.
     fn beat_seen(&self) -> bool;
 }
 
-/// Opens sources: a new one each time the old one cannot be trusted any more.
+/// Opens sources: a new one each time the old one can no longer be trusted.
 pub trait OpenSource: Send {
-    /// Opens a source for the tree of definitions, with everything in it watched already. It calls the
-    /// waker when it has a hint.
+    /// Opens a source for the tree of definitions, with everything in it already watched. It calls the waker when it has a hint.
     ///
     /// # Errors
-    /// [`OpenError`] when files cannot be watched now; it is tried again later.
+    /// [`OpenError`] when files cannot be watched now; the caller retries later.
     fn open(&mut self, layout: &Layout, waker: Waker) -> Result<Box<dyn HintSource>, OpenError>;
 }
 
@@ -124,7 +123,7 @@ pub struct Waker(pub(crate) SyncSender<()>);
 impl Waker {
     /// Wakes it.
     pub fn wake(&self) {
-        // Full: it is about to wake. Disconnected: the thread has ended.
+        // Full: the thread is about to wake. Disconnected: it has ended.
         let _ = self.0.try_send(());
     }
 }

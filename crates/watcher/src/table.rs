@@ -1,8 +1,8 @@
-//! Which directories are watched, and what a change in one of them concerns.
+//! Tracks which directories are watched, and what a change in one of them affects.
 //!
-//! Pure bookkeeping over a [`WatchBackend`], so that the backend stays small. Each directory is watched once,
-//! by (device, inode): a backend reports one of the paths of an inode, not all. It is listed after it is
-//! watched, never before, so that nothing is missed in between.
+//! Pure bookkeeping over a [`WatchBackend`], so that the backend stays small. Each directory is watched once, identified by device
+//! and inode, because a backend reports only one of an inode's paths. It is listed after it is watched, never before, so that
+//! nothing is missed in between.
 
 mod files;
 
@@ -21,15 +21,13 @@ use crate::read::{Ident, ident};
 use crate::resolve::{self, LinkHop};
 use crate::walk;
 
-/// How often links are resolved again because one of them moved what another depends on. If they keep moving, events
-/// report it anyway.
+/// How often to resolve links again because one that others depend on has moved. If they keep moving, events report it anyway.
 const RELINKS: u32 = 4;
 
-/// What sets and removes the watch of one directory, without what is below it.
+/// Sets and removes the watch of one directory, without its subdirectories.
 pub(crate) trait WatchBackend {
     type Error;
-    /// Watches the directories that are at these paths now. Skips those that may not be watched, and those that vanished, which
-    /// are the result.
+    /// Watches the directories that are at these paths now. Skips those that must not be watched; returns those that vanished.
     fn watch(&mut self, dirs: Vec<PathBuf>) -> Result<Vec<PathBuf>, Self::Error>;
     fn unwatch(&mut self, dir: &Path);
 }
@@ -37,16 +35,16 @@ pub(crate) trait WatchBackend {
 #[derive(Debug)]
 struct Entry {
     ident: Ident,
-    /// The path in the tree of definitions at which the directory is scanned, if at all.
+    /// The path in the tree of definitions at which the directory is scanned, if it is.
     alias: Option<PathBuf>,
     /// Names in it on which links of the tree depend.
     hops: BTreeMap<OsString, BTreeSet<PathBuf>>,
-    /// Names in it on which further files depend.
+    /// Names in it on which other watched files depend.
     files: BTreeMap<OsString, BTreeSet<PathBuf>>,
 }
 
 impl Entry {
-    /// Whether it is watched for nothing.
+    /// Whether nothing needs this watch.
     fn is_unneeded(&self) -> bool {
         self.alias.is_none() && self.hops.is_empty() && self.files.is_empty()
     }
@@ -55,31 +53,31 @@ impl Entry {
 /// A symbolic link of the tree.
 #[derive(Debug, Default)]
 struct Link {
-    /// How it was resolved last; empty before that.
+    /// Its last resolution; empty before the first.
     hops: Vec<LinkHop>,
-    /// The hops as the entries record them.
+    /// The hops as recorded in the entries.
     recorded: Vec<LinkHop>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Table {
     layout: Layout,
-    /// By the path that is watched.
+    /// By watched path.
     entries: HashMap<PathBuf, Entry>,
     by_ident: HashMap<Ident, PathBuf>,
-    /// From paths in the tree to paths that are watched.
+    /// From paths in the tree to watched paths.
     aliases: BTreeMap<PathBuf, PathBuf>,
     /// The links of the tree, to directories and to definitions.
     links: BTreeMap<PathBuf, Link>,
-    /// Those of them that were found just now.
+    /// Those that were found just now.
     found: Vec<PathBuf>,
-    /// Paths of the tree that were scanned through an entry that was dropped, or links that depended on it.
+    /// Paths of the tree that were scanned through a dropped entry, and links that depended on it.
     stale: BTreeSet<PathBuf>,
-    /// Whether one of them may lead elsewhere now, or be another way to a directory.
+    /// Whether a link may lead elsewhere now, or be another path to a directory.
     moved: bool,
-    /// Files that are watched besides the tree, each with the names on which it depends, as they are noted in the entries.
+    /// Files watched in addition to the tree, each with the names on which it depends, as recorded in the entries.
     files: BTreeMap<PathBuf, Vec<LinkHop>>,
-    /// Those of them that may be elsewhere now.
+    /// Those files that may have moved.
     stale_files: BTreeSet<PathBuf>,
     above: HashSet<Ident>,
 }
@@ -114,12 +112,12 @@ impl Table {
             .contains_key(self.layout.daemons_dir().as_std_path())
     }
 
-    /// Whether what lies at this path is read: a definition, or a file that is watched besides the tree.
+    /// Whether the path is one that is read: a definition, or a file watched in addition to the tree.
     pub(crate) fn is_read(&self, path: &Utf8Path) -> bool {
         path.file_name() == Some(DEFINITION_FILE) || self.files.contains_key(path.as_std_path())
     }
 
-    /// Takes in a change of a watched path: adds to `dirty` what it concerns, and watches what appeared.
+    /// Handles a change of a watched path: adds the affected paths to `dirty`, and watches new directories.
     pub(crate) fn change<R: WatchBackend>(
         &mut self,
         path: &Path,
@@ -149,7 +147,7 @@ impl Table {
         }
         if change.is_of_name() {
             self.stale_files.extend(files);
-            // What is watched itself went away, or something else took its place, maybe with its number: it is not watched.
+            // The watched directory itself is gone or was replaced, possibly with the same inode number: it is no longer watched.
             self.drop_entry(path);
             for link in links {
                 self.forget(&link, backend);
@@ -165,7 +163,7 @@ impl Table {
         self.find_files(dirty, backend)
     }
 
-    /// Takes in a change at a path of the tree, `real` on disk.
+    /// Handles a change at a path of the tree, at `real` on disk.
     fn place<R: WatchBackend>(
         &mut self,
         place: &Path,
@@ -185,7 +183,7 @@ impl Table {
             return Ok(());
         }
         let watched = self.aliases.contains_key(place);
-        // Of what moved on and was found elsewhere first, only what lay below it may be left.
+        // Of a directory that moved and was found elsewhere first, only its content may be left here.
         let known =
             !below(&self.aliases, place).is_empty() || !below(&self.links, place).is_empty();
         let kind = fs::symlink_metadata(place).map(|metadata| metadata.file_type());
@@ -193,7 +191,7 @@ impl Table {
             kind.as_ref().is_ok_and(fs::FileType::is_dir) || (is_root && walk::is_dir(real));
         let is_link = kind.is_ok_and(|kind| kind.is_symlink()) && !is_root;
         if !(known || is_dir || is_link) {
-            // A file that is not a definition, or one that came and went.
+            // A file that is not a definition, or one that appeared and vanished.
             return Ok(());
         }
         mark(dirty, place);
@@ -209,7 +207,7 @@ impl Table {
         Ok(())
     }
 
-    /// Watches directories (path in the tree, path on disk) and what is below them.
+    /// Watches directories (path in the tree, path on disk) and their content.
     fn add<R: WatchBackend>(
         &mut self,
         mut level: Vec<(PathBuf, PathBuf)>,
@@ -221,7 +219,7 @@ impl Table {
             backend.watch(fresh)?;
             let mut next = Vec::new();
             for (place, real) in level {
-                // What cannot be listed is the scan's to report.
+                // The scan reports directories that cannot be listed.
                 let listed =
                     listing::open(&real).and_then(|(fd, _)| listing::list(&self.layout, fd));
                 let Ok(listing) = listed else {
@@ -246,7 +244,7 @@ impl Table {
         }
     }
 
-    /// Notes a directory of the tree; false when there is nothing to do below it.
+    /// Records a directory of the tree; false if there is nothing to do below it.
     fn enter<R: WatchBackend>(
         &mut self,
         place: &Path,
@@ -264,12 +262,12 @@ impl Table {
                     return false;
                 };
                 match entry.alias.replace(place.to_owned()) {
-                    // Reached by another way already.
+                    // Reached by another path already.
                     Some(other) if other != place && !in_tree => {
                         entry.alias = Some(other);
                         return false;
                     }
-                    // By a link that was found first; but the link may go, and this stays.
+                    // A link to it was found first; but the link may be removed, and this path stays.
                     Some(other) if other != place => {
                         self.aliases.remove(&other);
                         self.stale.insert(other);
@@ -279,8 +277,8 @@ impl Table {
                 self.aliases.insert(place.to_owned(), path);
                 return true;
             }
-            // A directory of the tree is watched by its own path: what moved into the tree, or within it, is
-            // found there before the event says that it left.
+            // A directory of the tree is watched by its own path: one that moved into or within the tree is found there before the
+            // event reports that it left.
             self.drop_entry(&path);
             backend.unwatch(&path);
         }
@@ -333,13 +331,13 @@ impl Table {
             };
             entry.alias = None;
             let own = path.starts_with(place);
-            // A link may lead to it as well, and is the way to it from now on.
+            // A link may lead to it as well, and is the only path to it from now on.
             self.moved |= !self.links.is_empty();
             if own || entry.is_unneeded() {
                 self.drop_entry(&path);
                 if !own {
-                    // The others went with what was deleted or moved: asking for it would cost a pass over
-                    // all watches for each. This one is elsewhere.
+                    // The others vanished with what was deleted or moved; unwatching each would cost a pass over all watches. This
+                    // one is elsewhere.
                     backend.unwatch(&path);
                 }
             }
@@ -351,7 +349,7 @@ impl Table {
         }
     }
 
-    /// Drops what is watched only for one link.
+    /// Drops watches that are only needed for one link.
     fn drop_hops<R: WatchBackend>(&mut self, link: &Path, backend: &mut R) {
         let hops = self.links.get_mut(link).map(std::mem::take);
         let hops = hops.map(|link| link.recorded);
@@ -372,7 +370,7 @@ impl Table {
         }
     }
 
-    /// Resolves all links again, and watches where they lead.
+    /// Resolves all links again, and watches their targets.
     fn relink<R: WatchBackend>(
         &mut self,
         dirty: &mut BTreeSet<Utf8PathBuf>,
@@ -408,7 +406,7 @@ impl Table {
         let is_definition = link.file_name() == Some(OsStr::new(DEFINITION_FILE));
         let leads_to_dir = fs::metadata(&link).map(|metadata| metadata.is_dir());
         let hops = if !is_definition && matches!(leads_to_dir, Ok(false)) {
-            // It leads to an irrelevant file; a change of the link itself is seen in its directory.
+            // It leads to an irrelevant file; its directory reports a change of the link itself.
             Vec::new()
         } else {
             resolve::hops(&link)

@@ -1,4 +1,4 @@
-//! What a scan found: a value, with no handle and no clock in it.
+//! The result of a scan: a pure value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,48 +13,48 @@ use daemon_model::{DaemonId, InvalidId};
 pub struct Tree {
     /// Every daemon that has a definition, readable or not.
     pub sources: BTreeMap<DaemonId, Source>,
-    /// What is wrong with the tree itself, in the order of the paths.
+    /// Problems of the tree itself, in the order of the paths.
     pub problems: Vec<Problem>,
-    /// Files that look like definitions but are not read, in the order of their paths.
+    /// Files that look like definitions but are ignored, in the order of their paths.
     pub misnamed: Vec<PathBuf>,
-    /// Directories on which another file system is mounted, by their path below the tree of definitions. Those reached
-    /// through symbolic links are not among them.
+    /// Directories on which another file system is mounted, by their path below the tree of definitions. Those reached through
+    /// symbolic links are not included.
     pub mounts: BTreeSet<Utf8PathBuf>,
     /// Directories that could not be read, by their path below the tree of definitions.
     pub(crate) blind: BTreeMap<Utf8PathBuf, Problem>,
 }
 
-/// A definition that is there.
+/// A definition that exists.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// Its bytes.
     Present(Arc<[u8]>),
-    /// The file is there, but what it says cannot be known: no permission, an I/O error, a dangling link,
-    /// not a regular file, too large, or written to each time it was read.
+    /// The file exists, but its content is unknown: no permission, an I/O error, a dangling link, not a regular file, too large, or
+    /// modified during each attempt to read it.
     Unreadable(Arc<io::Error>),
 }
 
-/// Something wrong with a path of the tree, as opposed to what a definition says.
+/// A problem with a path of the tree, as opposed to the content of a definition.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// The path; not always UTF-8.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     pub kind: ProblemKind,
 }
 
-/// What can be wrong with a path of the tree.
+/// The kind of a problem with a path of the tree.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// A definition whose directory cannot be the id of a daemon.
+    /// A definition whose directory is not a valid daemon id.
     InvalidId(InvalidId),
     /// A definition below a directory whose name is not UTF-8.
     NotUtf8,
-    /// A directory that cannot be listed: what is below it is unknown, not absent.
+    /// A directory that cannot be listed: its content is unknown, not absent.
     UnlistableDir(Arc<io::Error>),
-    /// A symbolic link that leads nowhere: if it led to a directory, what lay there is unknown, not absent.
-    /// Only [`Tree::unknown_because`] reports it: most such links have nothing to do with daemons.
+    /// A dangling symbolic link: if it led to a directory, the content of that is unknown, not absent. Only
+    /// [`Tree::unknown_because`] reports it, because most such links are unrelated to daemons.
     DanglingLink(Arc<io::Error>),
 }
 
@@ -65,14 +65,14 @@ impl Tree {
         self.blind.is_empty()
     }
 
-    /// Whether the daemon has, for certain, no definition. False when it has one, and also when it is
-    /// below a directory that could not be read: not seen is not absent.
+    /// Whether the daemon certainly has no definition. False when it has one, and also when it is below a directory that could not
+    /// be read: not seen is not absent.
     #[must_use]
     pub fn is_absent(&self, id: &DaemonId) -> bool {
         !self.sources.contains_key(id) && self.unknown_because(id).is_none()
     }
 
-    /// Why it is unknown whether the daemon has a definition, if it is.
+    /// Why it is unknown whether the daemon has a definition, if that is unknown.
     #[must_use]
     pub fn unknown_because(&self, id: &DaemonId) -> Option<&Problem> {
         if self.blind.is_empty() || self.sources.contains_key(id) {
@@ -85,7 +85,7 @@ impl Tree {
 }
 
 impl Source {
-    /// Whether both say the same; errors are compared by their messages.
+    /// Whether both are equal; errors are compared by their messages.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         match (self, other) {

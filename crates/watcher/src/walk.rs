@@ -1,7 +1,7 @@
-//! Walks the tree of definitions: real directories first, then what symbolic links lead to.
+//! Walks the tree of definitions: real directories first, then the targets of symbolic links.
 //!
-//! Links come second so that a real directory always wins over a link to it, wherever their names sort; and in
-//! waves of sorted paths, so that two walks of one tree agree on which of several links is followed.
+//! Links come second so that a real directory always has precedence over a link to it, however their names sort. They are followed
+//! in waves of sorted paths, so that two walks of one tree choose the same of several links.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -21,8 +21,8 @@ use crate::listing::{self, Listing};
 use crate::read::{self, Definition, Ident, Stamp, ident};
 use crate::tree::{Problem, ProblemKind};
 
-/// One directory as it was walked. The key of its map is its path as it is reached, links included, so that
-/// what is below a directory is one contiguous range of the map.
+/// One directory of a walk. Its key in the map is the path by which it was reached, through links, so that everything below a
+/// directory is one contiguous range.
 #[derive(Debug, Clone)]
 pub(crate) struct Dir {
     /// None if it could not be read.
@@ -32,7 +32,7 @@ pub(crate) struct Dir {
     /// Whether it is reached through a symbolic link.
     pub(crate) linked: bool,
     pub(crate) definition: Option<Definition>,
-    /// What it holds.
+    /// Its entries.
     pub(crate) listing: Listing,
     /// Why it could not be listed.
     pub(crate) fault: Option<Fault>,
@@ -47,12 +47,12 @@ pub(crate) enum Fault {
 pub(crate) type Dirs = BTreeMap<Key, Dir>;
 
 impl Dir {
-    /// Which directory it is.
+    /// The identity of the directory.
     pub(crate) fn ident(&self) -> Option<Ident> {
         self.stamp.map(|stamp| stamp.ident)
     }
 
-    /// Whether its definition and what it holds are those of `other`, as far as they matter to a tree.
+    /// Whether its definition and entries equal those of `other`, as far as they matter to a tree.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let sources = |dir: &Self| dir.definition.as_ref().map(|found| found.source.clone());
         self.fault.is_none()
@@ -76,14 +76,14 @@ impl Dir {
     }
 }
 
-/// Where a path is in the tree of definitions.
+/// What a path means in the tree of definitions.
 pub(crate) enum Place {
     Id(DaemonId),
-    /// Its definition is a problem instead of a daemon.
+    /// Its definition has this problem.
     Problem(ProblemKind),
 }
 
-/// The id of the daemon whose directory `dir` is.
+/// The id of the daemon with the directory `dir`.
 pub(crate) fn place(layout: &Layout, dir: &Path) -> Place {
     match relative(layout, dir) {
         None => Place::Problem(ProblemKind::NotUtf8),
@@ -94,10 +94,10 @@ pub(crate) fn place(layout: &Layout, dir: &Path) -> Place {
     }
 }
 
-/// `dir` relative to the tree of definitions, where that is UTF-8.
+/// `dir` relative to the tree of definitions, if that is UTF-8.
 pub(crate) fn relative(layout: &Layout, dir: &Path) -> Option<Utf8PathBuf> {
     let root = layout.daemons_dir();
-    // Nearly always one path is a textual prefix of the other, which needs no split into components.
+    // Nearly always one path is a textual prefix of the other, so it need not be split into components.
     let text = dir.to_str()?;
     let rest = text.strip_prefix(root.as_str());
     match rest.and_then(|rest| rest.strip_prefix('/')) {
@@ -109,7 +109,7 @@ pub(crate) fn relative(layout: &Layout, dir: &Path) -> Option<Utf8PathBuf> {
     }
 }
 
-/// What is wrong with a directory, if anything.
+/// The problem of a directory, if there is one.
 pub(crate) fn problem(layout: &Layout, path: &Path, dir: &Dir) -> Option<Problem> {
     let (path, kind) = match &dir.fault {
         Some(Fault::Unlistable(error)) => (
@@ -131,17 +131,17 @@ pub(crate) fn problem(layout: &Layout, path: &Path, dir: &Dir) -> Option<Problem
     Some(Problem { path, kind })
 }
 
-/// With fewer directories to come, threads would cost more than they save.
+/// With fewer directories, threads would cost more than they save.
 const MANY: usize = 64;
 
-/// A walk; what it finds is put into `dirs`.
+/// A walk. Its results are added to `dirs`.
 pub(crate) struct Walk<'a> {
     pub(crate) layout: &'a Layout,
-    /// What an earlier walk found; what cannot have changed since is not read again.
+    /// The result of an earlier walk; directories that cannot have changed since are not read again.
     pub(crate) known: Option<&'a Dirs>,
     /// The device whose directory times are reliable, if any.
     pub(crate) timely: Option<u64>,
-    /// Whether a large tree is walked on all processors. Each thread needs its own memory, so this is for single scans.
+    /// Whether to walk a large tree on all processors. Each thread needs its own memory, so this is for single scans.
     pub(crate) shared: bool,
     pub(crate) dirs: &'a mut Dirs,
 }
@@ -154,7 +154,7 @@ impl Walk<'_> {
         while let Some(path) = stack.pop() {
             self.step(&path, &mut stack);
             if shared && stack.len() >= MANY {
-                // To ask for the processors is to read a handful of files.
+                // Querying the number of processors reads several files.
                 let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
                 if threads > 1 {
                     return self.share(stack, threads);
@@ -204,7 +204,7 @@ impl Walk<'_> {
         });
     }
 
-    /// Follows every link of the directories walked so far, each directory once.
+    /// Follows every link of the directories walked so far, and visits each directory once.
     pub(crate) fn links(&mut self) {
         let mut wave: BTreeSet<PathBuf> = self.dirs.iter().flat_map(links_of).collect();
         if wave.is_empty() {
@@ -258,7 +258,7 @@ impl Walk<'_> {
         let known = self.known.and_then(|known| known.get(&path as &dyn Bytes));
         let (stamp, listed_at, listing) = match self.read_dir(path, known, wanted) {
             Ok(found) => found?,
-            // It went away, or became something else, between the listing of its parent and now.
+            // It was removed or replaced after its parent was listed.
             Err(error) if is_gone(&error) && !is_dir(path) => return None,
             Err(error) => {
                 let fault = Fault::Unlistable(Arc::new(error));
@@ -285,8 +285,8 @@ impl Walk<'_> {
         Some(listing)
     }
 
-    /// What a directory holds, and since when that is known. An entry that comes or goes leaves a trace in the times of
-    /// its directory: while they are as they were, it need not be listed again.
+    /// The entries of a directory, and when they were read. Adding or removing an entry changes the times of its directory: while
+    /// these are the same, it need not be listed again.
     fn read_dir(
         &self,
         path: &Path,
@@ -328,7 +328,7 @@ pub(crate) fn is_dir(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// The directories that contain the tree, however it is reached.
+/// The directories that contain the tree, under any path.
 pub(crate) fn above(layout: &Layout) -> HashSet<Ident> {
     let root = layout.daemons_dir().as_std_path();
     let canonical = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());

@@ -22,19 +22,19 @@ use crate::watch_state::{Batch, Mode, WatchState};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WatchError {
-    /// There can be no more threads.
+    /// The thread cannot be spawned.
     #[error("cannot start the thread that watches files")]
     Spawn(#[source] io::Error),
 }
 
-/// Watches the tree of definitions in a thread of its own, until it is dropped.
+/// Watches the tree of definitions on its own thread, until it is dropped.
 ///
-/// It acts on nothing: it says when and where to scan again. A missing tree is not an error; the watcher waits for it.
+/// It only reports when and where to scan again. A missing tree is not an error; the watcher waits for it.
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
     waker: Waker,
-    /// Taken only when it is dropped.
+    /// Taken only on drop.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -43,13 +43,13 @@ struct Shared {
     stop: AtomicBool,
     resubscribe: AtomicBool,
     mode: Mutex<Mode>,
-    /// Files to be watched from now on.
+    /// Files to watch from now on.
     files: Mutex<Option<BTreeSet<Utf8PathBuf>>>,
 }
 
 impl Watcher {
-    /// Starts to watch. `on_batch` runs on the watcher's thread and has to be quick, for example send the batch to
-    /// another thread.
+    /// Starts watching. `on_batch` runs on the watcher's thread and must be quick, for example by sending the batch to another
+    /// thread.
     ///
     /// # Errors
     /// [`WatchError`] when the thread cannot be started.
@@ -61,7 +61,7 @@ impl Watcher {
         Self::start_with(layout, settings, Box::new(NotifyOpener), on_batch)
     }
 
-    /// Starts to watch with another source of hints.
+    /// Starts watching with another source of hints.
     ///
     /// # Errors
     /// [`WatchError`] when the thread cannot be started.
@@ -101,28 +101,28 @@ impl Watcher {
         })
     }
 
-    /// How files are watched at the moment.
+    /// How files are currently watched.
     #[must_use]
     pub fn mode(&self) -> Mode {
         let mode = self.shared.mode.lock();
         mode.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces all watches, because a scan found a change that no hint had announced.
+    /// Replaces all watches, because a scan found a change without a hint.
     pub fn resubscribe(&self) {
         self.shared.resubscribe.store(true, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Watches these files besides the tree, in place of those that were named before: absolute paths, wherever they lead.
-    /// They need not exist yet. A batch names each new one once it is watched.
+    /// Watches these files in addition to the tree, replacing the previous set. They are absolute paths, may lead anywhere, and
+    /// need not exist yet. A batch reports each new one once it is watched.
     pub fn watch_files(&self, files: BTreeSet<Utf8PathBuf>) {
         let waiting = self.shared.files.lock();
         *waiting.unwrap_or_else(PoisonError::into_inner) = Some(files);
         self.waker.wake();
     }
 
-    /// Whether the thread still runs. It ends early only if `on_batch` panicked.
+    /// Whether the thread still runs. It only ends early if `on_batch` panicked.
     #[must_use]
     pub fn is_running(&self) -> bool {
         let thread = self.thread.as_ref();
@@ -137,7 +137,7 @@ impl Drop for Watcher {
         // If its own callback drops it, the thread ends by itself.
         let thread = self.thread.take();
         if let Some(thread) = thread.filter(|it| it.thread().id() != thread::current().id()) {
-            // The thread may have panicked, which `is_running` shows. A drop must not panic again.
+            // The thread may have panicked, which `is_running` reports. Dropping must not panic again.
             let _ = thread.join();
         }
     }
@@ -169,13 +169,13 @@ fn run(
         let wait = state.next_at().saturating_duration_since(Instant::now());
         match wakes.recv_timeout(wait) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            // Cannot be while this thread holds a waker of its own.
+            // Impossible: this thread holds a waker itself.
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// Whether a file is, or will be, on a file system that does not announce changes made elsewhere.
+/// Whether a file is, or will be, on a file system that does not report changes made elsewhere.
 fn is_remote(file: &Utf8Path) -> bool {
     let existing = file.ancestors().find(|path| path.exists());
     existing.is_some_and(|path| remote_file_system(path.as_std_path()).is_some())

@@ -1,5 +1,5 @@
-//! Decides what a watch does next: when to open a source, when to replace it, when to ask for a scan without a hint.
-//! It has no thread and no clock, so every path through it can be tested.
+//! Decides what a watch does next: when to open or replace a source, and when to request a scan without a hint. It has no thread
+//! and no clock, so tests can cover every path.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,52 +18,52 @@ use crate::source::{
 /// A request to scan again: where, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// Where.
+    /// Where to scan.
     pub scope: Scope,
-    /// Why.
+    /// Why to scan.
     pub cause: Cause,
 }
 
-/// Why a batch was made. If there are several reasons, it is the last of this list.
+/// Why a batch was made. If there are several causes, the last one in this list counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Files have just been written, after a time without changes. They are reported at once, and again when files have been
-    /// quiet: what follows soon, or cannot be used yet, is for that batch.
+    /// Files have just been written, after a quiet period. They are reported at once, and again after the next quiet period: later
+    /// writes, and files that cannot be used yet, are left for that batch.
     Written,
     /// Files changed.
     Event,
-    /// Files cannot be watched and are scanned on a timer.
+    /// Files are scanned on a timer because they cannot be watched.
     Poll,
     /// A timer. Files that `stat` shows to be unchanged need not be read.
     Resync,
     /// Watching began. Earlier changes were not seen.
     Started,
-    /// A scan found a change that no hint had announced.
+    /// A scan found a change without a hint.
     ChangeMissed,
-    /// Hints went missing.
+    /// Hints were lost.
     Lost(LostReason),
     /// The source of hints ended.
     Dead(DeadReason),
-    /// A slow timer. Everything is to be read.
+    /// A slow timer. Everything has to be read.
     FullResync,
-    /// Another directory is at the root's path, or the root is back.
+    /// The root was replaced or has reappeared.
     RootChanged,
     /// The root is gone. That says nothing about any daemon.
     RootGone,
 }
 
-/// How files are watched at the moment.
+/// How files are currently watched.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Not yet: the first attempt is under way.
+    /// Not yet: the first attempt is in progress.
     Starting,
     /// By events.
     Watching,
     /// On a timer: because of this error, or because the settings say so.
     Polling(Option<Arc<OpenError>>),
-    /// Not at all, until the root is back.
+    /// Not at all, until the root reappears.
     RootMissing,
 }
 
@@ -77,14 +77,14 @@ pub(crate) struct WatchState {
     probe: ProbeRoot,
     waker: Waker,
     source: Option<Box<dyn HintSource>>,
-    /// What is watched besides the tree.
+    /// The files to watch in addition to the tree.
     files: BTreeSet<Utf8PathBuf>,
-    /// Those of these files on file systems that do not announce changes made elsewhere.
+    /// Those on file systems that do not report changes made elsewhere.
     remote_files: BTreeSet<Utf8PathBuf>,
     debounce: Debounce,
-    /// The cause of the batch that is being gathered.
+    /// The cause of the batch that is being collected.
     cause: Option<Cause>,
-    /// What is reported before it is quiet.
+    /// Files to report before the quiet period.
     written: Vec<Utf8PathBuf>,
     root: Option<Ident>,
     /// Set while files are polled, with the error that is the reason.
@@ -97,7 +97,7 @@ pub(crate) struct WatchState {
     full_resync_at: Instant,
     poll_at: Instant,
     beat_at: Instant,
-    /// When the last heartbeat must have been noticed.
+    /// When the last heartbeat must have been seen.
     beat_limit_at: Option<Instant>,
 }
 
@@ -146,8 +146,8 @@ impl WatchState {
         }
     }
 
-    /// Watches these files besides the tree, in place of those so far. `remote` are those of them on file systems that do
-    /// not announce changes made elsewhere.
+    /// Sets the files to watch in addition to the tree. `remote` are those of them on file systems that do not report changes made
+    /// elsewhere.
     pub(crate) fn set_files(
         &mut self,
         files: BTreeSet<Utf8PathBuf>,
@@ -164,7 +164,7 @@ impl WatchState {
             source.watch_files(&self.files);
         }
         if !new.is_empty() {
-            // No hint announced what changed before they were watched.
+            // Changes before they were watched had no hint.
             self.debounce.push(Scope::Dirty(new), now);
             self.cause = self.cause.max(Some(Cause::Event));
         }
@@ -189,7 +189,7 @@ impl WatchState {
         .fold(self.root_check_at, Instant::min)
     }
 
-    /// Takes in what happened until `now`, and returns the batches that are due.
+    /// Handles everything up to `now`, and returns the batches that are due.
     pub(crate) fn step(&mut self, now: Instant) -> Vec<Batch> {
         let mut batches = Vec::new();
         self.drain(now);
@@ -211,7 +211,7 @@ impl WatchState {
         batches
     }
 
-    /// Opens a new source as soon as the back-off allows it: this one missed a change.
+    /// Opens a new source as soon as the back-off allows it, because this one missed a change.
     pub(crate) fn resubscribe(&mut self, now: Instant) {
         if self.source.is_some() {
             self.everything(Cause::ChangeMissed, now);
@@ -237,7 +237,7 @@ impl WatchState {
                     }
                     self.cause = self.cause.max(Some(Cause::Event));
                 }
-                // The source is kept until another has taken its place: some hints are better than none.
+                // Keep the source until another has replaced it: some hints are better than none.
                 Hint::Lost(reason) => {
                     self.everything(Cause::Lost(reason), now);
                     self.want_reopen(now);
@@ -289,7 +289,7 @@ impl WatchState {
         self.root = found;
         self.source = None;
         self.beat_limit_at = None;
-        // The gathered hints are about a root that no longer exists.
+        // The collected hints are about a root that no longer exists.
         let gathered = self.debounce.due_at().is_some();
         if gathered {
             self.debounce = debounce(&self.settings);
@@ -337,7 +337,7 @@ impl WatchState {
         match self.opener.open(&self.layout, self.waker.clone()) {
             Ok(mut source) => {
                 source.watch_files(&self.files);
-                // The old one is dropped only now, with the new one running.
+                // The old one is dropped only now that the new one runs.
                 self.source = Some(source);
                 self.polling = None;
                 self.reopen_at = None;

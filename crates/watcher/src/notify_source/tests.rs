@@ -40,7 +40,7 @@ fn more_events_than_may_wait_are_told_as_lost() {
     }
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        // Nothing is taken before the last write, so they must pile up.
+        // Nothing is drained before the last write, so they must pile up.
         let hints = source.drain();
         let lost = |hint: &Hint| {
             matches!(
@@ -56,7 +56,7 @@ fn more_events_than_may_wait_are_told_as_lost() {
     }
 }
 
-/// What a callback makes of an event, and whether it woke the thread.
+/// How a callback reports an event, and whether it woke the thread.
 fn reported(event: notify::Result<Event>) -> (Option<LostReason>, bool) {
     reported_after(|callback| callback.take(event))
 }

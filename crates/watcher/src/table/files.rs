@@ -1,4 +1,4 @@
-//! Files that are watched besides the tree: by the directory that holds each, and by every link on the way to it.
+//! Watches files in addition to the tree, through the directory of each and every link on the way to it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::read::Ident;
 use crate::resolve;
 
 impl Table {
-    /// Watches these files besides the tree, in place of those that were watched so far.
+    /// Sets the files to watch in addition to the tree, replacing the previous set.
     pub(crate) fn set_files<R: WatchBackend>(
         &mut self,
         files: &BTreeSet<Utf8PathBuf>,
@@ -34,7 +34,7 @@ impl Table {
         self.find_files(&mut BTreeSet::new(), backend)
     }
 
-    /// Checks whether the directories of files besides the tree are still the watched ones.
+    /// Checks whether the directories of the additional files are still the watched ones.
     pub(crate) fn check_files<R: WatchBackend>(
         &mut self,
         dirty: &mut BTreeSet<Utf8PathBuf>,
@@ -51,7 +51,7 @@ impl Table {
         self.find_files(dirty, backend)
     }
 
-    /// Resolves files again that may have moved, and watches what they depend on there.
+    /// Resolves files again that may have moved, and watches the directories that they depend on now.
     pub(super) fn find_files<R: WatchBackend>(
         &mut self,
         dirty: &mut BTreeSet<Utf8PathBuf>,
@@ -91,8 +91,8 @@ impl Table {
                     noted.push((path, name.clone()));
                 }
             }
-            // The tree's own directories are reported when they come back, by those above them. What is in place of one of these
-            // by now may have its number, and would count as watched.
+            // The tree's own directories are reported by their parents when they come back. The replacement of one of these may
+            // have its inode number, and would count as watched.
             for vanished in backend.watch(fresh)? {
                 self.drop_entry(&vanished);
             }
@@ -119,7 +119,7 @@ impl Table {
             if dir_ident(&path) == Some(ident) {
                 return path;
             }
-            // It was moved: it would be reported by a path at which it is not any more.
+            // It was moved: events would have a path at which it no longer is.
             self.drop_entry(&path);
             backend.unwatch(&path);
         }
@@ -128,7 +128,7 @@ impl Table {
         dir.to_owned()
     }
 
-    /// Drops what is watched only for the sake of one file.
+    /// Drops watches that are only needed for one file.
     fn drop_file<R: WatchBackend>(&mut self, file: &Path, backend: &mut R) {
         for (dir, name) in self.files.remove(file).unwrap_or_default() {
             let Some(entry) = self.entries.get_mut(&dir) else {

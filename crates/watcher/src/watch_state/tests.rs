@@ -4,7 +4,7 @@ use std::sync::mpsc::sync_channel;
 
 use super::*;
 
-/// What the test scripts, and what the watch did.
+/// What the test controls, and what the watch did.
 #[derive(Default)]
 struct Script {
     hints: Vec<Hint>,
@@ -16,7 +16,7 @@ struct Script {
     root: Option<Ident>,
     /// The files that the source was last asked to watch.
     files: Vec<String>,
-    /// What the next check of their directories finds.
+    /// The result of the next check of their directories.
     moved: Vec<Hint>,
 }
 
@@ -63,7 +63,7 @@ impl Drop for FakeSource {
     }
 }
 
-/// A watch and a clock that moves from one deadline to the next.
+/// A watch and a clock that advances from one deadline to the next.
 struct Bench {
     watch: WatchState,
     script: Shared,
@@ -108,7 +108,7 @@ impl Bench {
         self.script.lock().unwrap().hints.push(hint);
     }
 
-    /// Lets time pass; the batches with the milliseconds since the start.
+    /// Advances the time; returns the batches with the milliseconds since the start.
     fn run_until(&mut self, millis: u64) -> Vec<(u64, Cause)> {
         let end = self.start + Duration::from_millis(millis);
         let mut causes = Vec::new();
@@ -250,7 +250,7 @@ fn a_heartbeat_that_does_not_come_back_ends_the_source() {
     let mut bench = Bench::running();
     bench.script.lock().unwrap().beats_answered = false;
     let causes = bench.run_until(12_500);
-    // It dies, another is opened in the same instant, and one batch reports both.
+    // It dies, another is opened at the same time, and one batch reports both.
     assert_eq!(causes, [(12_030, Cause::Dead(DeadReason::Silent))]);
     assert_eq!(bench.script.lock().unwrap().opened, 2);
     assert!(matches!(bench.watch.mode(), Mode::Watching));
