@@ -20,14 +20,14 @@
 //!
 //! - A run ends within its timeout, which covers name lookup, connection, request and answer. A command gets SIGTERM at its
 //!   deadline and SIGKILL 200 ms later, with its whole process group; its run ends within 300 ms of its deadline.
-//! - A hanging probe delays no other: no run blocks, and all runs of a [`Prober`] share one thread. At most 256 run at a time; when
-//! more are due, the one that has been due longest goes first.
+//! - A hanging probe delays no other: no run blocks, and all runs of a [`Prober`] share one thread. At most 256 run at a time;
+//!   when more are due, the one that has been due longest goes first.
 //! - Names of hosts are looked up on threads of their own, at most 16 at a time, because the system's resolver blocks.
 //!   Such a thread may outlive its run until the resolver gives up. Addresses and `localhost` need none.
 //! - No run leaves a process, a thread or a descriptor behind. What a command started ends with it, unless it left the process
 //!   group. A command that the kernel cannot end (it waits for a dead disk) is collected by a later run.
 //! - Redirects are not followed, no proxy is used, and nothing is read from the environment of this process. Only the head of a
-//! response is read, up to 64 KiB; the output of a command is discarded. Results contain neither.
+//!   response is read, up to 64 KiB; the output of a command is discarded. Results contain neither.
 //! - No files, no environment, no printing.
 //!
 //! Only starting a command can block the thread, until the kernel has found the program and entered the working directory. PM2
