@@ -1,5 +1,4 @@
-//! PM2's attributes of an app as one table: the single source for validation, canonical form, diffing,
-//! payloads and documentation.
+//! PM2's app attributes as one table, which validation, the canonical form, diffing, payloads and documentation all use.
 //!
 //! Source of names, aliases, types and defaults: PM2 7.0.4, `lib/API/schema.json` and
 //! `lib/tools/Config.js`; of the costs: measurements against PM2 7.0.4.
@@ -15,7 +14,7 @@ mod table;
 pub use nearest::{nearest, nearest_beside_apps};
 pub use table::ATTRIBUTES;
 
-/// What a value may be, and what it is read as.
+/// The accepted types of a value, and how it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -23,25 +22,25 @@ pub enum Kind {
     Bool,
     /// `true`, `false` or text.
     BoolOrText,
-    /// A number, or text that is one.
+    /// A number, or text with a number.
     Number,
     /// Text.
     Text,
-    /// A list of words; text is split at white space outside quotes.
+    /// A list of words; text is split at whitespace outside of quotes.
     Words,
     /// `true`, `false`, text, or a list of texts; never split.
     BoolTextOrList,
-    /// A list of texts, or one text that is split like [`Kind::Words`].
+    /// A list of texts, or text that is split like [`Kind::Words`].
     List,
     /// Bytes: a number, or digits with `K`, `M` or `G`.
     Memory,
     /// Milliseconds: a number, or digits with `s`, `m` or `h`.
     Duration,
-    /// An integer or `"max"`; 0 means one for each CPU, negative means that many fewer.
+    /// An integer or `"max"`; 0 means one per CPU, a negative number that many fewer.
     Instances,
-    /// `fork` or `cluster`, with or without `_mode`.
+    /// `fork` or `cluster`, with or without the suffix `_mode`.
     ExecMode,
-    /// A cron pattern; `0` switches it off.
+    /// A cron pattern; `0` turns it off.
     Cron,
     /// A list of process exit codes, or one.
     ExitCodes,
@@ -54,7 +53,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What a value of this kind is, for messages.
+    /// Describes the accepted values, for messages.
     #[must_use]
     pub fn expects(self) -> &'static str {
         match self {
@@ -86,27 +85,27 @@ impl Kind {
 pub enum Role {
     /// Stored under its own name.
     Stored,
-    /// PM2's own command line derives other keys from it (a path, the mode, a number of processes).
+    /// PM2's command line derives other keys from it (a path, the mode, a number of processes).
     Derived,
     /// Has no effect from a config file.
     Inert,
 }
 
-/// What has to be done to the processes of an app for a change of the attribute to take effect.
+/// What it takes for a change of the attribute to take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Cost {
-    /// Processes are started or deleted, the others stay.
+    /// Processes are started or deleted; the others stay.
     Scale,
     /// Each process is restarted; a cluster app can be reloaded without downtime.
     Restart,
-    /// Each process is restarted; a reload would not do.
+    /// Each process is restarted; a reload is not enough.
     HardRestart,
-    /// New processes take the place of the old ones.
+    /// New processes replace the old ones.
     Replace,
 }
 
-/// What PM2 assumes of an attribute.
+/// PM2's default for an attribute.
 enum Default {
     Bool(bool),
     Number(u64),
@@ -116,22 +115,22 @@ enum Default {
 /// One attribute of an app.
 #[derive(Debug, Clone, Copy)]
 pub struct Attribute {
-    /// PM2's own name of it.
+    /// PM2's name for it.
     pub name: &'static str,
-    /// Other names, besides the camel case form of `name`.
+    /// Other names, in addition to the camel case form of `name`.
     pub aliases: &'static [&'static str],
-    /// What its value may be.
+    /// The accepted values.
     pub kind: Kind,
-    /// How PM2's record shows it.
+    /// How PM2's record stores it.
     pub role: Role,
-    /// What a change of it costs.
+    /// The cost of a change.
     pub cost: Cost,
-    /// One line of what it does.
+    /// One line about its effect.
     pub summary: &'static str,
 }
 
 impl Attribute {
-    /// The value PM2 assumes when none is given, where there is a definite one.
+    /// The default value, if it is a fixed one.
     #[must_use]
     pub fn default_value(&self) -> Option<Value> {
         Some(match self.default()? {
@@ -141,7 +140,7 @@ impl Attribute {
         })
     }
 
-    /// Whether PM2 assumes `value` when none is given.
+    /// Whether `value` is PM2's default.
     #[must_use]
     pub fn is_default(&self, value: &Value) -> bool {
         match (self.default(), value) {
@@ -161,14 +160,14 @@ impl Attribute {
             "instance_var" => Default::Text("NODE_APP_INSTANCE"),
             "kill_retry_time" => Default::Number(100),
             "namespace" => Default::Text("default"),
-            // A switch that is off and a path list that is empty count as absent.
+            // A disabled switch and an empty path list count as absent.
             "watch" | "filter_env" | "log_file" => Default::Bool(false),
             _ if self.kind == Kind::Bool => Default::Bool(false),
             _ => return None,
         })
     }
 
-    /// The default in words, for documentation.
+    /// The default as text, for documentation.
     #[must_use]
     pub fn default_text(&self) -> Option<String> {
         // Source: PM2 7.0.4, `lib/Common.js`, `lib/God.js`, `constants.js`.
@@ -196,7 +195,7 @@ impl Attribute {
         Some(text.to_owned())
     }
 
-    /// What a value of it is, for messages.
+    /// Describes the accepted values, for messages.
     #[must_use]
     pub fn expects(&self) -> &'static str {
         match self.kind {
@@ -205,7 +204,7 @@ impl Attribute {
         }
     }
 
-    /// The version of PM2 that introduced it, if later than 5.0, the first that is supported.
+    /// The PM2 version that introduced it, if later than 5.0, the first supported one.
     ///
     /// Source: `lib/API/schema.json` of PM2 5.0.0, 5.1.0, 5.2.0, 5.3.0, 5.3.1, 5.4.0, 5.4.3, 6.0.5, 6.0.14 and 7.0.4.
     #[must_use]
@@ -217,7 +216,7 @@ impl Attribute {
         })
     }
 
-    /// How PM2 reads a 0 in a definition, where that is not what its author means.
+    /// How PM2 misreads a 0 in a definition, if it does.
     ///
     /// Source: PM2 7.0.4, `lib/tools/Config.js`, `validateJSON` (a falsy value of a key of several words is read as
     /// absent, which changes nothing where absent means the same); `lib/God/Methods.js`, `lib/God.js` (`0 || default`).
@@ -233,10 +232,9 @@ impl Attribute {
         })
     }
 
-    /// Whether PM2's own command line sets it back to its default with every `pm2 restart`, `pm2 reload` and `pm2 start` of a
-    /// process that is there, whatever the process had. None of these has an effect on a process that runs: log files are
-    /// named and instances numbered when PM2 first starts one, the environment was filtered then, and the other two are about
-    /// Windows and how often PM2 checks a process that is ending.
+    /// Whether PM2's command line resets it to its default with every `pm2 restart`, `pm2 reload` and `pm2 start` of an existing
+    /// process. None of these attributes affects a running process: PM2 names log files, numbers instances and filters the
+    /// environment when it first starts a process, and the other two concern Windows and how often PM2 checks a stopping process.
     ///
     /// Source: PM2 5.4.3, 6.0.14 and 7.0.4, `lib/API.js` (`_handleAttributeUpdate`) and `lib/API/schema.json`; measured.
     #[must_use]
@@ -247,16 +245,16 @@ impl Attribute {
         )
     }
 
-    /// Whether PM2 reads `false`, `""` and 0 under this name as unset, because they are not among its values.
+    /// Whether PM2 treats `false`, `""` and 0 under this name as unset, because they are not among its values.
     ///
-    /// Source: PM2 7.0.4, `lib/tools/Config.js` (`validateJSON`: `conf[key] || (conf[key] = json[alias])`, the camel case
-    /// form last, so that only what is under that survives); `lib/Common.js` (`verifyConfs`, for `env` and `name`).
+    /// Source: PM2 7.0.4, `lib/tools/Config.js` (`validateJSON`: `conf[key] || (conf[key] = json[alias])`, with the camel case form
+    /// last, so only a falsy value under that survives); `lib/Common.js` (`verifyConfs`, for `env` and `name`).
     #[must_use]
     pub fn is_unset_by_falsy(&self, name: &str) -> bool {
         matches!(self.name, "env" | "name") || name != camel_case(self.name)
     }
 
-    /// Whether its value becomes a timer of Node (PM2 7.0.4, `lib/God.js`, `lib/God/*.js`, `lib/Watcher.js`).
+    /// Whether its value is used for a Node timer (PM2 7.0.4, `lib/God.js`, `lib/God/*.js`, `lib/Watcher.js`).
     pub(crate) fn is_timer(&self) -> bool {
         matches!(
             self.name,
@@ -269,7 +267,7 @@ impl Attribute {
         )
     }
 
-    /// All names it goes by, its own first.
+    /// All its names, its own first.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let camel = camel_case(self.name);
         std::iter::once(self.name.to_owned())
@@ -278,8 +276,7 @@ impl Attribute {
     }
 }
 
-/// PM2's camel case alias of a snake case name: `max_memory_restart` → `maxMemoryRestart`; words of one
-/// letter keep it small.
+/// PM2's camel case alias of a snake case name: `max_memory_restart` → `maxMemoryRestart`; words of one letter stay lowercase.
 pub(crate) fn camel_case(name: &str) -> String {
     let mut out = String::new();
     for (n, word) in name.split('_').enumerate() {
@@ -295,27 +292,27 @@ pub(crate) fn camel_case(name: &str) -> String {
     out
 }
 
-/// The attribute that goes by `name`, which may be an alias.
+/// The attribute with this name or alias.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Attribute> {
     BY_NAME.get(name).copied()
 }
 
-/// All names of all attributes, for lookups of every key of every definition and record. No alias
-/// is an attribute's name or another's alias.
+/// All names of all attributes, for lookups of every key of every definition and record. No alias is also the name or alias of
+/// another attribute.
 static BY_NAME: LazyLock<FxHashMap<String, &'static Attribute>> = LazyLock::new(|| {
     let names =
         |attribute: &'static Attribute| attribute.names().map(move |name| (name, attribute));
     ATTRIBUTES.iter().flat_map(names).collect()
 });
 
-/// The attribute with exactly PM2's own `name`.
+/// The attribute with exactly this name of PM2.
 #[must_use]
 pub fn by_own_name(name: &str) -> Option<&'static Attribute> {
     find(name).filter(|attribute| attribute.name == name)
 }
 
-/// Keys of PM2's record that change by themselves or are PM2's own business: never compared, never removed.
+/// Keys of PM2's record that change by themselves or are internal to PM2: never compared, never removed.
 ///
 /// Source: PM2 7.0.4, `lib/God.js` (`executeApp`, `handleExit`), `lib/God/*.js`.
 pub const RUNTIME_KEYS: &[&str] = &[
@@ -358,55 +355,53 @@ pub const DERIVED_KEYS: &[&str] = &[
     "pm2_sync",
 ];
 
-/// What a key of PM2's flat record of a process is.
+/// The kind of a key in PM2's flat record of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordKey {
-    /// An attribute's own name, or what PM2's command line derives from attributes.
+    /// An attribute's name, or a key that PM2's command line derives from attributes.
     Attribute,
     /// One of [`RUNTIME_KEYS`].
     Runtime,
 }
 
-/// The kind of PM2's own `key` in the flat record of a process, and the key itself for keeping; none for an
-/// environment variable.
+/// The kind of PM2's own `key` in the flat record of a process, and a static copy of the key; none for an environment variable.
 #[must_use]
 pub fn record_key(key: &str) -> Option<(&'static str, RecordKey)> {
     let (key, kind) = RECORD_KEYS.get_key_value(key)?;
     Some((*key, *kind))
 }
 
-/// Every key of every process is looked up here whenever PM2 is observed.
+/// Every key of every process is looked up here each time PM2 is observed.
 static RECORD_KEYS: LazyLock<FxHashMap<&str, RecordKey>> = LazyLock::new(|| {
     let own_names = ATTRIBUTES.iter().map(|attribute| attribute.name);
     let attributes = own_names.chain(DERIVED_KEYS.iter().copied());
     let runtime = RUNTIME_KEYS.iter().copied();
     let runtime = runtime.map(|key| (key, RecordKey::Runtime));
-    // A name that is both counts as an attribute, which an author can write.
+    // A name that is both counts as an attribute, because an author can write it.
     runtime
         .chain(attributes.map(|key| (key, RecordKey::Attribute)))
         .collect()
 });
 
-/// Whether `key` is PM2's own in the flat record of a process, so that an environment variable of that name
-/// would overwrite it.
+/// Whether `key` is PM2's own in the flat record of a process, so that an environment variable with that name would overwrite it.
 #[must_use]
 pub fn is_record_key(key: &str) -> bool {
     record_key(key).is_some()
 }
 
-/// Variables that PM2, or the node that runs it, sets for every process, whatever an app says: its home, and the channel to
-/// a forked process.
+/// Variables that PM2, or the node that runs it, sets for every process, whatever the app declares: its home, and the channel to a
+/// forked process.
 ///
-/// Source: PM2 7.0.4, `lib/Common.js` (`mergeEnvironmentVariables`); Node 20, `child_process.fork`; 90 names were
-/// tried on each kind of app; the only other one is `PYTHONUNBUFFERED` for Python.
+/// Source: PM2 7.0.4, `lib/Common.js` (`mergeEnvironmentVariables`); Node 20, `child_process.fork`; 90 names were tested on each
+/// kind of app; the only other one is `PYTHONUNBUFFERED` for Python.
 pub const OVERWRITTEN_ENV: [&str; 3] = [
     "PM2_HOME",
     "NODE_CHANNEL_FD",
     "NODE_CHANNEL_SERIALIZATION_MODE",
 ];
 
-/// Keys that no map for PM2 may have. PM2's daemon compares maps with text and copies them key by key: JavaScript
-/// calls the first key for that, and makes the second the map's prototype. The daemon ends, and every app with it.
+/// Keys that no map for PM2 may contain. PM2's daemon compares maps with text and copies them key by key: JavaScript calls the
+/// first key in the comparison, and the second replaces the map's prototype. The daemon crashes, and every app with it.
 ///
 /// Source: PM2 7.0.4, `lib/Utility.js` (`extend`, `extendMix`); measured.
 pub const FATAL_KEYS: [&str; 2] = ["toString", "__proto__"];

@@ -1,13 +1,13 @@
-//! Findings about one definition, up to a limit, and how many were left out.
+//! Findings about one definition, up to a limit, with a count of the rest.
 
 use crate::{Diagnostic, Finding, Level, Severity};
 
-/// How many findings about one definition are kept. Errors take the place of warnings.
+/// How many findings about one definition are kept. Errors displace warnings.
 pub const MAX_FINDINGS: usize = 100;
 
-/// Something found, of a severity.
+/// Has a severity.
 pub trait HasSeverity {
-    /// How bad it is.
+    /// The severity.
     fn severity(&self) -> Severity;
 }
 
@@ -23,7 +23,7 @@ impl HasSeverity for Diagnostic {
     }
 }
 
-/// How many findings were left out.
+/// How many findings were omitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Omitted {
     /// Errors.
@@ -33,7 +33,7 @@ pub struct Omitted {
 }
 
 impl Omitted {
-    /// All of them.
+    /// The total.
     #[must_use]
     pub fn count(self) -> usize {
         self.errors.saturating_add(self.warnings)
@@ -48,11 +48,11 @@ impl Omitted {
     }
 }
 
-/// At most [`MAX_FINDINGS`] findings, and how many more there were.
+/// At most [`MAX_FINDINGS`] findings, and a count of the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capped<T> {
     list: Vec<T>,
-    /// How many of the list are errors.
+    /// How many of the kept ones are errors.
     errors: usize,
     omitted: Omitted,
 }
@@ -60,7 +60,7 @@ pub struct Capped<T> {
 /// Findings about a rendered document.
 pub type Findings = Capped<Finding>;
 
-/// Findings about a definition, with their places in its text.
+/// Findings about a definition, with their positions in its text.
 pub type Diagnostics = Capped<Diagnostic>;
 
 impl<T> Default for Capped<T> {
@@ -74,16 +74,16 @@ impl<T> Default for Capped<T> {
 }
 
 impl<T: HasSeverity> Capped<T> {
-    /// Adds a finding, or counts it where there is no room for it.
+    /// Adds a finding, or counts it if there is no room.
     pub fn push(&mut self, found: T) {
-        // What is left out is counted.
+        // An omitted finding is counted.
         let _ = self.keep(found);
     }
 
-    /// Adds a finding as [`Self::push`] does, and gives it back to have more added to it.
+    /// Adds a finding as [`Self::push`] does, and returns it for further changes.
     ///
     /// # Errors
-    /// The finding itself when it is left out.
+    /// The finding itself when it is omitted.
     pub fn keep(&mut self, found: T) -> Result<&mut T, T> {
         let severity = found.severity();
         if self.is_full(severity) {
@@ -103,7 +103,7 @@ impl<T: HasSeverity> Capped<T> {
         Ok(&mut self.list[at])
     }
 
-    /// Whether a further finding of this severity would be left out, so that nothing needs to be worked out for it.
+    /// Whether a further finding of this severity would be omitted, so that it need not be built.
     #[must_use]
     pub fn is_full(&self, severity: Severity) -> bool {
         match severity {
@@ -117,56 +117,56 @@ impl<T: HasSeverity> Capped<T> {
         self.omitted.add(severity);
     }
 
-    /// Counts findings that were left out elsewhere.
+    /// Counts findings that were omitted elsewhere.
     pub fn omit_all(&mut self, omitted: Omitted) {
         self.omitted.errors = self.omitted.errors.saturating_add(omitted.errors);
         self.omitted.warnings = self.omitted.warnings.saturating_add(omitted.warnings);
     }
 
-    /// Whether there is an error among them.
+    /// Whether there are errors.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    /// How many errors there are, those that were left out included.
+    /// How many errors there are, including omitted ones.
     #[must_use]
     pub fn errors(&self) -> usize {
         self.errors.saturating_add(self.omitted.errors)
     }
 
-    /// How many warnings there are, those that were left out included.
+    /// How many warnings there are, including omitted ones.
     #[must_use]
     pub fn warnings(&self) -> usize {
         let kept = self.list.len() - self.errors;
         kept.saturating_add(self.omitted.warnings)
     }
 
-    /// How many were left out.
+    /// How many were omitted.
     #[must_use]
     pub fn omitted(&self) -> Omitted {
         self.omitted
     }
 
-    /// Whether nothing was found.
+    /// Whether there are no findings.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty() && self.omitted == Omitted::default()
     }
 
-    /// Those that were kept.
+    /// The kept findings.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.list.iter()
     }
 
-    /// Those that were kept, to change all but their severity.
+    /// The kept findings, mutably. Their severity must not change.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
         self.list.iter_mut()
     }
 }
 
 impl Diagnostics {
-    /// What is said of those that were left out, if there are any.
+    /// A diagnostic about the omitted findings, if there are any.
     #[must_use]
     pub fn remainder(&self) -> Option<Diagnostic> {
         let severity = match self.omitted {
@@ -184,7 +184,7 @@ impl Diagnostics {
         Some(Diagnostic::new(severity, Level::Definition, message))
     }
 
-    /// The same findings, none of them an error.
+    /// The same findings as warnings.
     #[must_use]
     pub fn as_warnings(self) -> Self {
         let mut warnings = Self::default();
@@ -196,7 +196,7 @@ impl Diagnostics {
         warnings
     }
 
-    /// Puts them in the order of their places; what has no place comes last.
+    /// Sorts the findings by position; those without one come last.
     pub fn sort(&mut self) {
         let place = |found: &Diagnostic| found.span.map(|span| (span.start, span.end));
         self.list

@@ -1,5 +1,4 @@
-//! An independent check of a plan: does it keep the rules? It shares no code with the
-//! planner.
+//! Checks independently of the planner that a plan follows the rules. It shares no code with the planner.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +11,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanViolation {
-    /// A step is about a process that PM2 does not have.
+    /// A step refers to a process that PM2 does not have.
     #[error("a step of `{app}` is about process {pm_id}, which is not there")]
     UnknownProcess {
         /// The step's app.
@@ -20,10 +19,10 @@ pub enum PlanViolation {
         /// The process.
         pm_id: PmId,
     },
-    /// Two steps are about one process.
+    /// Two steps refer to one process.
     #[error("two steps are about process {0}")]
     TouchedTwice(PmId),
-    /// A step takes away or stops a process without our label.
+    /// A step removes or stops a process without our label.
     #[error("a step of `{app}` removes process {pm_id}, which is not ours")]
     RemovesStranger {
         /// The step's app.
@@ -31,7 +30,7 @@ pub enum PlanViolation {
         /// The process.
         pm_id: PmId,
     },
-    /// A step takes away or stops a process whose label names another app than its name, and no user stopped the app.
+    /// A step removes or stops a process whose label names another app than its name, and no user stopped the app.
     #[error("a step of `{app}` removes process {pm_id}, whose label and name name different apps")]
     RemovesMislabelled {
         /// The step's app.
@@ -39,7 +38,7 @@ pub enum PlanViolation {
         /// The process.
         pm_id: PmId,
     },
-    /// A step changes a process that is neither ours nor of a declared name.
+    /// A step changes a process that is neither ours nor has a declared name.
     #[error("a step of `{app}` changes process {pm_id}, which is not ours")]
     ChangesStranger {
         /// The step's app.
@@ -50,7 +49,7 @@ pub enum PlanViolation {
     /// A step stops or changes processes of a daemon whose definition is broken.
     #[error("a step changes processes of `{0}`, whose definition is broken")]
     TouchesBroken(DaemonId),
-    /// More is removed at once than the guard lets through.
+    /// More is removed at once than the guard allows.
     #[error("removes {removed} of {managed} daemons at once")]
     MassRemoval {
         /// Daemons removed.
@@ -58,10 +57,10 @@ pub enum PlanViolation {
         /// Managed daemons.
         managed: usize,
     },
-    /// A step is outside of what the pass was limited to.
+    /// A step is outside of the scope of the pass.
     #[error("touches `{0}`, which is out of scope")]
     OutOfScope(DaemonId),
-    /// A module of PM2's is touched.
+    /// A step changes a module of PM2.
     #[error("touches process {0}, a module of PM2")]
     TouchesModule(PmId),
     /// A managed process within the scope belongs to no app of the plan, or to several.
@@ -69,12 +68,12 @@ pub enum PlanViolation {
     NotInOneApp {
         /// The process.
         pm_id: PmId,
-        /// How many apps have it.
+        /// How many apps contain it.
         count: usize,
     },
 }
 
-/// Checks a plan against the rules that nothing may break.
+/// Checks a plan against the safety rules.
 ///
 /// # Errors
 /// The first rule that the plan breaks.
@@ -116,7 +115,7 @@ impl<'a> World<'a> {
         self.declared.get(name).into_iter().flatten().copied()
     }
 
-    /// The label, where it is one of this workspace.
+    /// The label, if it is one of this workspace.
     fn own_label<'p>(&self, process: &'p ObservedProcess) -> Option<&'p Label> {
         let label = process.label.as_ref()?;
         (label.workspace == self.policy.workspace && !process.is_module).then_some(label)
@@ -176,7 +175,7 @@ fn check_steps(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
             let label = process.label.as_ref();
             match removes {
                 true if !is_ours => return Err(PlanViolation::RemovesStranger { app, pm_id }),
-                // What a user stops has the name that they gave it by hand, too.
+                // A stop by a user also covers a process that was renamed by hand.
                 true if !is_stopped && label.is_some_and(|it| it.app != process.name) => {
                     return Err(PlanViolation::RemovesMislabelled { app, pm_id });
                 }
@@ -188,8 +187,8 @@ fn check_steps(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
     Ok(())
 }
 
-/// The guard against removing too much at once. The planner has compared the code of the confirmed removal; here it
-/// counts that there is one.
+/// The guard against removing too much at once. The planner has verified the confirmation code; here it only matters that there is
+/// one.
 fn check_amount(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
     let removes = |step: &&crate::Step| matches!(step.action, Action::Remove { .. });
     let removed = plan.steps.iter().filter(removes).map(|step| &step.daemon);
@@ -214,8 +213,8 @@ fn check_amount(plan: &Plan, world: &World<'_>) -> Result<(), PlanViolation> {
     Ok(())
 }
 
-/// Every managed process belongs to exactly one app of the plan. One that may belong to a daemon outside of the scope
-/// belongs to at most one.
+/// Every managed process must belong to exactly one app of the plan, or to at most one if it may belong to a daemon outside of the
+/// scope.
 fn check_apps(planned: &Planned, world: &World<'_>) -> Result<(), PlanViolation> {
     let mut counts: BTreeMap<PmId, usize> = BTreeMap::new();
     for process in planned.apps.iter().flat_map(|app| &app.processes) {

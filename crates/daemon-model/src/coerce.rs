@@ -1,21 +1,21 @@
-//! Values as PM2 reads them: one canonical form for every spelling.
+//! Reads values as PM2 does, into one canonical form for all spellings.
 //!
-//! Source: PM2 7.0.4, `lib/tools/Config.js` (`_valid`) and `lib/Common.js` (`verifyConfs`). Where PM2's
-//! own reading loses a value (`max_restarts: 0`, `"0x10"` read as 0) or guesses (`instances: "two"` read
-//! as one for each CPU), this is stricter or keeps what was written.
+//! Source: PM2 7.0.4, `lib/tools/Config.js` (`_valid`) and `lib/Common.js` (`verifyConfs`). If PM2 would lose a value
+//! (`max_restarts: 0`, `"0x10"` read as 0) or guess (`instances: "two"` read as one per CPU), this is stricter or keeps the written
+//! value.
 
 use serde_json::{Value, json};
 
 use crate::attribute::{Attribute, Kind};
 use crate::{Message, MessagePart, message};
 
-/// Why a value is not one of its attribute.
+/// Why a value does not fit its attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CoerceError {
     pub(crate) message: Message,
 }
 
-/// Reads `value` as one of `attribute`. `None` is "as if absent".
+/// Reads `value` for `attribute`. `None` means "as if absent".
 pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Value>, CoerceError> {
     if value.is_null() {
         return Ok(None);
@@ -48,7 +48,7 @@ pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Valu
             matches!(mode, "fork" | "cluster").then(|| json!(format!("{mode}_mode")))
         }),
         Kind::Cron => match value {
-            // PM2 understands 0 as "no cron", and its command line then forgets to say so.
+            // PM2 reads 0 as "no cron", but its command line then drops it.
             Value::Number(n) => (n.as_f64() == Some(0.0)).then(|| Value::Null),
             Value::String(text) if text.trim() == "0" => Some(Value::Null),
             Value::String(text) => is_cron_pattern(text).then(|| value.clone()),
@@ -82,7 +82,7 @@ pub(crate) fn coerce(attribute: &Attribute, value: &Value) -> Result<Option<Valu
     Ok((!read.is_null()).then_some(read))
 }
 
-/// A value in a message: short, and no more of it than needed.
+/// A value in a message, shortened.
 pub(crate) struct Shown<'v>(pub(crate) &'v Value);
 
 impl MessagePart for Shown<'_> {
@@ -107,7 +107,7 @@ impl MessagePart for Shown<'_> {
     }
 }
 
-/// A number, or text that is wholly a decimal number, as JavaScript would print it back.
+/// A number, or text that is entirely a decimal number, as JavaScript would print it.
 fn number(value: &Value) -> Option<Value> {
     match value {
         Value::Number(_) => Some(json_number(value.as_f64()?)),
@@ -172,7 +172,7 @@ fn instances(value: &Value) -> Option<Value> {
         .map(|n| json!(n))
 }
 
-/// Words of a list, or of text split as PM2 7 splits it.
+/// Words of a list, or of text that is split as PM2 7 does.
 fn words(value: &Value) -> Option<Value> {
     match value {
         Value::String(text) => Some(json!(split_words(text))),
@@ -189,11 +189,11 @@ fn words(value: &Value) -> Option<Value> {
     }
 }
 
-/// Splits at white space outside quotes: `k="a b"` and `k='a b'` stay one word with their quotes, a word
-/// wholly in quotes loses them, empty words vanish.
+/// Splits at whitespace outside of quotes: `k="a b"` and `k='a b'` stay one word with their quotes, a fully quoted word loses its
+/// quotes, and empty words vanish.
 ///
-/// Source: PM2 7.0.4, `lib/tools/Config.js`, whose pattern tries in this order: `key="..."`, `key='...'`,
-/// `"..."`, `'...'`, a run without white space.
+/// Source: PM2 7.0.4, `lib/tools/Config.js`, whose pattern tries in this order: `key="..."`, `key='...'`, `"..."`, `'...'`, a run
+/// without whitespace.
 fn split_words(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut out = Vec::new();
@@ -250,7 +250,7 @@ fn exit_codes(value: &Value) -> Option<Value> {
             .collect::<Option<Vec<_>>>()?,
         other => vec![number(other).filter(Value::is_i64)?],
     };
-    // PM2 reads a list of one as the number itself, and an empty list as nothing.
+    // PM2 reads a list of one as the number itself, and an empty list as absent.
     Some(match <[Value; 1]>::try_from(items) {
         Ok([one]) => one,
         Err(items) if items.is_empty() => Value::Null,
@@ -258,16 +258,16 @@ fn exit_codes(value: &Value) -> Option<Value> {
     })
 }
 
-/// Whether PM2 takes `text` for a cron pattern: five or six fields. A pattern that its parser rejects is
-/// refused by PM2's command line, and would end the PM2 daemon if it got that far.
+/// Whether PM2 accepts `text` as a cron pattern: five or six fields. PM2's command line refuses a pattern that its parser rejects;
+/// if the pattern reached the daemon, it would crash it.
 ///
-/// Source: `croner` 4.1.97, the parser that PM2 7.0.4 uses, tried with patterns of each form; it knows no
-/// nicknames such as `@daily`, and `L` only as the whole field of the day of the month. A list takes plain values
-/// only. Steps from a value begin at that place of its array, without regard to where the field begins to count:
-/// from the 31st day there is no place left, and it searches for a day for ever.
+/// Source: `croner` 4.1.97, the parser that PM2 7.0.4 uses, tested with patterns of each form. It supports no nicknames such as
+/// `@daily`, and `L` only as the whole day-of-month field. A list may only contain plain values. Steps from a value start at that
+/// index of its array, ignoring the offset of the field: from the 31st day there is no index left, and the search for a day never
+/// ends.
 #[must_use]
 pub fn is_cron_pattern(text: &str) -> bool {
-    // What counts as white space differs outside of ASCII.
+    // The definition of whitespace differs outside of ASCII.
     if !text.is_ascii() {
         return false;
     }
@@ -282,7 +282,7 @@ pub fn is_cron_pattern(text: &str) -> bool {
         .zip(&CRON_FIELDS[optional_seconds..])
         .all(|(text, field)| {
             let is_list = text.contains(',');
-            // Only the first `?` of a field is replaced by the time now.
+            // Only the first `?` of a field is replaced by the current time.
             (field.last_day && *text == "L")
                 || text.matches('?').count() < 2
                     && !(is_list && text.contains(['-', '/']))
@@ -364,7 +364,7 @@ fn cron_part(part: &str, field: &CronField) -> bool {
     }
 }
 
-/// An environment variable's value as the process will see it: JavaScript's text of a scalar, JSON of the rest.
+/// An environment variable's value as the process will see it: a scalar as JavaScript prints it, anything else as JSON.
 ///
 /// Source: PM2 7.0.4, `lib/Common.js`, `mergeEnvironmentVariables`.
 pub(crate) fn env_value(value: &Value) -> Value {
@@ -374,7 +374,7 @@ pub(crate) fn env_value(value: &Value) -> Value {
     }
 }
 
-/// The text of an environment variable's value, as a process sees it.
+/// The text of an environment variable's value as a process sees it.
 #[must_use]
 pub fn env_text(value: &Value) -> String {
     match value {
@@ -383,7 +383,7 @@ pub fn env_text(value: &Value) -> String {
     }
 }
 
-/// A value as JavaScript writes it as JSON: `1` for `1.0`, and keys that are numbers before all others.
+/// A value as JavaScript prints it as JSON: `1` for `1.0`, and numeric keys before all others.
 ///
 /// Source: ECMAScript, `Number::toString`, `OrdinaryOwnPropertyKeys`.
 fn json_text(value: &Value) -> String {
@@ -395,7 +395,7 @@ fn json_text(value: &Value) -> String {
         }
         Value::Object(map) => {
             let mut fields: Vec<(&String, &Value)> = map.iter().collect();
-            // Stable: the others stay in the order they were written in.
+            // Stable: the others keep the order in which they were written.
             fields.sort_by_key(|(key, _)| array_index(key).map_or(u64::MAX, u64::from));
             let fields: Vec<String> = fields
                 .into_iter()
@@ -431,7 +431,7 @@ pub fn js_number(n: f64) -> String {
     }
 }
 
-/// Drops what equals PM2's default, so that a default written out is the same as none.
+/// Drops a value that equals PM2's default, so that writing out a default makes no difference.
 pub(crate) fn drop_default(attribute: &Attribute, value: Value) -> Option<Value> {
     if attribute.is_default(&value) {
         return None;
@@ -443,8 +443,7 @@ pub(crate) fn drop_default(attribute: &Attribute, value: Value) -> Option<Value>
     }
 }
 
-/// A value of PM2's record in canonical form; none when it is the default, and as it is when it does not fit. What is in
-/// canonical form already stays so.
+/// A value of PM2's record in canonical form; none if it is the default, and unchanged if it does not fit. Idempotent.
 pub(crate) fn canonical(attribute: &Attribute, value: &Value) -> Option<Value> {
     match coerce(attribute, value) {
         Ok(Some(value)) => drop_default(attribute, value),

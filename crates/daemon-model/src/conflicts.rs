@@ -7,7 +7,7 @@ use crate::finding::{DocumentPath, Finding, FindingLabel, Place};
 use crate::paths::file_stem;
 use crate::{AppSpec, DaemonId, Findings, Level, Message, Quoted, Severity, dependencies, message};
 
-/// An app and where it is in its document.
+/// An app and its position in its document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlacedApp {
     /// Its index in `apps`.
@@ -16,7 +16,7 @@ pub struct PlacedApp {
     pub app: AppSpec,
 }
 
-/// What an app reserves for itself: no other may have it.
+/// The names and files that an app reserves: no other app may use them.
 #[derive(Debug, Clone)]
 struct Reserved<'a> {
     name: Cow<'a, str>,
@@ -27,7 +27,7 @@ struct Reserved<'a> {
 
 impl<'a> Reserved<'a> {
     fn of(app: &'a AppSpec) -> Self {
-        // As `AppSpec::files` has them: all the others are not asked for here.
+        // As in `AppSpec::files`, but only for explicit values.
         let own = ["out_file", "error_file"].map(|attribute| app.text(attribute));
         let stem = file_stem(app.name());
         let logs = (own != [None, None] || stem != app.name()).then(|| {
@@ -56,23 +56,23 @@ fn default_logs(stem: &str) -> [Box<str>; 2] {
     ["out", "error"].map(|kind| format!("/logs/{stem}-{kind}.log").into())
 }
 
-/// How many others a finding names at most.
+/// The most other names in one finding.
 const MOST_NAMED: usize = 5;
 
-/// What one definition declares.
+/// The declarations of one definition.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared<'a> {
     /// The daemon.
     pub daemon: &'a DaemonId,
     /// Its apps.
     pub apps: &'a [PlacedApp],
-    /// Whether these are all: not so for a definition that cannot be read, or only in part.
+    /// Whether the list is complete. It is not for a definition that cannot be read, or only in part.
     pub is_complete: bool,
 }
 
-/// Findings that need all definitions of a workspace at once: names used twice, names that are also a namespace (PM2
-/// takes them for it), apps that share log files, and dependencies on what does not exist or on each other. As long as one
-/// definition is not complete, an unknown name may be one of its apps.
+/// Finds problems that only show across all definitions of a workspace: names used twice, names that are also a namespace (which
+/// PM2 prefers), apps that share log files, and dependencies that do not exist or form a cycle. While any definition is incomplete,
+/// an unknown name may be one of its apps.
 #[must_use]
 pub fn find_conflicts<'a>(
     definitions: impl IntoIterator<Item = Declared<'a>>,
@@ -91,7 +91,7 @@ fn find_among<'a>(
     apps: impl IntoIterator<Item = (&'a DaemonId, usize, Reserved<'a>)>,
 ) -> BTreeMap<DaemonId, Findings> {
     let apps: Vec<(&DaemonId, usize, Reserved<'_>)> = apps.into_iter().collect();
-    // Most names and files have one owner, kept by its index; only the others need a list.
+    // Most names and files have one owner, stored by its index; only the others need a list.
     let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(apps.len());
     let mut twins: HashMap<&str, Vec<usize>> = HashMap::new();
     let is_shared_perhaps = apps.iter().any(|(_, _, app)| app.logs.is_some());
@@ -110,7 +110,7 @@ fn find_among<'a>(
         let first = *by_name.entry(&app.name).or_insert(number);
         if first != number {
             let all = twins.entry(&app.name).or_insert_with(|| vec![first]);
-            // Two more than are named: one may be the app itself, one shows that there are more.
+            // Two more than are named: one may be the app itself, and one shows that there are more.
             if all.len() <= MOST_NAMED + 1 {
                 all.push(number);
             }
@@ -175,7 +175,7 @@ fn find_among<'a>(
                     Quoted(list(others))
                 )
             };
-            // Only those in the same file can be pointed at.
+            // Only positions in the same file can be labelled.
             let beside = others().filter(|other| apps[**other].0 == *id).copied();
             let beside: Vec<usize> = beside.take(MOST_NAMED).collect();
             add(

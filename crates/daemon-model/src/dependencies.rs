@@ -1,4 +1,4 @@
-//! Dependencies of apps: resolves names, and checks them.
+//! Resolves and checks dependencies of apps.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -7,7 +7,7 @@ use crate::finding::{Finding, Place};
 use crate::nearest::nearest_name;
 use crate::{DaemonId, Dependency, Findings, Level, Message, Quoted, Severity, message};
 
-/// An app, and what it depends on.
+/// An app and its dependencies.
 #[derive(Clone, Copy)]
 pub(crate) struct Node<'a> {
     pub(crate) daemon: &'a DaemonId,
@@ -15,7 +15,7 @@ pub(crate) struct Node<'a> {
     pub(crate) depends_on: &'a [Dependency],
 }
 
-/// The apps that names stand for, as indices into the list of nodes.
+/// The apps behind names, as indices into the list of nodes.
 pub(crate) struct Names<'a> {
     by_app: HashMap<&'a str, usize>,
     by_daemon: HashMap<&'a str, Vec<usize>>,
@@ -27,7 +27,7 @@ impl<'a> Names<'a> {
             by_app: HashMap::new(),
             by_daemon: HashMap::new(),
         };
-        // Nearly no app depends on others.
+        // Hardly any app depends on others.
         if nodes.iter().any(|node| !node.depends_on.is_empty()) {
             for (at, node) in nodes.iter().enumerate() {
                 names.by_app.insert(node.app, at);
@@ -38,7 +38,7 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// The app of this name; else all apps of the daemon with this id.
+    /// The app with this name, or else all apps of the daemon with this ID.
     pub(crate) fn resolve(&self, name: &str) -> &[usize] {
         match self.by_app.get(name) {
             Some(at) => std::slice::from_ref(at),
@@ -47,11 +47,11 @@ impl<'a> Names<'a> {
     }
 }
 
-/// How many names of a cycle a message has at most.
+/// The most names of a cycle in a message.
 const MOST_NAMED: usize = 6;
 
-/// Adds an error for each dependency on an unknown name, on the app itself, and on an app that depends on it in turn.
-/// Every dependency in a cycle is reported, at its own place.
+/// Adds an error for each dependency on an unknown name, on the app itself, and on an app that depends on it in turn. Every
+/// dependency in a cycle is reported, at its own position.
 pub(crate) fn check(definitions: &[Declared<'_>], findings: &mut BTreeMap<DaemonId, Findings>) {
     let nodes: Vec<Node<'_>> = definitions
         .iter()
@@ -139,9 +139,9 @@ fn shown(cycle: &[usize], nodes: &[Node<'_>]) -> String {
     names.join(" -> ")
 }
 
-/// Dependencies that lead back to where they begin.
+/// Finds dependencies that lead back to their start.
 struct Cycles {
-    /// What each app needs, without those that cannot be part of a cycle.
+    /// The dependencies of each app, without those that cannot be part of a cycle.
     needs: Vec<Vec<usize>>,
 }
 
@@ -161,7 +161,7 @@ impl Cycles {
         cycles
     }
 
-    /// Drops apps that need nothing, until none of them is left.
+    /// Repeatedly drops apps without dependencies, until none is left.
     fn trim(&mut self) {
         let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); self.needs.len()];
         for (at, needs) in self.needs.iter().enumerate() {
@@ -184,7 +184,7 @@ impl Cycles {
         }
     }
 
-    /// The shortest cycle from an app over one of those that it `needs` back to itself.
+    /// The shortest cycle from an app through one of its `needed` dependencies back to itself.
     fn through(&self, start: usize, needed: &[usize]) -> Option<Vec<usize>> {
         let mut came_from: HashMap<usize, usize> = HashMap::new();
         let mut queue = VecDeque::new();

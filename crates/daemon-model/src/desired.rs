@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use crate::{AppSpec, DaemonId, DaemonOverrides, History};
 
-/// What one definition wants.
+/// What one definition declares.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DesiredDaemon {
-    /// These apps. None at all is a definition that wants nothing.
+    /// These apps. An empty list means that nothing should run.
     Apps(Vec<AppSpec>),
-    /// The definition cannot be used. Its processes stay as they are; one that is missing is started again
-    /// from the last good render.
+    /// The definition is invalid. Its processes stay as they are, and missing ones are started from the last good render.
     Broken {
         /// The apps of the last good render, if there is one.
         last_good: Vec<AppSpec>,
@@ -19,7 +18,7 @@ pub enum DesiredDaemon {
 }
 
 impl DesiredDaemon {
-    /// The apps it wants, or wanted last.
+    /// The apps that it declares, or declared last.
     #[must_use]
     pub fn apps(&self) -> &[AppSpec] {
         match self {
@@ -28,7 +27,7 @@ impl DesiredDaemon {
         }
     }
 
-    /// Whether the definition cannot be used.
+    /// Whether the definition is invalid.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         matches!(self, Self::Broken { .. })
@@ -38,18 +37,18 @@ impl DesiredDaemon {
 /// What is recorded about one daemon. It decides which of its revisions is in force.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DaemonRecord {
-    /// What was applied, and what became of it.
+    /// What was applied, and with what result.
     pub history: Arc<History>,
-    /// What a user decided, as far as that is in force now.
+    /// The decisions of users that are in force.
     pub overrides: DaemonOverrides,
 }
 
-/// What all definitions of a workspace want.
+/// What all definitions of a workspace declare.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
-    /// By daemon. A daemon that is not here has no definition.
+    /// By daemon. A missing daemon has no definition.
     pub daemons: BTreeMap<DaemonId, DesiredDaemon>,
-    /// By daemon, with or without a definition. A daemon that is not here is run as defined; no history is kept of it, so
-    /// it has neither canaries nor a way back.
+    /// By daemon, with or without a definition. A missing daemon runs as defined; it has no history, so there are neither canaries
+    /// nor rollbacks.
     pub records: BTreeMap<DaemonId, DaemonRecord>,
 }

@@ -1,4 +1,4 @@
-//! Findings about a definition, tied to places in its text.
+//! Findings about a definition, with positions in its text.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -17,7 +17,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span from `start` up to, not including, `end`.
+    /// The span from `start` to `end`, exclusive.
     #[must_use]
     pub fn new(start: usize, end: usize) -> Self {
         Self { start, end }
@@ -30,7 +30,7 @@ impl From<Range<usize>> for Span {
     }
 }
 
-/// A place for people: both numbers count from 1; the column counts characters, a byte order mark not among them.
+/// A position for display: both numbers count from 1; the column counts characters, without a byte order mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Location {
     /// Line, from 1.
@@ -39,61 +39,61 @@ pub struct Location {
     pub column: usize,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The definition cannot be used.
     Error,
-    /// It can, but probably does not mean what its author thinks.
+    /// The definition can be used, but probably does not mean what its author thinks.
     Warning,
 }
 
-/// What a finding stops.
+/// What a finding prevents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Syntax, structure, silent data loss: nothing can be rendered. A warning of this level is the renderer's own.
+    /// Syntax, structure or silent data loss: nothing can be rendered. A warning at this level comes from the renderer.
     Render,
-    /// Nothing can be rendered by pm2-sync itself; another renderer may be able to.
+    /// pm2-sync cannot render it; another renderer may.
     Unsupported,
-    /// It renders, but PM2 must not be given it.
+    /// It renders, but must not be passed to PM2.
     Definition,
 }
 
-/// A second place that belongs to a finding ("opened here").
+/// A related position ("opened here").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Label {
-    /// Where.
+    /// The position.
     pub span: Span,
-    /// The span's start for people.
+    /// The start of the span, for display.
     pub location: Option<Location>,
-    /// What is there.
+    /// The meaning of this position.
     pub message: String,
 }
 
-/// One finding about a definition. Its texts show no value of an environment variable; [`Self::in_full`] may.
+/// One finding about a definition. Its texts contain no values of environment variables; those of [`Self::in_full`] may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What it stops.
+    /// What it prevents.
     pub level: Level,
     /// The value it is about, for example `apps[1].instances`; empty for the whole file.
     pub path: String,
-    /// What is wrong: a lowercase fragment.
+    /// The problem, as a lowercase fragment.
     pub message: String,
-    /// Where, if it is about a place.
+    /// The position, if it has one.
     pub span: Option<Span>,
-    /// The span's start for people; set together with `span`.
+    /// The start of the span, for display; set together with `span`.
     pub location: Option<Location>,
-    /// One past the span's end for people; set together with `span`.
+    /// One past the end of the span, for display; set together with `span`.
     pub end_location: Option<Location>,
-    /// Further places.
+    /// Related positions.
     pub labels: Vec<Label>,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
-    /// The texts with all that they quote, where that may be a secret.
+    /// The texts with all quotations, if these may be secrets.
     #[serde(skip)]
     unredacted: Option<Box<Unredacted>>,
 }
@@ -105,20 +105,20 @@ struct Unredacted {
     help: Option<String>,
 }
 
-/// Why the quotations in a finding may be secrets.
+/// Whether the quotations in a finding may be secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Secrecy {
-    /// They are not.
+    /// They are not secret.
     Open,
-    /// They are from an environment.
+    /// They come from an environment.
     Env,
-    /// The text cannot be read, so that they may be from an environment, or they are not from a definition.
+    /// They may come from an environment, because the text cannot be parsed; or they do not come from a definition.
     Doubtful,
 }
 
 impl Diagnostic {
-    /// A finding with no place yet.
+    /// A finding without a position.
     #[must_use]
     pub fn new(severity: Severity, level: Level, message: impl Into<String>) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl Diagnostic {
         }
     }
 
-    /// A finding in the words of `message` and `help` about the value at `path`, with no place yet.
+    /// A finding with the texts of `message` and `help` about the value at `path`, without a position.
     #[must_use]
     pub fn of_message(
         severity: Severity,
@@ -164,13 +164,13 @@ impl Diagnostic {
         diagnostic
     }
 
-    /// Whether something that its texts would quote is hidden.
+    /// Whether quotations are hidden in its texts.
     #[must_use]
     pub fn is_redacted(&self) -> bool {
         self.unredacted.is_some()
     }
 
-    /// The same finding with all that its texts quote: for who asked to see values.
+    /// The same finding with all quotations, for users who asked to see values.
     #[must_use]
     pub fn in_full(&self) -> Cow<'_, Self> {
         match self.unredacted.as_deref() {
@@ -199,7 +199,7 @@ impl Diagnostic {
         self
     }
 
-    /// Whether it makes the definition unusable for PM2.
+    /// Whether it makes the definition unusable.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

@@ -12,17 +12,17 @@ use crate::paths::with_pm_id;
 use crate::spec::{self, AppSpec, is_node_like};
 use crate::{ExecMode, ObservedProcess, Origin, Orphan, PmId, Stored};
 
-/// Names of variables that every app inherits from the caller: a change of their values is not drift.
+/// Names of variables that every app inherits from the caller. A change of their values is not drift.
 pub const BASE_ENV: &[&str] = &[
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR",
 ];
 
-/// What a comparison needs to know of the environment that PM2 and its callers give to apps.
+/// What a comparison needs to know about the environment that PM2 and its callers give to apps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvPolicy {
     /// PM2's home, where default log files are.
     pub pm2_home: Utf8PathBuf,
-    /// Names or globs (`NVM_*`) of variables that apps inherit besides [`BASE_ENV`].
+    /// Names or globs (`NVM_*`) of variables that apps inherit in addition to [`BASE_ENV`].
     pub pass_env: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl EnvPolicy {
     }
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any text.
+/// Whether `name` matches `pattern`, in which `*` matches any text.
 pub(crate) fn glob(pattern: &str, name: &str) -> bool {
     fits(pattern.as_bytes(), name.as_bytes())
 }
@@ -84,7 +84,7 @@ impl Serialize for Field {
     }
 }
 
-/// What became of a part of an app, from the process to the definition.
+/// The kind of a change, from the process to the definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
@@ -99,18 +99,18 @@ pub enum ChangeKind {
 /// One difference between a process and its definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Which part.
+    /// What differs.
     pub field: Field,
-    /// What became of it.
+    /// The kind of change.
     pub kind: ChangeKind,
     /// The process's value.
     pub from: Option<String>,
     /// The definition's value.
     pub to: Option<String>,
-    /// Where the definition's value comes from, if from outside of the definition.
+    /// The source of the definition's value, if it is external.
     #[serde(skip)]
     pub origin: Option<Origin>,
-    /// Whether one of the two values is not to be shown: it is that of a variable, or comes from outside.
+    /// Whether the values must not be shown: they belong to a variable, or are external.
     #[serde(skip)]
     pub is_secret: bool,
 }
@@ -141,15 +141,14 @@ impl Change {
         }
     }
 
-    /// What has to be done to the process for it.
+    /// What it takes to apply the change.
     #[must_use]
     pub fn cost(&self) -> Cost {
         self.attribute()
             .map_or(Cost::Restart, |attribute| attribute.cost)
     }
 
-    /// Whether it may be what PM2's own command line did to the record of a process that was started from the same
-    /// definition, without an effect on the process.
+    /// Whether the change may result from a reset by PM2's command line, which has no effect on the process.
     #[must_use]
     pub fn is_reset_by_command_line(&self) -> bool {
         self.attribute()
@@ -157,13 +156,13 @@ impl Change {
     }
 }
 
-/// Everything in which `process` differs from `spec`, but for what depends on PATH and the machine: the place
-/// of a command, the interpreter that PM2 chooses by itself, users by name, inherited variables.
+/// All differences between `process` and `spec`, except those that depend on PATH and the machine: the path of a command, the
+/// interpreter that PM2 chooses, users by name, inherited variables.
 ///
-/// The number of processes is not a part of any one process and is not compared here.
+/// The number of processes is not a property of any one process and is not compared here.
 #[must_use]
 pub fn diff(spec: &AppSpec, process: &ObservedProcess, env_policy: &EnvPolicy) -> Vec<Change> {
-    // Nearly all of it is equal nearly always: text is made of what differs only.
+    // Nearly everything is equal nearly always, so text is only built for differences.
     let mut changes = Vec::new();
     let mut compare = |name: &'static str, from: Option<&str>, to: Option<&str>| {
         if from != to {
@@ -210,19 +209,19 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, env_policy: &EnvPolicy) -
                 compare(account, Some(&has), Some(&env_text(wanted)));
             }
             (None, Some(wanted)) => compare(account, None, Some(&env_text(wanted))),
-            // PM2 adds the user's own group when only a user is given.
+            // PM2 adds the user's own group if only a user is given.
             (Some(has), None) if account == "uid" || spec.attribute("uid").is_none() => {
                 compare(account, Some(&has), None);
             }
             _ => {}
         }
     }
-    // PM2 5 and 6 turn the order of a map's keys around.
+    // PM2 5 and 6 reverse the order of a map's keys.
     let text = |value: &Value| env_text(&spec::sorted(value));
     let mut compare_stored = |attribute: &'static Attribute, raw: Option<&Stored>| {
         let wanted = spec.attribute(attribute.name);
         if raw.is_some_and(|raw| wanted.is_some_and(|wanted| raw == wanted)) {
-            // What is wanted is in canonical form already.
+            // The desired value is in canonical form already.
             return;
         }
         let has = raw.and_then(|value| canonical(attribute, &value.to_value()));
@@ -265,9 +264,8 @@ pub fn diff(spec: &AppSpec, process: &ObservedProcess, env_policy: &EnvPolicy) -
     changes
 }
 
-/// Whether the file of a process is the one that it had under another number. PM2 numbers files when it first starts a
-/// process, but `pm2 resurrect` and `pm2 update` leave them as they were where `pm2 restart` had changed the record before, or
-/// the process is stopped.
+/// Whether a file of a process has the same name except for the number. PM2 numbers files when it first starts a process, but `pm2
+/// resurrect` and `pm2 update` keep the old names if `pm2 restart` had changed the record, or if the process is stopped.
 ///
 /// Source: PM2 7.0.4, `lib/God.js` (`prepare`, `executeApp`); measured.
 fn differs_in_number_only(has: &str, wanted: &str, extension: &str, pm_id: PmId) -> bool {
@@ -317,7 +315,7 @@ fn compare_env(
     }
 }
 
-/// Variables that PM2, or a client that starts a process, adds of its own accord.
+/// Variables that PM2, or a client that starts a process, adds by itself.
 ///
 /// Source: PM2 7.0.4, `lib/Common.js` and `lib/API.js` (`_startJson`, `actionFromJson`).
 fn is_set_by_pm2(key: &str) -> bool {
@@ -338,12 +336,12 @@ fn script_matches(spec: &AppSpec, exec_path: &str) -> bool {
         return exec_path == spec.script();
     }
     let name = Utf8Path::new(exec_path).file_name();
-    // `sh` stands in for a missing `bash`; see `AppSpec::script`.
+    // PM2 uses `sh` instead of a missing `bash`; see `AppSpec::script`.
     name == Some(spec.script()) || (spec.script() == "bash" && name == Some("sh"))
 }
 
-/// Whether the interpreter of a process is one that PM2 chooses by itself for a script whose definition names none,
-/// or one that PM2 replaces by a path.
+/// Whether the interpreter of a process is one that PM2 chooses by itself for a script whose definition names none, or one that PM2
+/// replaces with a path.
 ///
 /// Source: PM2 7.0.4, `lib/API/interpreter.json` and `lib/Common.js`, `resolveInterpreter`.
 fn interpreter_is_as_chosen(spec: &AppSpec, has: Option<&Value>) -> bool {
@@ -353,7 +351,7 @@ fn interpreter_is_as_chosen(spec: &AppSpec, has: Option<&Value>) -> bool {
     }
     let extension = Utf8Path::new(spec.script()).extension().unwrap_or("");
     if matches!(extension, "coffee" | "ls") {
-        // PM2 puts a path inside its own package here.
+        // PM2 uses a path inside its own package here.
         return true;
     }
     default_interpreters(extension).map_or_else(
@@ -382,8 +380,8 @@ const DEFAULT_INTERPRETERS: &[(&str, &[&str])] = &[
     ("tsx", &["bun"]),
 ];
 
-/// Whether an orphan is a process of `spec`, on evidence that no edit changes: name, script and working directory. Its
-/// arguments are those of the definition that it was started with, which may have been edited since.
+/// Whether an orphan is a process of `spec`, judged by properties that no edit changes: name, script and working directory. Its
+/// arguments come from the definition it was started with, which may have been edited since.
 #[must_use]
 pub fn is_orphan_of(spec: &AppSpec, orphan: &Orphan) -> bool {
     orphan.name == spec.name()
@@ -396,7 +394,7 @@ pub fn is_orphan_of(spec: &AppSpec, orphan: &Orphan) -> bool {
                 .any(|word| *word == orphan.script || is_container(word)))
 }
 
-/// Whether the command line is the title that PM2 gives, which is cut off where the first command line ended.
+/// Whether the command line is the title that PM2 sets, which is truncated to the length of the original command line.
 fn shows_title(orphan: &Orphan) -> bool {
     let mut words = orphan.command_line.iter().filter(|word| !word.is_empty());
     let (Some(word), None) = (words.next(), words.next()) else {
@@ -405,7 +403,7 @@ fn shows_title(orphan: &Orphan) -> bool {
     *word == orphan.title || (orphan.title.starts_with(word) && word.contains(' '))
 }
 
-/// Whether a word of a command line is the script of PM2 that loads an app in Node and then sets the title.
+/// Whether a word of a command line is the PM2 script that loads an app in Node and then sets the title.
 ///
 /// Source: PM2 7.0.4, `lib/God/ForkMode.js`.
 fn is_container(word: &str) -> bool {
@@ -414,7 +412,7 @@ fn is_container(word: &str) -> bool {
         .any(|name| word.ends_with(&format!("/pm2/lib/{name}")))
 }
 
-/// The exec mode that a process of `spec` has once its interpreter is known.
+/// The exec mode of a process of `spec`, once its interpreter is known.
 #[must_use]
 pub fn exec_mode_with(spec: &AppSpec, interpreter: &str) -> ExecMode {
     match spec.exec_mode() {

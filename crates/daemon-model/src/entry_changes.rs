@@ -12,9 +12,9 @@ use crate::{ChangeKind, Entry};
 pub struct EntryChange {
     /// The app.
     pub app: String,
-    /// What of it, with a dot between the keys: `readiness_probe.period`. None for the whole app.
+    /// What differs, with dots between keys: `readiness_probe.period`. None for the whole app.
     pub field: Option<String>,
-    /// What became of it.
+    /// The kind of change.
     pub kind: ChangeKind,
     /// The older entry's value; none for a whole app.
     pub from: Option<Value>,
@@ -25,7 +25,7 @@ pub struct EntryChange {
 }
 
 impl Entry {
-    /// What differs from an older entry, by app and key.
+    /// The differences from an older entry, by app and key.
     #[must_use]
     pub fn changes_since(&self, older: &Self) -> Vec<EntryChange> {
         let app = |entry: &'_ Self, name: &str| {
@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// Compares two maps, and maps in them key by key.
+/// Compares two maps, and nested maps key by key.
 fn compare(
     app: &str,
     path: &str,
@@ -71,7 +71,7 @@ fn compare(
         }
         let path = format!("{path}{key}");
         let is_variable = is_variable || is_env_like(key);
-        // An environment that is new has new variables.
+        // A new environment consists of new variables.
         let map = |value: Option<&Value>| match value {
             None if is_variable => Some(Map::new()),
             Some(Value::Object(map)) => Some(map.clone()),

@@ -1,4 +1,4 @@
-//! Findings about a rendered document, before they are tied to places in the source.
+//! Findings about a rendered document, before they get positions in the source.
 
 use std::fmt;
 
@@ -26,32 +26,32 @@ impl DocumentPath {
         Self::default()
     }
 
-    /// This path and one key further.
+    /// This path, extended by a key.
     #[must_use]
     pub fn key(&self, key: impl Into<String>) -> Self {
         self.then(PathSegment::Key(key.into()))
     }
 
-    /// This path and one index further.
+    /// This path, extended by an index.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         self.then(PathSegment::Index(index))
     }
 
-    /// The environment whose variables the path leads into: the index of its key.
+    /// The environment that the path leads into: the index of its key.
     fn env(&self) -> Option<usize> {
         let is_env =
             |segment: &PathSegment| matches!(segment, PathSegment::Key(key) if is_env_like(key));
         self.0.iter().position(is_env)
     }
 
-    /// Whether what is at `place` is a value of an environment variable, a part of one, or may be meant as one: any value
-    /// but those of an app's known attributes.
+    /// Whether `place` is a value of an environment variable, a part of one, or may be meant as one: any value except those of an
+    /// app's known attributes.
     #[must_use]
     pub fn is_secret(&self, place: Place) -> bool {
         if let Some(env) = self.env() {
             return match (place, &self.0[env + 1..]) {
-                // The name of a variable, and of the environment itself.
+                // The name of a variable, or of the environment itself.
                 (Place::Key, []) => false,
                 (Place::Key, [PathSegment::Key(name)]) => !is_variable_name(name),
                 _ => true,
@@ -77,8 +77,8 @@ impl DocumentPath {
         }
     }
 
-    /// The path as text without what may be a part of a variable's value. Of a text that cannot be read `is_doubtful`: any
-    /// name in it may be a value that got into its place.
+    /// The path as text, without parts that may belong to a variable's value. If the text cannot be parsed (`is_doubtful`), any
+    /// name in it may be a misplaced value.
     #[must_use]
     pub fn redacted(&self, is_doubtful: bool) -> String {
         let mut shown = Self::root();
@@ -110,7 +110,7 @@ impl DocumentPath {
     }
 }
 
-/// Whether a key holds environment variables, or is likely to be meant to.
+/// Whether a key contains environment variables, or is probably meant to.
 #[must_use]
 pub fn is_env_like(key: &str) -> bool {
     let starts_so = key.get(..3);
@@ -127,7 +127,7 @@ pub fn is_known_key(key: &str) -> bool {
         || is_rollout_key(key)
 }
 
-/// Whether a text looks like the name of an environment variable. Any other text may be a value in the wrong place.
+/// Whether a text looks like the name of an environment variable. Any other text may be a misplaced value.
 #[must_use]
 pub fn is_variable_name(name: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -147,7 +147,7 @@ impl fmt::Display for DocumentPath {
     }
 }
 
-/// Which part of an entry a finding is about.
+/// The part of an entry that a finding is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// Its key.
@@ -161,28 +161,28 @@ pub enum Place {
 pub struct Finding {
     /// The value.
     pub path: DocumentPath,
-    /// Its key or the value itself.
+    /// Whether it is about the key or the value.
     pub place: Place,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What it stops.
+    /// What it prevents.
     pub level: Level,
-    /// What is wrong: a lowercase fragment that does not repeat the path.
+    /// The problem, as a lowercase fragment that does not repeat the path.
     pub message: Message,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<Message>,
-    /// Further values that belong to it.
+    /// Related values.
     pub labels: Vec<FindingLabel>,
 }
 
-/// A second value of the same document that belongs to a finding ("first defined here").
+/// A related value of the same document ("first defined here").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FindingLabel {
     /// The value.
     pub path: DocumentPath,
-    /// Its key or the value itself.
+    /// Whether it is about the key or the value.
     pub place: Place,
-    /// What is there.
+    /// The meaning of this value.
     pub message: &'static str,
 }
 

@@ -8,24 +8,25 @@ use crate::{
     Readiness, readiness,
 };
 
-/// What was found about the pending entry of a daemon.
+/// The judgement of the pending entry of a daemon.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct GateReport {
-    /// Apps that are not ready yet, by name, and what they lack.
+    /// Apps that are not ready yet, by name, and why.
     pub waiting: Vec<(String, NotReady)>,
-    /// Whether an app, or its canary, has become ready. Then others may be started or changed: plan again.
+    /// Whether an app or its canary has become ready, so that a new plan may start or change others.
     pub is_changed: bool,
-    /// What becomes of the entry, when that is known; for [`History::decide`].
+    /// The outcome of the entry, if it is decided; for [`History::decide`].
     pub outcome: Option<EntryOutcome>,
 }
 
 impl History {
-    /// Judges the gates of the pending entry of `daemon` by the state of its apps in a plan, and notes those that have become ready.
+    /// Judges the gates of the pending entry of `daemon` by the state of its apps in a plan, and records those that have become
+    /// ready.
     ///
-    /// An app with a failed step is as it was, and decides nothing: it will be tried again. An app is not judged if a
-    /// user stopped it, if the plan does not contain it, or if a spec other than the entry's is in force. Nothing
-    /// waits for it, and the entry stays undecided.
+    /// An app with a failed step is unchanged and decides nothing: the step will be retried. An app is not judged if a user stopped
+    /// it, if the plan does not contain it, or if a spec other than the entry's is in force. Nothing waits for it, and the entry
+    /// stays undecided.
     pub fn judge(
         &mut self,
         daemon: &DaemonId,
@@ -77,7 +78,7 @@ impl History {
         }
         if judged.len() + unapplied.len() == gates.len() {
             let is_unapplied = !unapplied.is_empty();
-            // What has just become ready may let others follow.
+            // An app that has just become ready may unblock others.
             let is_complete = is_unapplied || planned.is_complete(daemon);
             let is_complete = !report.is_changed && is_complete;
             let has_way_back = self.has_way_back(&pending);
@@ -93,8 +94,8 @@ impl History {
         report
     }
 
-    /// Notes that the newest entry works after all: it failed, its apps were left as they are, and now all of them
-    /// have been up for as long as they may take to become ready, with probes that succeed. Returns whether it does.
+    /// Marks the newest entry as ready after all: it failed, its apps were left as they are, and all of them have now been up for
+    /// their full window, with successful probes. Returns whether that is so.
     pub fn recover(&mut self, daemon: &DaemonId, planned: &Planned, input: &GateInput<'_>) -> bool {
         let Some(last) = self.entries_mut().last_mut() else {
             return false;
@@ -114,14 +115,14 @@ impl History {
         has_recovered
     }
 
-    /// Whether another set of specs was ready before this entry, to which its daemon can go back.
+    /// Whether other specs were ready before this entry, to which its daemon can roll back.
     fn has_way_back(&self, entry: &Entry) -> bool {
         let ready = self.last_ready();
         ready.is_some_and(|ready| ready.revisions() != entry.revisions())
     }
 }
 
-/// Whether an app has been up for as long as it may take to become ready, with probes that succeed.
+/// Whether an app has been up for its full window, with successful probes.
 fn has_recovered(state: &AppState, entry: &Entry, input: &GateInput<'_>) -> bool {
     let Some(app) = state.spec.as_ref() else {
         return false;
@@ -146,17 +147,17 @@ fn has_recovered(state: &AppState, entry: &Entry, input: &GateInput<'_>) -> bool
         && state.processes.iter().all(|process| is_probed(process))
 }
 
-/// Whether the app runs, or is to run, what the entry holds.
+/// Whether the app runs the spec of the entry, or will.
 fn is_judged(state: &AppState, app: &AppSpec, entry: &Entry) -> bool {
     let is_stopped = |cause: &Cause| matches!(cause, Cause::Stopped(_));
     let revision = app.revision();
     !state.causes.iter().any(is_stopped) && entry.revisions().get(app.name()) == Some(&revision)
 }
 
-/// What becomes of an entry, from the readiness of each app that has a gate in it; none while that is open. `is_complete` says
-/// whether all of its apps were started and changed, `has_way_back` whether there is an entry to go back to.
+/// The outcome of an entry, from the readiness of each gated app; none while it is open. `is_complete` says whether all of its apps
+/// were started and changed, `has_way_back` whether there is an entry to roll back to.
 ///
-/// An app that takes others back with it decides at once; else each app gets the time it has.
+/// The failure of an app that rolls others back decides at once; otherwise each app gets its full time.
 fn outcome<'a>(
     gated: impl IntoIterator<Item = (&'a AppSpec, Readiness)>,
     is_complete: bool,
@@ -246,7 +247,7 @@ mod tests {
                 true,
                 "open",
             ),
-            // Another app has not been started yet, because it waits for one of these.
+            // Another app has not started yet, because it waits for one of these.
             (vec![(&together, ready())], false, "open"),
             (vec![(&together, failed())], false, "failed: together"),
             (
@@ -282,7 +283,7 @@ mod tests {
         ] {
             assert_eq!(decide(gated, is_complete, true), expected);
         }
-        // Without a way back it does not affect the others: each gets its full time.
+        // If it cannot roll back, it does not affect the others: each gets its full time.
         let with = |other| decide(vec![(&together, failed()), (&together, other)], true, false);
         assert_eq!(with(waiting()), "open");
         assert_eq!(with(ready()), "failed: together");

@@ -1,8 +1,8 @@
-//! What was applied to a daemon, and the outcome.
+//! What was applied to a daemon, and with what result.
 //!
-//! Applied is not the same as working: a spec that was applied is *pending* until its apps are ready, and *failed*
-//! when they do not become ready in time. A spec that failed is not tried again; the daemon rolls back to the last
-//! one that was ready. These values decide all of this; the state directory keeps them.
+//! Applied does not mean working: a spec that was applied is *pending* until its apps are ready, and *failed* if they do not become
+//! ready in time. A failed spec is not tried again; the daemon rolls back to the last one that was ready. This module decides all
+//! of that; the state directory stores the values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct History {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its number: 1 for the first entry of a daemon, and never used again.
+    /// Its number: 1 for the first entry of a daemon; never reused.
     pub number: u32,
     /// When it was applied, in milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -36,13 +36,13 @@ pub struct Entry {
     /// The user who ran it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The commit of the workspace, where it is a git repository.
+    /// The commit of the workspace, if it is a git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The number of the earlier entry that this one went back to.
+    /// The number of the earlier entry that this one restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_to: Option<u32>,
-    /// Which `env_NAME` block was merged over `env`.
+    /// The `env_NAME` block that was merged over `env`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
     /// The apps.
@@ -50,7 +50,7 @@ pub struct Entry {
     /// The deployments of the definition, for their environments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Value>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: EntryOutcome,
 }
 
@@ -59,42 +59,42 @@ pub struct Entry {
 pub struct EntryApp {
     /// Its name.
     pub name: String,
-    /// The digest of what PM2 got of it.
+    /// The digest of what PM2 gets.
     pub digest: SpecDigest,
-    /// Everything that it declared.
+    /// The revision, of everything that it declares.
     pub revision: Revision,
-    /// The app as it was rendered: what the artifact held.
+    /// The rendered app, as in the artifact.
     pub app: Map<String, Value>,
 }
 
-/// What became of an entry.
+/// The outcome of an entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 #[non_exhaustive]
 pub enum EntryOutcome {
-    /// It is not known yet.
+    /// Not decided yet.
     Pending {
-        /// The apps that were changed for it, by name: each has to become ready. An app that ran already has none.
+        /// The gates of the apps that were changed, by name: each has to become ready. An app that was already running has none.
         gates: BTreeMap<String, Gate>,
     },
-    /// All of its apps were ready.
+    /// All of its apps became ready.
     Ready {
         /// When, in milliseconds since the Unix epoch.
         at_ms: u64,
     },
-    /// Apps did not become ready.
+    /// Some of its apps did not become ready.
     Failed {
         /// When, in milliseconds since the Unix epoch.
         at_ms: u64,
-        /// Which ones, and why.
+        /// The apps, and why.
         failures: Vec<AppFailure>,
     },
-    /// Another entry was applied before it was decided, or it is to be tried again.
+    /// Another entry was applied before this one was decided, or it is being retried.
     Superseded {
         /// When, in milliseconds since the Unix epoch.
         at_ms: u64,
     },
-    /// A step of it failed, so that not all of its apps were changed. Those that were are ready. It is tried again.
+    /// A step failed, so not all of its apps were changed. Those that were are ready. It is retried.
     NotApplied {
         /// When, in milliseconds since the Unix epoch.
         at_ms: u64,
@@ -103,26 +103,26 @@ pub enum EntryOutcome {
     },
 }
 
-/// What an app of a pending entry has to pass: it becomes ready in time, or the entry fails.
+/// The gate of an app of a pending entry: the app becomes ready in time, or the entry fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// When the app was last changed for the entry, in milliseconds since the Unix epoch.
     pub began_ms: u64,
-    /// When it has failed unless it is ready before, in milliseconds since the Unix epoch.
+    /// When it fails unless it is ready before, in milliseconds since the Unix epoch.
     pub deadline_ms: u64,
     /// Whether the first new worker of a cluster app is ready, so that the others may follow.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub canary_ready: bool,
-    /// Whether it is ready. It stays so until it is changed again.
+    /// Whether it is ready. This stays true until it is changed again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
-    /// Whether a step of it failed, so that there is nothing to wait for until it is tried again.
+    /// Whether one of its steps failed, so that there is nothing to wait for until it is retried.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unapplied: bool,
 }
 
 impl Gate {
-    /// The gate of an app that is about to be changed and has this long to become ready.
+    /// The gate of an app that is about to be changed and has `window` to become ready.
     #[must_use]
     pub fn new(began_ms: u64, window: Duration) -> Self {
         let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
@@ -141,7 +141,7 @@ impl Gate {
 pub struct AppFailure {
     /// Its name.
     pub app: String,
-    /// Why, in words: `readiness probe: HTTP 500`.
+    /// Why, as text: `readiness probe: HTTP 500`.
     pub reason: String,
 }
 
@@ -152,13 +152,13 @@ impl EntryOutcome {
         matches!(self, Self::Pending { .. })
     }
 
-    /// Whether apps did not become ready.
+    /// Whether apps failed to become ready.
     #[must_use]
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
 
-    /// Whether all apps were ready.
+    /// Whether all apps became ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         matches!(self, Self::Ready { .. })
@@ -166,7 +166,7 @@ impl EntryOutcome {
 }
 
 impl EntryApp {
-    /// The app with this spec, as it was rendered.
+    /// An app with this spec and its rendered form.
     #[must_use]
     pub fn new(spec: &AppSpec, app: Map<String, Value>) -> Self {
         Self {
@@ -179,7 +179,7 @@ impl EntryApp {
 }
 
 impl Entry {
-    /// An entry that is applied now and not decided yet. [`History::begin`] gives it its number.
+    /// An undecided entry that is applied now. [`History::begin`] sets its number.
     #[must_use]
     pub fn pending(
         command: &str,
@@ -217,9 +217,9 @@ impl Entry {
         }
     }
 
-    /// Its apps as specs of a daemon of the workspace at `root`, for a user whose home is `home`. References in them
-    /// stand for `values`, because older values are not kept. None if one of them cannot be read any more: a part of
-    /// the daemon was never ready by itself.
+    /// Its apps as specs of a daemon of the workspace at `root`, for a user with the given `home`. References resolve to the
+    /// current `values`, because old values are not kept. None if any app can no longer be read: a subset of the daemon was never
+    /// ready by itself.
     #[must_use]
     pub fn specs(
         &self,
@@ -284,7 +284,7 @@ impl History {
         entries.find(|entry| entry.outcome.is_ready())
     }
 
-    /// The entry that this one went back to, if it did and that is still here; else the entry itself.
+    /// The entry that this one restored, if it still exists; else the entry itself.
     #[must_use]
     pub fn origin<'e>(&'e self, entry: &'e Entry) -> &'e Entry {
         let origin = entry.back_to.and_then(|number| self.entry(number));
@@ -292,8 +292,8 @@ impl History {
         origin.unwrap_or(entry)
     }
 
-    /// The newest entry of exactly these revisions, if it failed. A definition with a corrected probe has another revision,
-    /// and is tried again.
+    /// The newest entry with exactly these revisions, if it failed. A definition with a corrected probe has another revision, and
+    /// is tried again.
     #[must_use]
     pub fn rejection(&self, apps: &BTreeMap<&str, &Revision>) -> Option<&Entry> {
         let mut entries = self.entries.iter().rev();
@@ -319,9 +319,9 @@ impl History {
         })
     }
 
-    /// Notes that an entry is about to be applied, and gives the entry that is pending from now on. That is the pending one if
-    /// it has the same revisions; else the entry is added, with the next number, and supersedes a pending one. Apps of the
-    /// same revision keep their gates, unless they have new ones. The oldest entries go, but not the last one that was ready.
+    /// Records that an entry is about to be applied, and returns the pending entry. That is the existing pending entry if it has
+    /// the same revisions; otherwise the new entry is added with the next number and supersedes a pending one. Apps with the same
+    /// revision keep their gates, unless they have new ones. The oldest entries are dropped, except the last one that was ready.
     pub fn begin(&mut self, mut entry: Entry) -> &mut Entry {
         let mut is_same = false;
         if let Some(last) = self.entries.last_mut()
@@ -355,8 +355,8 @@ impl History {
         &mut self.entries[last]
     }
 
-    /// Drops one of the last two entries if both have the revisions of a new one: an app that has to be started again and again
-    /// must not push out what ran before. One that was ready stays.
+    /// Drops one of the last two entries if both have the revisions of a new one: an app that is started over and over must not
+    /// displace the entries of earlier specs. An entry that was ready is kept.
     fn drop_repetition(&mut self, new: &Entry) {
         if let [.., first, second] = &self.entries[..]
             && first.revisions() == new.revisions()
@@ -378,8 +378,8 @@ impl History {
         gate.map(change).is_some()
     }
 
-    /// Notes that the steps of the pending entry have been taken: what was changed for it has from now on as long to become ready as
-    /// it has according to `window`, unless that makes less than a fiftieth of it. Returns whether anything has changed.
+    /// Records that the steps of the pending entry have been taken: from now on, changed apps have their full `window` to become
+    /// ready. Skipped if that adds less than a fiftieth of it. Returns whether anything has changed.
     pub fn applied(&mut self, now_ms: u64, window: impl Fn(&str) -> Option<Duration>) -> bool {
         let Some(Entry {
             outcome: EntryOutcome::Pending { gates },
@@ -395,7 +395,7 @@ impl History {
             };
             let deadline_ms = Gate::new(now_ms, window).deadline_ms;
             let later = Duration::from_millis(deadline_ms.saturating_sub(gate.deadline_ms));
-            // Steps are quick as a rule, and not worth another write of the history.
+            // Steps are usually quick, and not worth another write of the history.
             if later > window / 50 {
                 gate.deadline_ms = deadline_ms;
                 is_changed = true;
@@ -404,8 +404,8 @@ impl History {
         is_changed
     }
 
-    /// Notes that steps of these apps failed for the pending entry, which leaves them as they were. The entry is decided when all
-    /// of its other apps are ready. Returns whether anything has changed.
+    /// Records that steps of these apps failed for the pending entry, which leaves the apps unchanged. The entry is decided when
+    /// all of its other apps are ready. Returns whether anything has changed.
     pub fn unapplied(&mut self, apps: &BTreeSet<&str>, now_ms: u64) -> bool {
         let Some(Entry { outcome, .. }) = self.entries.last_mut() else {
             return false;
@@ -428,7 +428,7 @@ impl History {
         is_changed
     }
 
-    /// Notes the outcome of an entry. One that is decided already stays as it is. Returns whether it was changed.
+    /// Records the outcome of an entry, unless it is decided already. Returns whether it was changed.
     pub fn decide(&mut self, number: u32, outcome: EntryOutcome) -> bool {
         let entry = self.entries.iter_mut().find(|it| it.number == number);
         match entry {
@@ -440,7 +440,7 @@ impl History {
         }
     }
 
-    /// Forgets that the specs of failed entries failed, so that they are tried again.
+    /// Forgets the failures of failed entries, so that they are tried again.
     pub fn retry(&mut self, now_ms: u64) {
         for entry in &mut self.entries {
             if entry.outcome.is_failed() {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-/// The id of a daemon: its directory's path relative to the tree of definitions, with `/`,
-/// for example `mcp/serena`. Copies share their text.
+/// The id of a daemon: the path of its directory relative to the tree of definitions, with `/` as separator, for example
+/// `mcp/serena`. Clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DaemonId(Arc<str>);
 
-/// Why a path cannot be the id of a daemon.
+/// Why a path is not a valid daemon id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidId {
@@ -25,7 +25,7 @@ pub enum InvalidId {
     /// A segment that ends in `.json`, which would collide with an artifact.
     #[error("the directory `{0}` ends in `.json`, which collides with the name of an artifact")]
     JsonSuffix(String),
-    /// The last segment is so long that the name of the artifact would not fit into a file name.
+    /// The last segment is too long for the file name of the artifact.
     #[error(
         "the directory `{0}` has a name of more than {MAX_NAME} bytes, too long for a generated config of that name"
     )]
@@ -36,11 +36,11 @@ pub enum InvalidId {
 const MAX_NAME: usize = 250;
 
 impl DaemonId {
-    /// Makes an id from a path relative to the tree of definitions.
+    /// Creates an id from a path relative to the tree of definitions.
     ///
     /// # Errors
-    /// [`InvalidId`] when the path is empty, is not made of plain names, has a segment ending in `.json`, or a last one of
-    /// more than 250 bytes.
+    /// [`InvalidId`] when the path is empty, has segments that are not plain names, has a segment ending in `.json`, or has a last
+    /// segment of more than 250 bytes.
     pub fn new(path: impl AsRef<Utf8Path>) -> Result<Self, InvalidId> {
         let path = path.as_ref().as_str();
         let mut id = String::with_capacity(path.len());
@@ -48,7 +48,7 @@ impl DaemonId {
         for (n, name) in path.split('/').enumerate() {
             match name {
                 "" if path.is_empty() => break,
-                // As the system reads paths.
+                // Skipped, as the operating system does.
                 "" | "." if n > 0 => continue,
                 "" | "." | ".." => return Err(InvalidId::NotPlain(path.to_owned())),
                 name => last = name,
@@ -70,13 +70,13 @@ impl DaemonId {
         Ok(Self(id.into()))
     }
 
-    /// The id that stands for a definition that is in no workspace.
+    /// The id of a definition outside of any workspace.
     #[must_use]
     pub fn of_file() -> Self {
         Self("file".into())
     }
 
-    /// The id as text, segments joined by `/`.
+    /// The id as text, with segments joined by `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

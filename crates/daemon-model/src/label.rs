@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DaemonId, OnRemove};
 
-/// The mark of a managed process in PM2's record: its owner, and the definition that it was started from. It proves
-/// ownership, not state: people change the attributes beside it.
+/// Marks a managed process in PM2's record, with its owner and the definition that it was started from. It proves ownership, not
+/// state: users change the attributes beside it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Label {
     /// Canonical path of the workspace's root.
@@ -19,36 +19,34 @@ pub struct Label {
     pub app: String,
     /// Digest of the app it was started from.
     pub spec: SpecDigest,
-    /// Whether its removal has to be confirmed when its definition is gone.
+    /// Whether its removal must be confirmed once its definition is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
-    /// What its removal does, if its definition said so.
+    /// How to remove it, if its definition said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_remove: Option<OnRemove>,
-    /// The attributes that had a value from outside of the definition: what PM2 has recorded of them may be a secret.
+    /// The attributes with external values: their values in PM2's record may be secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<String>,
 }
 
-/// A versioned digest of a canonical app, for example `v1:9f86d081884c7d65`. For an app with values from outside of
-/// its definition it has three parts, with dots between them: the digest of the definition's content, the name of a
-/// key, and a digest of everything, made with that key.
+/// A versioned digest of a canonical app, for example `v1:9f86d081884c7d65`. For an app with external values it has three parts,
+/// separated by dots: the digest of the definition's content, the name of a key, and a digest of everything, made with that key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecDigest(pub String);
 
 impl SpecDigest {
-    /// The part before the colon, which says how the digest was made.
+    /// The part before the colon, which identifies the recipe.
     #[must_use]
     pub fn version(&self) -> &str {
         self.0.split(':').next().unwrap_or("")
     }
 
-    /// Whether this digest and `other` are of different apps. Digests of different recipes, or with different keys, prove
-    /// nothing.
+    /// Whether this digest and `other` certainly belong to different apps. Digests with different recipes or keys prove nothing.
     #[must_use]
     pub fn differs_from(&self, other: &Self) -> bool {
-        // Nearly always they are the very same.
+        // Usually they are identical.
         if self == other || self.version() != other.version() {
             return false;
         }
@@ -68,8 +66,8 @@ impl fmt::Display for SpecDigest {
     }
 }
 
-/// A versioned digest of everything that an app declares: what PM2 gets, and what only pm2-sync reads, such as probes. Two
-/// apps of one revision are the same attempt.
+/// A versioned digest of everything that an app declares: what PM2 gets, and what only pm2-sync reads, such as probes. Two apps
+/// with the same revision are the same attempt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub String);

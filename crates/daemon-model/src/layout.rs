@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::DaemonId;
 
-/// The name of every definition.
+/// The file name of every definition.
 pub const DEFINITION_FILE: &str = "ecosystem.pm2.edn";
 
 /// The paths of one workspace. All of them are absolute when the root is.
@@ -60,7 +60,7 @@ impl Layout {
         &self.out
     }
 
-    /// Whether a directory of this name is not searched: a configured name, or one that begins with `.`.
+    /// Whether a directory of this name is not searched: a configured name, or one that starts with `.`.
     #[must_use]
     pub fn skips_dir(&self, name: &str) -> bool {
         name.starts_with('.') || self.skip_dirs.contains(name)
@@ -76,7 +76,7 @@ impl Layout {
         path
     }
 
-    /// The definition of a daemon, relative to the root if it is below it: for messages and headers.
+    /// The definition of a daemon, relative to the root if it is below it. For messages and headers.
     #[must_use]
     pub fn definition_name(&self, id: &DaemonId) -> Utf8PathBuf {
         let path = self.definition_path(id);
@@ -92,7 +92,7 @@ impl Layout {
         self.out.join([id.as_str(), ".json"].concat())
     }
 
-    /// The daemon whose artifact `path` is, if it is one.
+    /// The daemon whose artifact is at `path`, if it is an artifact.
     #[must_use]
     pub fn artifact_id(&self, path: &Utf8Path) -> Option<DaemonId> {
         let relative = below(path, &self.out)?;
@@ -102,7 +102,7 @@ impl Layout {
 
 /// `path` relative to `dir`, if it is below it.
 fn below<'p>(path: &'p Utf8Path, dir: &Utf8Path) -> Option<&'p Utf8Path> {
-    // Nearly always one is the start of the other as text, which needs no split into components.
+    // Nearly always one is a textual prefix of the other, so it need not be split into components.
     let rest = path.as_str().strip_prefix(dir.as_str());
     let rest = rest.and_then(|rest| rest.strip_prefix('/'));
     match rest.filter(|rest| !rest.starts_with(['/', '.'])) {

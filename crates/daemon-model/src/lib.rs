@@ -1,12 +1,11 @@
-//! What a workspace declares, what PM2 runs, and the plan between them.
+//! The domain model: what a workspace declares, what PM2 runs, and the plan between them.
 //!
-//! This crate is pure: no files, sockets, clock, environment or threads. Everything else in the project
-//! depends on it, and it depends on nothing of the project.
+//! This crate is pure: no files, sockets, clock, environment or threads. All other crates depend on it, and it depends on none of
+//! them.
 //!
-//! The flow through it: an app of a rendered document is read into an [`AppSpec`], its canonical form, with
-//! [`Finding`]s about what PM2 would misread; all apps of a workspace are [`Desired`]; PM2's list is
-//! [`Observed`]; [`plan`] compares the two and gives a [`Plan`] of [`Step`]s, each with its [`Reason`]s, and the state of each
-//! app; applying the plan gives an [`ApplyReport`].
+//! The flow: an app of a rendered document is read into an [`AppSpec`], its canonical form, with [`Finding`]s about what PM2 would
+//! misread. All apps of a workspace are [`Desired`]; PM2's list is [`Observed`]. [`plan`] compares the two and returns a [`Plan`]
+//! of [`Step`]s, each with its [`Reason`]s, and the state of each app. Applying the plan returns an [`ApplyReport`].
 //!
 //! ```
 //! use daemon_model::{ActionKind, AppSpec, DaemonId, Desired, DesiredDaemon, DocumentPath, EnvPolicy};

@@ -1,36 +1,36 @@
-//! Messages about a definition that keep quotations of it apart, because they may be secrets.
+//! Messages about a definition that keep quotations separate, because they may be secrets.
 //!
-//! A message about a value of an environment variable must not show it, wherever it is printed. So that no code searches
-//! finished text for values, a message consists of our own words and of quotations, and has two forms: with the
-//! quotations, and with [`HIDDEN`] in their place. The macro [`message!`](crate::message!) takes nothing else.
+//! A message about a value of an environment variable must not reveal it, wherever it is printed. So that no code has to search
+//! finished text for values, a message consists of fixed text and of quotations, and has two forms: with the quotations, and with
+//! [`HIDDEN`] in their place. The macro [`message!`](crate::message!) accepts nothing else.
 
 use std::fmt::Display;
 
-/// What is in the place of a value that is not shown.
+/// Replaces a value that is not shown.
 pub const HIDDEN: &str = "***";
 
-/// Words about a definition, with and without what was quoted from its text.
+/// A message about a definition, with and without quotations from its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     full: String,
-    /// None where nothing is quoted.
+    /// None if nothing is quoted.
     redacted: Option<String>,
 }
 
 impl Message {
-    /// The whole of it. It may show a secret.
+    /// The message with quotations. It may reveal a secret.
     #[must_use]
     pub fn full(&self) -> &str {
         &self.full
     }
 
-    /// It without quotations.
+    /// The message without quotations.
     #[must_use]
     pub fn redacted(&self) -> &str {
         self.redacted.as_deref().unwrap_or(&self.full)
     }
 
-    /// Made by [`message!`](crate::message!).
+    /// Created by [`message!`](crate::message!).
     #[doc(hidden)]
     #[must_use]
     pub fn of_parts(format: &'static str, parts: &[&dyn MessagePart]) -> Self {
@@ -41,13 +41,13 @@ impl Message {
     }
 }
 
-/// A format with its parts in the places of `{}`.
+/// A format with its parts substituted for `{}`.
 fn filled(format: &str, parts: &[&dyn MessagePart], redacted: bool) -> String {
     let mut out = String::with_capacity(format.len() + 32);
     let mut parts = parts.iter();
     let mut rest = format.chars();
     while let Some(c) = rest.next() {
-        // Both brackets are escaped by doubling.
+        // Braces are escaped by doubling.
         let next = matches!(c, '{' | '}').then(|| rest.next()).flatten();
         match (c, next) {
             ('{', Some('}')) => {
@@ -70,9 +70,9 @@ impl From<&'static str> for Message {
     }
 }
 
-/// What a [`Message`] may be made of.
+/// A part of a [`Message`].
 pub trait MessagePart {
-    /// Writes it, or what is in its place.
+    /// Writes the part, or its replacement.
     fn write(&self, out: &mut String, redacted: bool);
 }
 
@@ -90,7 +90,7 @@ impl<T: Display> MessagePart for Quoted<T> {
     }
 }
 
-/// Text that is our own though it is not constant: a name from one of our tables, a word that was made from a number.
+/// Text that is not constant but does not come from a definition: a name from one of our tables, or a word made from a number.
 #[derive(Debug, Clone, Copy)]
 pub struct Ours<T>(pub T);
 
@@ -121,7 +121,7 @@ macro_rules! ours {
 }
 ours!(&'static str, char, usize, u32, u64);
 
-/// How many parts a format takes; none when it has more than plain `{}`: what it captured by name could not be hidden.
+/// How many parts a format takes; none if it contains more than plain `{}`, because values captured by name could not be hidden.
 #[doc(hidden)]
 #[must_use]
 pub const fn places_in(format: &str) -> Option<usize> {
@@ -157,8 +157,7 @@ pub const fn places_in(format: &str) -> Option<usize> {
 /// assert_eq!(message.redacted(), "expected a number, got `***`");
 /// ```
 ///
-/// Text that is not constant has to be [`Quoted`](crate::Quoted) or [`Ours`](crate::Ours), and nothing is captured by
-/// name:
+/// Text that is not constant must be [`Quoted`](crate::Quoted) or [`Ours`](crate::Ours), and nothing is captured by name:
 ///
 /// ```compile_fail
 /// let name = String::from("hunter2");

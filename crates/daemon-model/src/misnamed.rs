@@ -1,27 +1,27 @@
-//! Files that look like definitions but are not read because of their names.
+//! Detects files that look like definitions but are ignored because of their names.
 
 use crate::DEFINITION_FILE;
 
-/// What is wrong with the name of a file that looks like a definition.
+/// Why the name of a file that looks like a definition is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Misnamed {
-    /// It is a misspelt `ecosystem.pm2.edn`: another case, other endings, letters too many or too few.
+    /// A misspelt `ecosystem.pm2.edn`: another case or extension, or a few wrong letters.
     Misspelt,
-    /// It has a name of its own before `.pm2.edn`.
+    /// Another name before `.pm2.edn`.
     OwnName,
-    /// It is a config file of PM2.
+    /// A PM2 config file.
     Pm2Config,
 }
 
 impl Misnamed {
-    /// Why a file of this name is not read. None for other files, for `ecosystem.pm2.edn` itself, and for backups
-    /// that editors leave beside it.
+    /// Why a file of this name is ignored. None for other files, for `ecosystem.pm2.edn` itself, and for backups that editors
+    /// create.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
-        /// The endings of config files that PM2 reads.
+        /// The extensions of config files that PM2 reads.
         const CONFIGS: [&str; 8] = ["js", "cjs", "mjs", "ts", "json", "json5", "yml", "yaml"];
-        // Nearly all names end here: every file below the tree is checked.
+        // Nearly all names return here: every file below the tree is checked.
         if !(7..=80).contains(&name.len()) || name.starts_with(['.', '#']) || name.ends_with('~') {
             return None;
         }
@@ -32,7 +32,7 @@ impl Misnamed {
         if lower == DEFINITION_FILE || matches!(&*lower, "ecosystem.edn" | "pm2.edn") {
             return Some(Self::Misspelt);
         }
-        // A copy that an editor made.
+        // A copy made by an editor.
         if lower.starts_with(DEFINITION_FILE) {
             return None;
         }
@@ -51,7 +51,7 @@ impl Misnamed {
         lower.ends_with(".pm2.edn").then_some(Self::OwnName)
     }
 
-    /// What to do about it.
+    /// How to fix it.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Names that PM2 reads as something else, and the name it gives an app that has none.
+//! Names that PM2 misreads, and the default name that it gives an app.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ fn blocks(message: &'static str) -> Option<Trap> {
     })
 }
 
-/// What PM2's command line takes an app's name for, if not for a name.
+/// How PM2's command line misreads an app's name, if it does.
 ///
 /// Source: PM2 7.0.4, `lib/API.js` (`_operate`, `start`, `reset`: `isNaN`), `lib/Common.js` (`isConfigFile`), measured.
 pub(crate) fn trap(name: &str) -> Option<Trap> {
@@ -47,7 +47,7 @@ pub(crate) fn trap(name: &str) -> Option<Trap> {
     if name.chars().any(char::is_control) {
         return blocks("contains a control character");
     }
-    // Wherever it is in the name.
+    // Anywhere in the name.
     if CONFIG_EXTENSIONS.iter().any(|part| name.contains(part)) {
         return blocks("PM2's command line takes this name for a config file");
     }
@@ -61,7 +61,7 @@ pub(crate) fn trap(name: &str) -> Option<Trap> {
         })
 }
 
-/// Whether JavaScript's `Number` makes a number of the text: `isNaN` is what PM2 asks.
+/// Whether JavaScript's `Number` converts the text to a number: PM2 uses `isNaN`.
 ///
 /// Source: ECMAScript, `StringToNumber`.
 fn is_number(text: &str) -> bool {
@@ -73,7 +73,7 @@ fn is_number(text: &str) -> bool {
         })
     };
     let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    // Rust reads what JavaScript does, and words besides.
+    // Rust accepts what JavaScript does, and a few words in addition.
     let is_decimal = number.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && number.parse::<f64>().is_ok();
     text.is_empty()
@@ -84,7 +84,7 @@ fn is_number(text: &str) -> bool {
         || in_radix(["0b", "0B"], 2)
 }
 
-/// PM2's name for an app without one: the script's base name up to its last dot.
+/// PM2's default name for an app: the script's base name up to its last dot.
 ///
 /// Source: PM2 7.0.4, `lib/Common.js`, `renderApplicationName`.
 #[must_use]
@@ -100,7 +100,7 @@ pub fn default_for(script: &str) -> String {
     }
 }
 
-/// The path of a text with U+0000 in it, which would end PM2's daemon at the spawn.
+/// The path of a text with U+0000 in it, which would crash PM2's daemon when it spawns the process.
 pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<DocumentPath> {
     if key.contains('\0') {
         return Some(path.clone());
@@ -118,7 +118,7 @@ pub(crate) fn find_nul(key: &str, value: &Value, path: &DocumentPath) -> Option<
     }
 }
 
-/// Whether there is one. The way to it is written down only where there is.
+/// Whether there is one. The path is only built if there is.
 pub(crate) fn has_nul(key: &str, value: &Value) -> bool {
     key.contains('\0')
         || match value {
@@ -129,7 +129,7 @@ pub(crate) fn has_nul(key: &str, value: &Value) -> bool {
         }
 }
 
-/// Whether there is a key that would end PM2's daemon. The way to it is written down only where there is.
+/// Whether there is a key that would crash PM2's daemon. The path is only built if there is.
 pub(crate) fn has_fatal_key(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(has_fatal_key),
@@ -140,7 +140,7 @@ pub(crate) fn has_fatal_key(value: &Value) -> bool {
     }
 }
 
-/// The path of a key that would end PM2's daemon.
+/// The path of a key that would crash PM2's daemon.
 pub(crate) fn find_fatal_key(value: &Value, path: &DocumentPath) -> Option<DocumentPath> {
     match value {
         Value::Array(items) => items
@@ -192,7 +192,7 @@ mod tests {
         for name in ["json", "a-json", "yaml", "config", "a.config"] {
             assert!(trap(name).is_none(), "{name:?}");
         }
-        // Of these it is said only that it may be so.
+        // For these, the message only says that it may be so.
         for name in ["a.js", "a.cjs"] {
             assert!(trap(name).is_some_and(|trap| !trap.blocks), "{name:?}");
         }

@@ -1,12 +1,12 @@
-//! The known name that a misspelt one may mean.
+//! Suggests the known name that a misspelt one may mean.
 
-/// A name without what differs between spellings: `max-restarts`, `max_restarts` and `maxRestarts` are one.
+/// Normalizes a name: `max-restarts`, `max_restarts` and `maxRestarts` become one.
 pub(crate) fn letters(name: &str) -> String {
     name.replace(['-', '_'], "").to_lowercase()
 }
 
-/// The name among `known` that is nearest to a misspelt one, if any is near: another spelling of the same letters, or one
-/// that differs in few of them.
+/// The name among `known` that is nearest to a misspelt one, if any is near: another spelling of the same letters, or one that
+/// differs in few of them.
 #[must_use]
 pub fn nearest_name<'k>(
     name: &str,
@@ -19,7 +19,7 @@ pub fn nearest_name<'k>(
         .or_else(|| fewest_differences(name, known))
 }
 
-/// The name that differs from `name` in the fewest letters, and in no more than one of five.
+/// The name that differs from `name` in the fewest letters, and in at most one of five.
 pub(crate) fn fewest_differences<'k>(
     name: &str,
     known: impl IntoIterator<Item = &'k str>,
@@ -29,8 +29,8 @@ pub(crate) fn fewest_differences<'k>(
     let has = characters(name);
     known
         .into_iter()
-        // Each letter more or less is one difference, and so is each letter that only one of them has: of thousands of names
-        // only few have to be compared closely.
+        // Each extra or missing letter is one difference, and so is each letter that only one of them has. This leaves only a few
+        // of thousands of names to compare closely.
         .filter(|known| known.len().abs_diff(length) <= most(known))
         .filter(|known| {
             let other = characters(known);
@@ -43,7 +43,7 @@ pub(crate) fn fewest_differences<'k>(
         .map(|(_, known)| known)
 }
 
-/// Which characters a name has, as bits. Some share a bit, so names may look more alike than they are, never less.
+/// The set of characters in a name, as bits. Characters may share a bit, so names may look more alike than they are, never less.
 fn characters(name: &str) -> u64 {
     name.chars()
         .fold(0, |bits, c| bits | 1 << (u32::from(c) & 63))

@@ -19,7 +19,7 @@ pub struct DaemonOverrides {
     /// Edits and drift are reported, not applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Override>,
-    /// It is stopped although it is defined.
+    /// It stays stopped although it is defined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Override>,
     /// It runs an older spec.
@@ -43,12 +43,12 @@ pub struct Override {
     pub until_ms: Option<u64>,
 }
 
-/// An older entry of the history that a daemon is kept at. It ends when it is released or the definition changes.
+/// Keeps a daemon at an older entry of its history, until it is released or the definition changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// The number of the entry.
     pub number: u32,
-    /// The revisions that the definition's apps had when it was pinned, by name.
+    /// The revisions of the definition's apps at the time of the pin, by name.
     pub definition: BTreeMap<String, Revision>,
     /// Who decided it, why, and for how long.
     #[serde(flatten)]
@@ -73,7 +73,7 @@ impl Override {
 }
 
 impl Pin {
-    /// Whether the definition still has the apps that it had when it was pinned. When it has not, the pin has ended.
+    /// Whether the definition still has the same apps as when it was pinned. If not, the pin has ended.
     #[must_use]
     pub fn holds_for(&self, definition: &[AppSpec]) -> bool {
         let mut apps = definition.iter();
@@ -89,7 +89,7 @@ impl DaemonOverrides {
         self.hold.is_none() && self.stop.is_none() && self.pin.is_none()
     }
 
-    /// Those that are in force at `now_ms`, in milliseconds since the Unix epoch.
+    /// The overrides in force at `now_ms`, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn active(&self, now_ms: u64) -> Self {
         let active = |it: &Option<Override>| it.clone().filter(|it| it.is_active(now_ms));
@@ -107,14 +107,14 @@ impl Overrides {
         self.daemons.iter()
     }
 
-    /// Those of one daemon that are in force at `now_ms`, in milliseconds since the Unix epoch.
+    /// The overrides of one daemon in force at `now_ms`, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn of(&self, daemon: &DaemonId, now_ms: u64) -> DaemonOverrides {
         let found = self.daemons.get(daemon);
         found.map(|found| found.active(now_ms)).unwrap_or_default()
     }
 
-    /// Changes those of one daemon.
+    /// Changes the overrides of one daemon.
     pub fn change(&mut self, daemon: &DaemonId, change: impl FnOnce(&mut DaemonOverrides)) {
         let overrides = self.daemons.entry(daemon.clone()).or_default();
         change(overrides);
@@ -123,7 +123,7 @@ impl Overrides {
         }
     }
 
-    /// When the next override ends by itself, in milliseconds since the Unix epoch.
+    /// When the next override expires, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn next_end(&self, now_ms: u64) -> Option<u64> {
         let all = self.daemons.values().flat_map(|it| {
@@ -134,7 +134,7 @@ impl Overrides {
         ends.filter(|until| *until > now_ms).min()
     }
 
-    /// Drops those that have ended.
+    /// Drops expired overrides.
     pub fn drop_ended(&mut self, now_ms: u64) {
         for overrides in self.daemons.values_mut() {
             *overrides = overrides.active(now_ms);

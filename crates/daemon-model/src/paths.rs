@@ -1,10 +1,10 @@
-//! Path arithmetic as PM2 does it: lexical, never asking the file system.
+//! Path arithmetic as PM2 does it: lexical, without file system access.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::PmId;
 
-/// `path` against `base`, with `.` and `..` taken out by spelling alone (Node's `path.resolve`).
+/// Resolves `path` against `base`, and removes `.` and `..` lexically (Node's `path.resolve`).
 #[must_use]
 pub fn resolve(base: &Utf8Path, path: &str) -> Utf8PathBuf {
     let start = match path.starts_with('/') {
@@ -31,7 +31,7 @@ pub fn resolve(base: &Utf8Path, path: &str) -> Utf8PathBuf {
     out.into()
 }
 
-/// `~` at the start replaced by `home`, as PM2 does for log files.
+/// Replaces a leading `~` with `home`, as PM2 does for log files.
 #[must_use]
 pub fn expand_home(path: &str, home: &Utf8Path) -> String {
     match path.strip_prefix('~') {
@@ -40,8 +40,8 @@ pub fn expand_home(path: &str, home: &Utf8Path) -> String {
     }
 }
 
-/// An app's name as PM2 writes it into file names: everything but ASCII letters, digits, `.`, `-` and `\`
-/// becomes `-` (one for each UTF-16 unit).
+/// An app's name as PM2 uses it in file names: every character except ASCII letters, digits, `.`, `-` and `\` becomes `-` (one per
+/// UTF-16 unit).
 ///
 /// Source: PM2 7.0.4, `lib/Common.js`, `prepareAppConf`.
 #[must_use]
@@ -57,8 +57,8 @@ pub fn file_stem(app: &str) -> String {
     out
 }
 
-/// A path with PM2's `-<pm_id>` put before its final `.<extension>`, replacing a `-<digits>` that is there.
-/// A path that does not end so is unchanged.
+/// Inserts PM2's `-<pm_id>` before the final `.<extension>`, replacing an existing `-<digits>`. A path without that extension is
+/// unchanged.
 ///
 /// Source: PM2 7.0.4, `lib/God.js`, `executeApp`.
 #[must_use]
@@ -72,7 +72,7 @@ pub fn with_pm_id(path: &str, extension: &str, pm_id: PmId) -> String {
         Some(bare) if digits.len() < stem.len() => bare,
         _ => stem,
     };
-    // Not `format!`, which takes several times as long: each comparison of an app with a process needs a few.
+    // Not `format!`, which is several times slower: each comparison of an app with a process needs a few.
     let mut path = String::with_capacity(path.len() + 12);
     path.extend([stem, "-", &pm_id.to_string(), ".", extension]);
     path

@@ -1,7 +1,7 @@
-//! Probes as an app declares them, and as they are run against one of its processes.
+//! Probes as declared by an app, and as run against one of its processes.
 //!
-//! A [`Probe`] is read from the definition and may refer to variables (`${PORT}`). [`Handler::check`] puts in the
-//! variables of one process and gives a [`Check`], which names everything that a runner needs. Nothing here runs.
+//! A [`Probe`] is read from the definition and may refer to variables (`${PORT}`). [`Handler::check`] substitutes the variables of
+//! one process and returns a [`Check`], which has everything that a runner needs. Nothing here runs a probe.
 
 mod template;
 mod url;
@@ -25,12 +25,12 @@ pub enum ProbeKind {
     Startup,
     /// Whether a process is ready.
     Readiness,
-    /// Whether a process has to be restarted.
+    /// Whether a process must be restarted.
     Liveness,
 }
 
 impl ProbeKind {
-    /// All of them, in the order in which a process meets them.
+    /// All kinds, in the order in which they apply to a process.
     pub const ALL: [Self; 3] = [Self::Startup, Self::Readiness, Self::Liveness];
 
     /// The key of an app that declares it.
@@ -43,7 +43,7 @@ impl ProbeKind {
         }
     }
 
-    /// The time between two runs where the probe names none: 1 s, for liveness 10 s.
+    /// The default time between two runs: 1 s, for liveness 10 s.
     #[must_use]
     pub fn default_period(self) -> Duration {
         match self {
@@ -66,26 +66,26 @@ impl fmt::Display for ProbeKind {
 /// One probe of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Probe {
-    /// What is asked.
+    /// The check to run.
     pub handler: Handler,
     /// The time between the start of the process and the first run.
     pub initial_delay: Duration,
-    /// The time between the starts of two runs.
+    /// The time between the starts of two consecutive runs.
     pub period: Duration,
     /// How long one run may take.
     pub timeout: Duration,
-    /// So many successes in a row count as success.
+    /// The number of consecutive successes that count as success.
     pub success_threshold: NonZeroU32,
-    /// So many failures in a row count as failure.
+    /// The number of consecutive failures that count as failure.
     pub failure_threshold: NonZeroU32,
 }
 
 impl Probe {
-    /// How long one run may take where the probe does not say.
+    /// The default time limit of one run.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-    /// How many successes in a row count where the probe does not say.
+    /// The default number of consecutive successes that count.
     pub const DEFAULT_SUCCESS_THRESHOLD: NonZeroU32 = NonZeroU32::MIN;
-    /// How many failures in a row count where the probe does not say.
+    /// The default number of consecutive failures that count.
     pub const DEFAULT_FAILURE_THRESHOLD: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 
     /// A probe with the default times and thresholds of its kind.
@@ -101,7 +101,7 @@ impl Probe {
         }
     }
 
-    /// How long after the start of the process it succeeds, if each run succeeds at once.
+    /// The time from the start of the process to the earliest success, if each run succeeds at once.
     #[must_use]
     pub fn earliest_success(&self) -> Duration {
         let further_runs = self.success_threshold.get() - 1;
@@ -110,19 +110,19 @@ impl Probe {
     }
 }
 
-/// What a probe asks.
+/// The check of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Handler {
-    /// An HTTP request with GET; a status from 200 to 399 is a success.
+    /// An HTTP GET request; a status from 200 to 399 is a success.
     HttpGet {
         /// The URL.
         url: Template,
         /// Names and values of headers, in the definition's order.
         headers: Vec<(String, Template)>,
     },
-    /// A TCP connection; a success when it is accepted.
+    /// A TCP connection; success means that it is accepted.
     TcpSocket {
         /// A name or an address.
         host: Template,
@@ -136,10 +136,10 @@ pub enum Handler {
     },
 }
 
-/// A probe's handler for one process: nothing in it refers to anything outside.
+/// A probe's handler for one process, with all references resolved.
 ///
-/// An [`Exec`](Check::Exec) holds the process's variables. Do not print it. A runner has to know every kind, so the enum is
-/// exhaustive.
+/// An [`Exec`](Check::Exec) contains the process's variables. Do not print it. The enum is exhaustive because a runner has to know
+/// every kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
     /// `GET target` over plain HTTP.
@@ -148,12 +148,12 @@ pub enum Check {
         host: String,
         /// The port.
         port: u16,
-        /// Path and query, as they are in the request.
+        /// Path and query, as sent in the request.
         target: String,
         /// Names and values of further headers.
         headers: Vec<(String, String)>,
     },
-    /// A connection.
+    /// A TCP connection.
     TcpSocket {
         /// A name or an address, an IPv6 address without brackets.
         host: String,
@@ -166,12 +166,12 @@ pub enum Check {
         command: Vec<String>,
         /// The working directory, absolute.
         cwd: Utf8PathBuf,
-        /// The whole environment.
+        /// The complete environment.
         env: Variables,
     },
 }
 
-/// Why a handler cannot be used for a process. No message holds the value of a variable.
+/// Why a handler cannot be used for a process. No message contains the value of a variable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
@@ -181,30 +181,30 @@ pub enum CheckError {
         /// The variable.
         name: String,
     },
-    /// What results is not a URL of plain HTTP.
+    /// The resolved text is not a plain HTTP URL.
     #[error("cannot probe `{written}`: {why}")]
     Url {
-        /// The URL as it is written in the definition.
+        /// The URL as written in the definition.
         written: String,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
-    /// The URL holds a user name or a password.
+    /// The URL contains a user name or a password.
     #[error("{}", url::CREDENTIALS)]
     Credentials,
-    /// What results is not a host.
+    /// The resolved text is not a host.
     #[error("`{written}` is not a host name or an address")]
     Host {
-        /// The host as it is written in the definition.
+        /// The host as written in the definition.
         written: String,
     },
-    /// What results is not a port.
+    /// The resolved text is not a port.
     #[error("`{written}` is not a port from 1 to 65535")]
     Port {
-        /// The port as it is written in the definition.
+        /// The port as written in the definition.
         written: String,
     },
-    /// What results cannot be sent as the value of a header.
+    /// The resolved text cannot be sent as a header value.
     #[error("the value of the header `{name}` holds a character that no header may have")]
     Header {
         /// The header.
@@ -213,7 +213,7 @@ pub enum CheckError {
 }
 
 impl Handler {
-    /// The handler for a process that has these `variables` and works in the directory `cwd`.
+    /// The handler for a process with these `variables` and the working directory `cwd`.
     ///
     /// ```
     /// use daemon_model::{Check, Handler, Template};
@@ -230,7 +230,7 @@ impl Handler {
     ///
     /// # Errors
     /// [`CheckError::NotSet`] when a variable is missing; [`CheckError::Url`], [`CheckError::Credentials`], [`CheckError::Host`],
-    /// [`CheckError::Port`] and [`CheckError::Header`] when the resulting text is not a valid one.
+    /// [`CheckError::Port`] and [`CheckError::Header`] when the resolved text is invalid.
     pub fn check(&self, variables: &Variables, cwd: &Utf8Path) -> Result<Check, CheckError> {
         let resolve = |template: &Template| {
             let resolved = template.resolve(|name| variables.get(name));
@@ -281,10 +281,10 @@ impl Handler {
         }
     }
 
-    /// An error that no value of a variable can fix, if one can be found without the values.
+    /// An error that no value of a variable can fix, if there is one.
     pub(crate) fn certain_error(&self) -> Option<CheckError> {
         let references = self.templates().flat_map(Template::names);
-        // A URL may begin with a variable that holds several of its parts. In every other place a digit is valid.
+        // A URL may start with a variable that contains several of its parts. Everywhere else, a digit is valid.
         let variables: Variables = references.map(|name| (name, "1")).collect();
         let holds_anything = match self {
             Self::HttpGet { url, .. } => url.begins_with_reference(),
@@ -296,7 +296,7 @@ impl Handler {
         self.check(&variables, Utf8Path::new("/")).err()
     }
 
-    /// All text in it that may refer to variables.
+    /// All its texts that may refer to variables.
     fn templates(&self) -> Box<dyn Iterator<Item = &Template> + '_> {
         match self {
             Self::HttpGet { url, headers } => {

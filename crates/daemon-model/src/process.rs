@@ -1,4 +1,4 @@
-//! What PM2 runs, in the words of this crate.
+//! What PM2 runs, as described by this crate.
 
 mod parts;
 mod state;
@@ -17,8 +17,8 @@ pub use state::ProcessState;
 
 pub(crate) use state::MIN_UPTIME_MS;
 
-/// PM2's number of a process. Unique while the process list is not empty; PM2 counts from 0 again once the list has
-/// become empty (PM2 7.0.4, `lib/God/ActionMethods.js`, `deleteProcessId`).
+/// PM2's number of a process. Unique while the process list is not empty; PM2 restarts at 0 when the list has become empty (PM2
+/// 7.0.4, `lib/God/ActionMethods.js`, `deleteProcessId`).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -31,8 +31,8 @@ impl fmt::Display for PmId {
     }
 }
 
-/// PM2's word for the state of a process (PM2 7.0.4, `constants.js`). It proves nothing: a process that could not be
-/// spawned is listed as online, and one that PM2 gave up on may be listed as waiting for a restart.
+/// PM2's status word for a process (PM2 7.0.4, `constants.js`). It proves nothing: a process that could not be spawned is listed as
+/// online, and one that PM2 gave up may be listed as waiting for a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -49,12 +49,12 @@ pub enum Status {
     Errored,
     /// `waiting restart`
     WaitingRestart,
-    /// A word that this version does not know.
+    /// A status that this version does not know.
     Unknown,
 }
 
 impl Status {
-    /// The status of PM2's word.
+    /// The status for PM2's word.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         match word {
@@ -92,35 +92,35 @@ impl fmt::Display for Status {
 /// One process of PM2's list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObservedProcess {
-    /// PM2's number of it.
+    /// PM2's number of the process.
     pub pm_id: PmId,
     /// Its name.
     pub name: String,
-    /// The operating system's process id, or that of its last run if PM2 is going to start it again; otherwise none.
+    /// The operating system's process id, or that of the last run if PM2 is going to restart it; otherwise none.
     pub pid: Option<u32>,
-    /// PM2's word for its state.
+    /// PM2's status word.
     pub status: Status,
     /// Its label; none if it is unmanaged.
     pub label: Option<Label>,
     /// Whether it is one of PM2's own modules.
     pub is_module: bool,
-    /// Its attributes and what PM2 derived from them, by PM2's names: those that a comparison needs.
+    /// The attributes that comparisons need, and values that PM2 derives from them, by PM2's names.
     pub attributes: Attributes,
     /// Its environment as the process gets it, without PM2's attributes.
     pub env: Variables,
-    /// How often PM2 started it again.
+    /// How often PM2 restarted it.
     pub restarts: u32,
     /// How many of these were unstable since it was last started or restarted on request, or given up.
     pub unstable_restarts: u32,
     /// When it was last started, in milliseconds since the Unix epoch.
     pub started_at_ms: Option<u64>,
-    /// How it ended last.
+    /// The exit code of its last end.
     pub exit_code: Option<i64>,
 }
 
 impl ObservedProcess {
-    /// Whether it was started from what `app` declares now, as its label says. A digest of another recipe proves nothing
-    /// either way, and counts as the same.
+    /// Whether it was started from the current spec of `app`, according to its label. A digest of another recipe proves nothing,
+    /// and counts as the same.
     #[must_use]
     pub fn is_from(&self, app: &AppSpec) -> bool {
         let label = self.label.as_ref();
@@ -134,27 +134,27 @@ impl ObservedProcess {
     }
 }
 
-/// A process that PM2 started and does not list: its PM2 was killed, or lost sight of it. The next start of its app would
-/// make a duplicate.
+/// A process that PM2 started but does not list: its PM2 was killed, or lost track of it. Starting its app again would create a
+/// duplicate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
-    /// The operating system's id of it.
+    /// Its process id.
     pub pid: u32,
-    /// When it started, in clock ticks since boot: with the id, an identity.
+    /// When it started, in clock ticks since boot; together with the pid, this identifies it.
     pub start_time_ticks: u64,
-    /// Its app's name, as its environment says.
+    /// Its app's name, from its environment.
     pub name: String,
-    /// Its script, as its environment says.
+    /// Its script, from its environment.
     pub script: String,
-    /// Its working directory, where its environment and the operating system agree on it.
+    /// Its working directory, if its environment and the operating system agree on it.
     pub cwd: Utf8PathBuf,
-    /// The title that PM2 gives it if it runs Node, which then replaces its command line as far as there is room.
+    /// The title that PM2 sets if it runs Node, which replaces its command line as far as there is room.
     pub title: String,
     /// The words of its command line.
     pub command_line: Vec<String>,
 }
 
-/// What a process uses, as PM2 measured it last.
+/// The resource use of a process, as last measured by PM2.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
     /// Share of one CPU, in percent.
@@ -166,23 +166,22 @@ pub struct Usage {
 /// What PM2 runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// Every process PM2 knows, by `pm_id`. Shared with plans; most are unchanged at the next
-    /// observation.
+    /// Every process that PM2 lists, by `pm_id`. Shared with plans; most are unchanged from one observation to the next.
     pub processes: Vec<Arc<ObservedProcess>>,
-    /// Processes that PM2 started and does not list: their PM2 was killed, or it has lost sight of them.
+    /// Processes that PM2 started but does not list: their PM2 was killed, or lost track of them.
     pub orphans: Vec<Orphan>,
-    /// Workspaces named by labels whose directory does not exist any more.
+    /// Workspaces named by labels whose directory no longer exists.
     pub missing_workspaces: BTreeSet<Utf8PathBuf>,
-    /// What its processes use. A plan does not depend on it.
+    /// The resource use of its processes. Plans do not depend on it.
     pub usage: BTreeMap<PmId, Usage>,
     /// When this was observed, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// When the scripts of processes that PM2 gave up were changed last, in milliseconds since the Unix epoch.
+    /// When the scripts of processes that PM2 gave up last changed, in milliseconds since the Unix epoch.
     pub scripts_changed_ms: BTreeMap<Utf8PathBuf, u64>,
 }
 
 impl Observed {
-    /// What a plan depends on, with other processes.
+    /// The same inputs for a plan, with other processes.
     pub(crate) fn with_processes(&self, processes: Vec<Arc<ObservedProcess>>) -> Self {
         Self {
             processes,
@@ -194,14 +193,13 @@ impl Observed {
         }
     }
 
-    /// Whether PM2 gave the process up, and its script was changed since it was last started: then it deserves another
-    /// start.
+    /// Whether PM2 gave the process up and its script has changed since it was last started: then it is worth another start.
     #[must_use]
     pub fn is_repaired(&self, process: &ObservedProcess) -> bool {
         let script = process.text("pm_exec_path").map(Utf8Path::new);
         let changed = script.and_then(|script| self.scripts_changed_ms.get(script));
         let is_later = |changed: &u64| {
-            // A time in the future is that of another clock.
+            // A time in the future comes from another clock.
             *changed <= self.at_ms
                 && process
                     .started_at_ms

@@ -1,5 +1,5 @@
-//! Whether an app has become what it was changed to: ready, not yet, or not in time. A pure function of what was observed, of
-//! the results of its probes, and of the time.
+//! Decides whether an app is ready after a change, not ready yet, or has failed. A pure function of the observed state, probe
+//! results and the time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,27 +8,27 @@ use serde::Serialize;
 
 use crate::{AppSpec, Gate, ObservedProcess, PmId, ProbeKind, ProcessState, Status, Stored};
 
-/// How many exits count as failure, whatever is left of the time.
+/// How many exits count as failure, regardless of the remaining time.
 const MOST_EXITS: u32 = 3;
 
 /// The combined result of the runs of a probe of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// Enough successes in a row.
+    /// The success threshold was reached.
     Succeeded,
-    /// Not enough yet.
+    /// The success threshold was not reached yet.
     Unknown {
         /// Why the last run failed: `connection refused`. None when no run has ended yet.
         why: Option<String>,
     },
 }
 
-/// What a gate knows besides PM2's list.
+/// What a gate needs in addition to PM2's list.
 #[derive(Clone, Copy)]
 pub struct GateInput<'a> {
-    /// What the probes of a process say.
+    /// The probe results of a process.
     pub probes: &'a dyn Fn(PmId, ProbeKind) -> ProbeOutcome,
-    /// How often PM2 had started each process again when the app had been changed. A process that is missing here is new.
+    /// How often PM2 had restarted each process when the app was changed. A process that is missing here is new.
     pub restarts_before: &'a BTreeMap<PmId, u32>,
     /// When an app was first judged, in milliseconds since the Unix epoch. That may be after its deadline.
     pub judged_since_ms: &'a dyn Fn(&AppSpec) -> u64,
@@ -36,63 +36,63 @@ pub struct GateInput<'a> {
     pub now_ms: u64,
 }
 
-/// How far an app is.
+/// The readiness of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
     /// It is ready.
     Ready,
     /// It may become ready.
     Waiting(NotReady),
-    /// It has not become ready.
+    /// It failed to become ready.
     Failed(NotReady),
 }
 
-/// What an app lacks to be ready.
+/// Why an app is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "lacks")]
 #[non_exhaustive]
 pub enum NotReady {
-    /// A step of it has not been taken, or failed.
+    /// One of its steps has not been taken, or failed.
     NotApplied,
-    /// Too few of its processes have been started from what it declares now.
+    /// Too few of its processes have the current spec.
     Processes {
-        /// How many have been.
+        /// How many have it.
         have: u32,
-        /// How many have to be.
+        /// How many must have it.
         want: u32,
     },
     /// PM2 is starting it.
     Launching {
-        /// Whether PM2 waits until the app says so.
+        /// Whether PM2 waits until the app reports that it is ready.
         wait_ready: bool,
     },
-    /// It ended, and PM2 starts it again.
+    /// It ended, and PM2 restarts it.
     Restarting {
-        /// How it ended.
+        /// The exit code.
         exit_code: Option<i64>,
     },
     /// It has not been up for long enough.
     Uptime {
-        /// How long that is, in milliseconds.
+        /// The required time, in milliseconds.
         min_ms: u64,
     },
     /// A probe has not succeeded.
     Probe {
-        /// Which one.
+        /// The kind of probe.
         kind: ProbeKind,
         /// Why its last run failed; none when no run has ended yet.
         why: Option<String>,
     },
-    /// It ended too often, or starts again too late.
+    /// It ended too often, or restarts too late.
     Exited {
         /// How often.
         times: u32,
-        /// How it ended last.
+        /// The last exit code.
         exit_code: Option<i64>,
     },
     /// PM2 gave it up.
     GaveUp {
-        /// After how many unstable restarts.
+        /// The number of unstable restarts before that.
         restarts: u64,
     },
     /// PM2 says `online`, but there is no process.
@@ -145,8 +145,8 @@ impl fmt::Display for NotReady {
     }
 }
 
-/// How far an app is, `want` processes of which have to be ready: all that it wants, or one while a canary is tried.
-/// Only those of its `processes` count that were started from what it declares now.
+/// The readiness of an app, `want` processes of which have to be ready: all of them, or one while a canary is tried. Only those of
+/// its `processes` count that have the current spec.
 #[must_use]
 pub fn readiness<'p>(
     app: &AppSpec,
@@ -177,8 +177,8 @@ pub fn readiness<'p>(
     }
 }
 
-/// When an app that lacks this counts as failed, in milliseconds since the Unix epoch. An app that is first judged near or after its
-/// deadline gets the time that its probes need: a probe that has not run yet is not a failure.
+/// When an app that is not ready for this reason fails, in milliseconds since the Unix epoch. An app that is first judged near or
+/// after its deadline gets the time that its probes need: a probe that has not run yet is not a failure.
 fn deadline_ms(app: &AppSpec, gate: &Gate, lacks: &NotReady, input: &GateInput<'_>) -> u64 {
     if matches!(lacks, NotReady::Probe { why: Some(_), .. }) {
         return gate.deadline_ms;
@@ -198,7 +198,7 @@ fn process_readiness(
     let state = process.state(input.now_ms);
     let exit_code = process.exit_code;
     match state {
-        // As the app asks for. A run that failed before the change says nothing about it.
+        // It ended as the app asks for. A run that failed before the change does not count.
         ProcessState::Ended | ProcessState::Waiting
             if !process.ended_in_failure() || process.started_at_ms < Some(gate.began_ms) =>
         {
@@ -245,7 +245,7 @@ fn process_readiness(
     Readiness::Waiting(lacks)
 }
 
-/// How far a process is that runs.
+/// The readiness of a running process.
 fn running_readiness(app: &AppSpec, process: &ObservedProcess, input: &GateInput<'_>) -> Readiness {
     for kind in [ProbeKind::Startup, ProbeKind::Readiness] {
         if app.rollout().probe(kind).is_some()

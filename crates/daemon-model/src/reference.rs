@@ -1,4 +1,4 @@
-//! The table of attributes for readers: the page of the documentation, and a JSON Schema of artifacts.
+//! Generates the attribute reference: the documentation page, and a JSON Schema of artifacts.
 
 mod malli;
 mod rollout;
@@ -9,7 +9,7 @@ use crate::attribute::{ATTRIBUTES, Attribute, Cost, Kind, Role};
 use crate::spec::POLICY_KEY;
 use crate::values::ENV_FILE_KEY;
 
-/// The page of the documentation that lists every attribute.
+/// The documentation page that lists every attribute.
 #[must_use]
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
@@ -27,7 +27,7 @@ pub fn markdown() -> String {
             cost(attribute.cost).to_owned(),
             about(attribute),
         ];
-        // A bar inside a cell would end it.
+        // A bar would end the table cell.
         let cells = cells.map(|cell| cell.replace('|', "\\|"));
         out.push_str(&format!(
             "| {} |\n",
@@ -128,7 +128,7 @@ Besides keys that PM2 ignores, such as `:exec-mode` for `:exec_mode`:
 `pm2-sync check` warns of other keys: they are copied into the generated config, but nothing reads them.
 ";
 
-/// A JSON Schema (draft 2020-12) of artifacts. `pm2-sync check` rejects everything that it rejects. Unknown keys are
+/// A JSON Schema (draft 2020-12) of artifacts. `pm2-sync check` rejects everything that the schema rejects. Unknown keys are
 /// allowed, because PM2 ignores them.
 #[must_use]
 pub fn json_schema() -> Value {
@@ -174,7 +174,7 @@ pub fn json_schema() -> Value {
         json!({
             "type": "object",
             "properties": properties,
-            // Text where one of PM2's blocks of variables could be is ignored, unless it is chosen.
+            // PM2 ignores text in place of an `env_NAME` block, unless the block is selected.
             "patternProperties": { NOT_ENV_FILE: { "type": ["object", "string", "null"] } },
             "anyOf": scripts,
         }),
@@ -219,7 +219,8 @@ fn env_file() -> Value {
     })
 }
 
-/// `env_NAME`, but not `env_file`, which is not a block of variables. The pattern has no look-ahead: not every validator supports it.
+/// `env_NAME`, but not `env_file`, which is not a block of variables. The pattern avoids look-ahead, which not every validator
+/// supports.
 const NOT_ENV_FILE: &str = "^env_($|[^f]|f($|[^i]|i($|[^l]|l($|[^e]|e.))))";
 
 const KINDS: [Kind; 16] = [
@@ -281,7 +282,7 @@ fn definition(kind: Kind) -> &'static str {
     }
 }
 
-/// Values of a kind, as far as a pattern can say it; null is "as if absent" everywhere.
+/// The values of a kind, as far as a pattern can express them; null means "as if absent" everywhere.
 fn values_of(kind: Kind) -> Value {
     const INTEGER: &str = r"^\s*[+-]?[0-9]+\s*$";
     let word = json!({ "type": ["string", "number", "boolean"] });

@@ -1,4 +1,4 @@
-//! What applying a plan did.
+//! The results of applying a plan.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::{DaemonId, Step};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome<E> {
-    /// Done, and the live processes were found to be as defined.
+    /// The step was taken, and the live processes were verified.
     Done,
-    /// Not done, or done and not found to be as defined.
+    /// The step failed, or the live processes do not match.
     Failed(E),
     /// Not tried, because the pass was stopped.
     Skipped,
 }
 
 impl<E> Outcome<E> {
-    /// Whether the step did what it was for.
+    /// Whether the step succeeded.
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
@@ -43,7 +43,7 @@ pub struct ApplyReport<E> {
 }
 
 impl<E> ApplyReport<E> {
-    /// Whether every step did what it was for.
+    /// Whether every step succeeded.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.steps.iter().all(|step| step.outcome.is_done())

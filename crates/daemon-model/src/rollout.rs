@@ -1,4 +1,4 @@
-//! What an app declares about going live: its probes, what it depends on, and what happens when it does not become ready.
+//! The rollout settings of an app: its probes, its dependencies, and what happens if it does not become ready.
 
 use std::time::Duration;
 
@@ -6,53 +6,53 @@ use serde::Serialize;
 
 use crate::{DocumentPath, Probe, ProbeKind};
 
-/// What happens to an app whose new spec does not become ready.
+/// What to do if an app's new spec does not become ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// It goes back to the last spec that was ready.
+    /// Roll back to the last spec that was ready.
     #[default]
     Rollback,
-    /// It stays on the new spec.
+    /// Stay on the new spec.
     Keep,
-    /// It is stopped.
+    /// Stop the app.
     Stop,
 }
 
-/// What an app depends on.
+/// A dependency of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Dependency {
-    /// The name of an app, or else the id of a daemon, which stands for all of its apps.
+    /// The name of an app, or else the id of a daemon, which means all of its apps.
     pub name: String,
-    /// Where it is in the document.
+    /// Its position in the document.
     #[serde(skip)]
     pub path: DocumentPath,
 }
 
-/// What an app declares about going live.
+/// The rollout settings of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rollout {
-    /// What has to be ready before it is started; in the definition's order, each once.
+    /// What must be ready before it is started; in the definition's order, without duplicates.
     pub depends_on: Vec<Dependency>,
-    /// The probe that says whether a process has started.
+    /// The probe that decides whether a process has started.
     pub startup: Option<Probe>,
-    /// The probe that says whether a process is ready.
+    /// The probe that decides whether a process is ready.
     pub readiness: Option<Probe>,
-    /// The probe that says whether a process has to be restarted.
+    /// The probe that decides whether a process must be restarted.
     pub liveness: Option<Probe>,
-    /// What happens when it does not become ready.
+    /// What to do if it does not become ready.
     pub on_failure: OnFailure,
-    /// How long it may take to become ready, as declared; see [`Rollout::window`].
+    /// The declared time to become ready; see [`Rollout::window`].
     pub within: Option<Duration>,
     /// Whether one extra worker of a cluster app tries a new spec before the others get it.
     pub canary: bool,
-    /// Whether the apps of its daemon go back together.
+    /// Whether the apps of its daemon roll back together.
     pub together: bool,
 }
 
-/// What holds for an app that declares nothing.
+/// The settings of an app that declares none.
 pub(crate) static NOTHING_DECLARED: Rollout = Rollout {
     depends_on: Vec::new(),
     startup: None,
@@ -75,8 +75,8 @@ impl Rollout {
         }
     }
 
-    /// How long it may take to become ready: what is declared; else as long as the startup probe may take until it fails for
-    /// good; else 30 s with a readiness probe and 10 s without. The initial delay of the probe that decides it is added.
+    /// How long it may take to become ready: the declared time; else the time until the startup probe reaches its failure
+    /// threshold; else 30 s with a readiness probe and 10 s without. The initial delay of the deciding probe is added.
     #[must_use]
     pub fn window(&self) -> Duration {
         let until_failure = |probe: &Probe| {
@@ -93,7 +93,7 @@ impl Rollout {
             .unwrap_or(Duration::from_secs(10))
     }
 
-    /// How long the startup and the readiness probe may take to succeed, once they run and the app works.
+    /// How long the startup and the readiness probe need to succeed, for an app that works.
     #[must_use]
     pub fn probing_time(&self) -> Duration {
         let of = |probe: &Probe| {

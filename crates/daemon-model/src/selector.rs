@@ -1,7 +1,7 @@
-//! Which daemons and apps the IDs of a command line name.
+//! Selects daemons and apps by the IDs of a command line.
 //!
-//! An ID is a daemon's ID, a folder of daemons (`mcp`, `mcp/`), a glob over both (`jobs/*`), a path to a definition or to a folder, or
-//! the name of an app where nothing else has it. What may mean two different things is an error that lists them.
+//! An ID is a daemon's ID, a folder of daemons (`mcp`, `mcp/`), a glob over both (`jobs/*`), a path to a definition or to a folder,
+//! or the name of an app if nothing else matches. An ambiguous ID is an error that lists the candidates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use glob::{MatchOptions, Pattern};
 
 use crate::{DEFINITION_FILE, DaemonId, nearest_name};
 
-/// How many candidates an error lists at most.
+/// The most candidates in an error.
 const MOST_CANDIDATES: usize = 8;
 
 /// One ID, as it was written.
@@ -17,21 +17,21 @@ const MOST_CANDIDATES: usize = 8;
 pub struct Written<'w> {
     /// The text.
     pub text: &'w str,
-    /// The path that the text names, relative to the tree of definitions; empty for the tree itself, none where the text is no
-    /// path into it.
+    /// The path that the text names, relative to the tree of definitions; empty for the tree itself, none if the text is not a path
+    /// into it.
     pub path: Option<&'w str>,
 }
 
-/// All that an ID may name.
+/// Everything that an ID can select.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     /// The daemons: with a definition, with processes, or with an artifact.
     pub daemons: BTreeSet<DaemonId>,
-    /// The daemons that have an app, by the app's name.
+    /// The daemons that have an app with a given name.
     pub apps: BTreeMap<String, BTreeSet<DaemonId>>,
 }
 
-/// The selected daemons and, for those that were named by an app, which apps.
+/// The selected daemons and, for those selected by an app name, which apps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection(BTreeMap<DaemonId, Apps>);
 
@@ -41,11 +41,11 @@ enum Apps {
     Only(BTreeSet<String>),
 }
 
-/// Why an ID names nothing, or not one thing.
+/// Why an ID is unknown, ambiguous or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
-    /// Nothing has it.
+    /// Nothing has this ID.
     #[error("unknown daemon `{text}`: it has no definition, no processes and no generated config")]
     Unknown {
         /// The ID as it was written.
@@ -53,7 +53,7 @@ pub enum SelectError {
         /// IDs that may have been meant.
         near: Vec<String>,
     },
-    /// No daemon fits the glob.
+    /// No daemon matches the glob.
     #[error("no daemon matches `{text}`")]
     NoMatch {
         /// The glob.
@@ -64,15 +64,15 @@ pub enum SelectError {
     Pattern {
         /// The glob.
         text: String,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
-    /// It may mean different things.
+    /// The ID is ambiguous.
     #[error("`{text}` is ambiguous: it may mean {}", listed(.candidates))]
     Ambiguous {
         /// The ID as it was written.
         text: String,
-        /// IDs for each of the things it may mean.
+        /// An ID for each candidate.
         candidates: Vec<String>,
     },
 }
@@ -93,10 +93,10 @@ impl Known {
         daemons.insert(daemon.clone());
     }
 
-    /// What these IDs name together.
+    /// Selects everything that these IDs name.
     ///
     /// # Errors
-    /// [`SelectError`] for the first one that does not name one thing.
+    /// [`SelectError`] for the first one that is unknown, ambiguous or invalid.
     pub fn select<'w>(
         &self,
         written: impl IntoIterator<Item = Written<'w>>,
@@ -130,7 +130,7 @@ impl Known {
             .flatten()
             .chain(self.with_app(text))
         {
-            // A daemon and an app of it are no two things: the daemon is meant.
+            // A daemon and its own app are not ambiguous: the daemon is selected.
             let daemons = meaning.selection.daemons();
             let mut others = meanings.iter();
             if !others.any(|other| other.selection.daemons() == daemons) {
@@ -147,13 +147,13 @@ impl Known {
         }
     }
 
-    /// The daemon with exactly this ID. A slash at the end says that a folder is meant.
+    /// The daemon with exactly this ID. A trailing slash denotes a folder.
     fn daemon(&self, text: &str) -> Option<&DaemonId> {
         let id = DaemonId::new(text).ok().filter(|_| !text.ends_with('/'));
         self.daemons.get(&id?)
     }
 
-    /// The daemon at a path, or else all that are below it.
+    /// The daemon at a path, or else all daemons below it.
     fn below(&self, path: &str) -> Option<Meaning> {
         if let Some(id) = self.daemon(path) {
             return Some(Meaning::new(id.to_string(), [id]));
@@ -167,7 +167,7 @@ impl Known {
         (!below.is_empty()).then(|| Meaning::new(format!("{folder}/"), below))
     }
 
-    /// The daemons with an app of this name, each a meaning of its own.
+    /// The daemons with an app of this name, each as a separate candidate.
     fn with_app(&self, name: &str) -> impl Iterator<Item = Meaning> {
         let daemons = self.apps.get(name).into_iter().flatten();
         daemons.map(move |daemon| {
@@ -179,7 +179,7 @@ impl Known {
         })
     }
 
-    /// The daemons that fit a glob, and all of the folders that do. `*` stands for any text without a slash.
+    /// The daemons that match a glob, and all daemons in matching folders. `*` matches any text without a slash.
     fn matching(&self, text: &str) -> Result<Selection, SelectError> {
         const OPTIONS: MatchOptions = MatchOptions {
             case_sensitive: true,
@@ -233,10 +233,10 @@ impl Known {
     }
 }
 
-/// One thing that an ID may mean.
+/// One candidate for an ID.
 #[derive(Debug)]
 struct Meaning {
-    /// An ID that means only this.
+    /// An unambiguous ID for it.
     written: String,
     selection: Selection,
 }
@@ -271,13 +271,13 @@ impl Selection {
         }
     }
 
-    /// The daemons.
+    /// The selected daemons.
     #[must_use]
     pub fn daemons(&self) -> BTreeSet<DaemonId> {
         self.0.keys().cloned().collect()
     }
 
-    /// The apps by which a daemon was named; none when it is not among them, or was named itself.
+    /// The apps by which a daemon was selected; none if it is not selected, or was selected itself.
     #[must_use]
     pub fn apps_of(&self, daemon: &DaemonId) -> Option<&BTreeSet<String>> {
         match self.0.get(daemon)? {
@@ -286,7 +286,7 @@ impl Selection {
         }
     }
 
-    /// Whether an app was named, by itself or with its daemon.
+    /// Whether an app is selected, by itself or with its daemon.
     #[must_use]
     pub fn includes(&self, daemon: &DaemonId, app: &str) -> bool {
         match self.0.get(daemon) {
@@ -349,7 +349,7 @@ mod tests {
         for (text, expected) in [
             ("mcp/serena", &["mcp/serena"][..]),
             ("gone", &["gone"]),
-            // A daemon that is a folder of daemons, too: the slash says which is meant.
+            // A daemon that is also a folder of daemons: a slash selects the folder.
             ("jobs", &["jobs"]),
             ("jobs/", &jobs),
             ("mcp/", &["mcp/search", "mcp/serena"]),
@@ -447,7 +447,7 @@ mod tests {
             let error = known().select([written]).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
-        // A daemon and an app of it are no two things.
+        // A daemon and its own app are not ambiguous.
         let report = Written {
             text: "report",
             path: Some("jobs/nightly/report"),

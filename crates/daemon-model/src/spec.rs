@@ -1,4 +1,4 @@
-//! An app in canonical form: all spellings of a setting give the same value.
+//! An app in canonical form: all spellings of a setting have the same value.
 
 mod build;
 mod compared;
@@ -42,17 +42,17 @@ use crate::survival;
 use crate::values::Values;
 use crate::{DaemonId, Label, OnRemove, PmId, Revision, Rollout, Severity, SpecDigest, message};
 
-/// The key of an app under which an author asks pm2-sync for something; PM2 never sees it.
+/// The key of an app with settings for pm2-sync; PM2 never sees it.
 pub const POLICY_KEY: &str = "pm2-sync";
 
-/// What turns the text of an app into absolute paths and one environment.
+/// The context in which an app's paths and environment are resolved.
 #[derive(Debug, Clone, Copy)]
 pub struct SpecContext<'a> {
-    /// The workspace's root: what relative paths are relative to.
+    /// The workspace's root, from which relative paths start.
     pub root: &'a Utf8Path,
     /// The user's home, for `~` in log paths.
     pub home: &'a Utf8Path,
-    /// Which `env_NAME` block is merged over `env`.
+    /// The `env_NAME` block that is merged over `env`.
     pub env_name: Option<&'a str>,
     /// The document's `deploy` section, whose `NAME.env` is merged over `env` and below `env_NAME`.
     pub deploy: Option<&'a Map<String, Value>>,
@@ -66,13 +66,12 @@ pub enum ExecMode {
     Fork,
     /// As a worker of Node's cluster module.
     Cluster,
-    /// Cluster if the script turns out to be run by node or bun, else fork: PM2's rule where `instances` is
-    /// given and `exec_mode` is not.
+    /// Cluster if the script is run by node or bun, else fork: PM2's rule if `instances` is given and `exec_mode` is not.
     ByInterpreter,
 }
 
 impl ExecMode {
-    /// PM2's word, where it is decided.
+    /// PM2's name for the mode, if it is decided.
     #[must_use]
     pub fn as_pm2(self) -> Option<&'static str> {
         match self {
@@ -88,7 +87,7 @@ impl ExecMode {
 pub enum Instances {
     /// This many.
     Count(u32),
-    /// One for each CPU, less this many, but at least one.
+    /// One per CPU, less this many, but at least one.
     PerCpu {
         /// How many CPUs to leave out.
         less: u32,
@@ -106,28 +105,28 @@ impl Instances {
     }
 }
 
-/// What the author asks for when the app has changed.
+/// The author's choice of how to apply changes of the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum OnChange {
-    /// Reload a cluster app (the default where a reload converges).
+    /// Reload a cluster app (the default if a reload suffices).
     Reload,
-    /// Restart it even where a reload would do.
+    /// Restart it even if a reload would suffice.
     Restart,
-    /// Replace it even if a restart would do.
+    /// Replace it even if a restart would suffice.
     Replace,
-    /// Leave it as it is and say so.
+    /// Report changes but do not apply them.
     Hold,
 }
 
-/// What an author asks of pm2-sync for one app.
+/// The pm2-sync settings of one app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct AppPolicy {
-    /// What to do when the app has changed; none: the least disruptive that converges.
+    /// How to apply changes; none: the least disruptive method that suffices.
     pub on_change: Option<OnChange>,
     /// Whether removal of its definition needs to be confirmed.
     pub protect: bool,
-    /// What removal of its definition does; none: as the settings say.
+    /// How to remove it once its definition is gone; none: as the settings say.
     pub on_remove: Option<OnRemove>,
 }
 
@@ -138,13 +137,13 @@ pub struct ProcessFiles {
     pub out: String,
     /// Standard error.
     pub err: String,
-    /// Both, where the app asks for it.
+    /// Both in one file, if the app asks for it.
     pub both: Option<String>,
-    /// The process id.
+    /// The pid file.
     pub pid: String,
 }
 
-/// One app in canonical form. Copies share it.
+/// One app in canonical form. Clones share it.
 #[derive(Clone, PartialEq)]
 pub struct AppSpec(Arc<Content>);
 
@@ -156,15 +155,15 @@ struct Content {
     cwd: Utf8PathBuf,
     exec_mode: ExecMode,
     instances: Instances,
-    /// Sorted by name. There are few, and a tree of few takes a kilobyte.
+    /// Sorted by name. There are few, and even a small tree map takes a kilobyte.
     attributes: Box<[(&'static str, Value)]>,
     env: BTreeMap<String, Value>,
     policy: AppPolicy,
-    /// Few apps declare anything.
+    /// Few apps have rollout settings.
     rollout: Option<Box<Rollout>>,
-    /// What has its value from outside of the definition; none for most apps.
+    /// The external values; none for most apps.
     outside: Option<Box<Outside>>,
-    /// What the processes have of the variables that the caller lacks. It belongs to a step, not to the app.
+    /// The variables that the processes have and the caller lacks. These belong to a step, not to the app.
     inherited: Ignored<Option<Box<Inherited>>>,
     digest: Late<SpecDigest>,
     revision: Late<Revision>,
@@ -172,7 +171,7 @@ struct Content {
 }
 
 impl Content {
-    /// How long a process has to be up to count as stable.
+    /// How long a process must be up to count as stable.
     fn min_uptime(&self) -> Duration {
         let min_uptime = self.attribute("min_uptime").and_then(Value::as_u64);
         Duration::from_millis(min_uptime.unwrap_or(MIN_UPTIME_MS))
@@ -185,7 +184,7 @@ impl Content {
     }
 }
 
-/// Variables that `:pass-env` names and the caller lacks.
+/// Variables that `:pass-env` names and that the caller does not have.
 #[derive(Debug, Clone, Default)]
 struct Inherited {
     kept: BTreeMap<String, String>,
@@ -193,8 +192,8 @@ struct Inherited {
 }
 
 impl AppSpec {
-    /// Reads one app of a rendered document. No spec is given when a finding is an error. References to values from outside
-    /// count as present, and stay as they are written.
+    /// Reads one app of a rendered document. Returns no spec if any finding is an error. References to external values count as
+    /// present, and stay as written.
     #[must_use]
     pub fn read(
         daemon: &DaemonId,
@@ -205,8 +204,7 @@ impl AppSpec {
         Self::resolve(daemon, app, path, context, &Values::assumed())
     }
 
-    /// Reads one app of a rendered document, with `values` in place of its references. No spec is given when a finding is an
-    /// error.
+    /// Reads one app of a rendered document, with its references replaced by `values`. Returns no spec if any finding is an error.
     #[must_use]
     pub fn resolve(
         daemon: &DaemonId,
@@ -253,8 +251,8 @@ impl AppSpec {
         (spec.map(|content| Self(Arc::new(content))), findings.list)
     }
 
-    /// Findings about an app some of whose values could not be read and are left out: findings about single other
-    /// values, and none that the missing values could change.
+    /// Findings about an app without the values that could not be read: only findings about single other values, and none that the
+    /// missing values could change.
     #[must_use]
     pub fn look_at_part(
         app: &Value,
@@ -273,7 +271,7 @@ impl AppSpec {
         if let Some(Value::Object(env)) = values.get("env") {
             check_env_keys(env, &path.key("env"), interpolates, &mut findings);
         }
-        // Whether the environment's name is appended to it may be what could not be read.
+        // The setting that appends the environment's name may be missing.
         if let Some(Value::String(name)) = values.get("name")
             && context.env_name.is_none()
         {
@@ -294,7 +292,7 @@ impl AppSpec {
         &self.0.name
     }
 
-    /// The script: an absolute path, or a bare name that is searched in the working directory and in PATH.
+    /// The script: an absolute path, or a bare name that is looked up in the working directory and in PATH.
     #[must_use]
     pub fn script(&self) -> &str {
         &self.0.script
@@ -312,13 +310,13 @@ impl AppSpec {
         self.0.exec_mode
     }
 
-    /// How many processes it wants.
+    /// How many processes it declares.
     #[must_use]
     pub fn instances(&self) -> Instances {
         self.0.instances
     }
 
-    /// An attribute in canonical form, by PM2's own name; none when it is absent or PM2's default.
+    /// An attribute in canonical form, by PM2's name; none if it is absent or PM2's default.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Value> {
         self.0.attribute(name)
@@ -330,7 +328,7 @@ impl AppSpec {
         self.attribute(name).and_then(Value::as_str)
     }
 
-    /// An attribute that is a switch, PM2's default where absent.
+    /// A boolean attribute, with PM2's default if it is absent.
     #[must_use]
     pub fn switch(&self, name: &str) -> bool {
         match self.attribute(name) {
@@ -351,7 +349,7 @@ impl AppSpec {
         &self.0.env
     }
 
-    /// The label of its processes, started for this workspace.
+    /// The label for its processes in this workspace.
     #[must_use]
     pub fn label(&self, workspace: &Utf8Path) -> Label {
         Label {
@@ -365,20 +363,20 @@ impl AppSpec {
         }
     }
 
-    /// What its author asks of pm2-sync.
+    /// Its pm2-sync settings.
     #[must_use]
     pub fn policy(&self) -> AppPolicy {
         self.0.policy
     }
 
-    /// What it declares about going live. PM2 does not get it, so it is not part of the digest.
+    /// Its rollout settings. PM2 does not get them, so they are not part of the digest.
     #[must_use]
     pub fn rollout(&self) -> &Rollout {
         self.0.rollout.as_deref().unwrap_or(&NOTHING_DECLARED)
     }
 
-    /// How long it may take to become ready after a change: what it declares; else what its probes need, but at least twice
-    /// as long as it has to be up.
+    /// How long it may take to become ready after a change: the declared time; else what its probes need, but at least twice its
+    /// minimum uptime.
     #[must_use]
     pub fn window(&self) -> Duration {
         let rollout = self.rollout();
@@ -388,7 +386,7 @@ impl AppSpec {
             .unwrap_or_else(|| rollout.window().max(least))
     }
 
-    /// How long it takes to see whether it is ready, once it is.
+    /// How long it takes to recognise that it is ready.
     #[must_use]
     pub fn judging_time(&self) -> Duration {
         self.0
@@ -396,27 +394,25 @@ impl AppSpec {
             .saturating_add(self.rollout().probing_time())
     }
 
-    /// Whether the other is a copy of it, or it of the other.
+    /// Whether both share the same content.
     pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The digest of everything that PM2 gets of it.
+    /// The digest of everything that PM2 gets.
     #[must_use]
     pub fn digest(&self) -> &SpecDigest {
         self.0.digest.0.get_or_init(|| digest(&self.0))
     }
 
-    /// The digest of everything that it declares. A corrected probe changes the revision, but not the
-    /// [digest](Self::digest).
+    /// The digest of everything that the app declares. A corrected probe changes the revision, but not the [digest](Self::digest).
     #[must_use]
     pub fn revision(&self) -> &Revision {
         let revision_of = || revision(&self.0, self.digest());
         self.0.revision.0.get_or_init(revision_of)
     }
 
-    /// Whether PM2 can merge the app into the record of a process. It takes a value that reads as `null` for "remove
-    /// this key".
+    /// Whether PM2 can merge the app into the record of a process. PM2 reads a value that looks like `null` as "remove this key".
     ///
     /// Source: PM2 7.0.4, `lib/Utility.js`, `extendMix` (a loose comparison, so a list of one such text counts too).
     #[must_use]
@@ -425,13 +421,13 @@ impl AppSpec {
         self.0.name != "null" && !values.any(survival::is_null_text)
     }
 
-    /// Whether the processes are expected to be running: not so for `:autostart false`.
+    /// Whether PM2 starts it by itself: false for `:autostart false`.
     #[must_use]
     pub fn starts_by_itself(&self) -> bool {
         self.switch("autostart")
     }
 
-    /// Log and pid files: of one process where `pm_id` is given, else as they are before PM2 numbers them.
+    /// Log and pid files: those of one process if `pm_id` is given, else without a number.
     ///
     /// Source: PM2 7.0.4, `lib/Common.js` (`prepareAppConf`) and `lib/God.js` (`executeApp`).
     #[must_use]
@@ -477,7 +473,7 @@ impl fmt::Debug for AppSpec {
     }
 }
 
-/// Whether a key of an app says how it goes live.
+/// Whether a key of an app is a rollout setting.
 pub(crate) fn is_rollout_key(key: &str) -> bool {
     rollout::key(key).is_some()
 }

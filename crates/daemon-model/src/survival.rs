@@ -1,5 +1,5 @@
-//! Values of the right type that nevertheless crash PM2: its daemon throws an error, at once or when a file changes,
-//! and ends with every app.
+//! Values of the right type that nevertheless crash PM2: its daemon throws an error, at once or when a file changes, and ends with
+//! every app.
 //!
 //! Source: PM2 7.0.4, `lib/God.js`, `lib/Watcher.js`; chokidar 3.6.0, `index.js`; picomatch 2.3.2, `lib/parse.js`;
 //! measured.
@@ -8,16 +8,15 @@ use serde_json::{Map, Value};
 
 use crate::attribute::{FATAL_KEYS, is_record_key};
 
-/// The longest pattern, in bytes: as long as a path can be (Linux, `PATH_MAX`). The matcher throws at 65536
-/// characters, and the regular expression it makes is too large for the engine well before.
+/// The longest pattern, in bytes: as long as a path can be (Linux, `PATH_MAX`). The matcher throws at 65536 characters, and the
+/// regular expression it builds becomes too large for the engine well before.
 const LONGEST: usize = 4096;
 
-/// The most paths that a pattern with braces may stand for: the watcher writes all of them down first, and throws at a
-/// range of more.
+/// The most paths that a pattern with braces may expand to: the watcher expands all of them first, and throws for a larger range.
 const MOST_PATHS: u64 = 1000;
 
-/// What a value of an attribute must be for PM2 to survive it, if it is not that. The value is in canonical form, and of
-/// the attribute's kind.
+/// The requirement that a value of an attribute must meet not to crash PM2, if it does not meet it. The value is in canonical form,
+/// and of the attribute's kind.
 pub(crate) fn requirement(attribute: &str, value: &Value) -> Option<&'static str> {
     let (survives, requirement) = match attribute {
         "watch" => (
@@ -38,17 +37,17 @@ pub(crate) fn requirement(attribute: &str, value: &Value) -> Option<&'static str
     (!survives).then_some(requirement)
 }
 
-/// What paths and patterns for PM2's file watcher must be.
+/// The requirement for paths and patterns of PM2's file watcher.
 pub const WATCH_PATTERNS: &str =
     "paths or patterns of at most 4096 bytes, whose braces stand for at most 1000 paths";
-/// What the options of PM2's file watcher must be.
+/// The requirement for options of PM2's file watcher.
 pub const WATCH_OPTIONS: &str = "a map whose `cwd` is a string, whose `ignored` holds patterns, and whose \
                                  `awaitWriteFinish` is true, false or a map";
-/// What a variable that PM2 numbers instances with must be.
+/// The requirement for a variable with which PM2 numbers instances.
 pub const FREE_VARIABLE: &str = "a name that is not one of PM2's own settings";
 
-/// Whether PM2 takes the value for the text `null`, which removes its key from a record: it compares loosely, and a list of
-/// one such text equals it (PM2 7.0.4, `lib/Utility.js`, `extendMix`).
+/// Whether PM2 reads the value as the text `null`, which removes its key from a record. It compares loosely, so a list of one such
+/// text counts too (PM2 7.0.4, `lib/Utility.js`, `extendMix`).
 #[must_use]
 pub fn is_null_text(value: &Value) -> bool {
     match value {
@@ -57,14 +56,14 @@ pub fn is_null_text(value: &Value) -> bool {
     }
 }
 
-/// Whether PM2 can write an instance's number under this name: it goes over what its record has there, and PM2 then takes
-/// that for what it was.
+/// Whether PM2 can write an instance's number under this name: the number overwrites any value in its record, and PM2 then uses it
+/// as that value.
 #[must_use]
 pub fn is_free_variable(name: &str) -> bool {
     !name.is_empty() && !is_record_key(name) && !FATAL_KEYS.contains(&name)
 }
 
-/// Whether this can be watched, or left out of a watch: a text or texts that do not ask for too much.
+/// Whether this can be watched or ignored by PM2's file watcher: a text or texts within the limits.
 #[must_use]
 pub fn are_watch_patterns(value: &Value) -> bool {
     match value {
@@ -80,7 +79,7 @@ fn is_pattern(text: &str) -> bool {
     text.len() <= LONGEST && most_paths(text) <= MOST_PATHS
 }
 
-/// At least as many paths as the braces of a pattern stand for.
+/// An upper bound for the number of paths that the braces of a pattern expand to.
 fn most_paths(text: &str) -> u64 {
     text.split('{').skip(1).fold(1, |paths: u64, group| {
         let choices = 1 + group.matches(',').count() as u64;
@@ -100,14 +99,14 @@ fn longest_number(text: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// Whether a watcher survives these options. Of the many others none was found that hurts.
+/// Whether a watcher survives these options. Of the many others, none is known to be harmful.
 #[must_use]
 pub fn watch_options_survive(options: &Map<String, Value>) -> bool {
     options.iter().all(|(key, value)| match key.as_str() {
         "cwd" => value.is_string() || value.is_null(),
-        // PM2 takes an empty text for a pattern here, which it is not.
+        // PM2 uses an empty text as a pattern here, which is invalid.
         "ignored" => value.is_null() || value.as_str() != Some("") && are_watch_patterns(value),
-        // It fills in what is left out, which only a map takes.
+        // PM2 adds missing keys, which only works for a map.
         "awaitWriteFinish" => value.is_boolean() || value.is_object() || value.is_null(),
         _ => true,
     })

@@ -1,7 +1,7 @@
-//! Values from outside of the definitions: env files, and variables of the caller that `:pass-env` names.
+//! External values of definitions: env files, and variables of the caller that `:pass-env` names.
 //!
-//! A definition holds references (`:env_file`, `${NAME}`), and so do generated configs and the history. This module says
-//! what the references stand for; it is given the content of the files and reads none itself.
+//! Definitions contain references (`:env_file`, `${NAME}`), and so do generated configs and the history. This module resolves them.
+//! It gets the content of the files, and reads none itself.
 
 mod env_file;
 mod key;
@@ -23,10 +23,10 @@ use crate::paths::resolve;
 /// The key of an app that names its env files.
 pub(crate) const ENV_FILE_KEY: &str = "env_file";
 
-/// The setting, and the key of `:pm2-sync`, that switches `${NAME}` on.
+/// The setting, and the key of `:pm2-sync`, that enables `${NAME}`.
 pub(crate) const INTERPOLATE_KEY: &str = "interpolate";
 
-/// What the references of definitions stand for at one moment.
+/// The values of references at one moment.
 #[derive(Clone, Default, PartialEq)]
 pub struct Values {
     files: BTreeMap<Utf8PathBuf, Arc<EnvFileState>>,
@@ -36,17 +36,17 @@ pub struct Values {
     key: Option<ValueKey>,
 }
 
-/// What `:pass-env` names.
+/// The variables that `:pass-env` names.
 #[derive(Clone, Default, PartialEq)]
 struct Passed {
     variables: BTreeMap<String, String>,
-    /// Names that it names to the letter and that the caller lacks.
+    /// Exact names in `:pass-env` that the caller does not have.
     missing: BTreeSet<String>,
 }
 
 impl Values {
-    /// Values of the caller's variables that `:pass-env` names, and no files yet. `missing` are names without `*` in
-    /// `:pass-env` that the caller lacks.
+    /// Values of the caller's variables that `:pass-env` names, without files. `missing` are names without `*` in `:pass-env` that
+    /// the caller does not have.
     #[must_use]
     pub fn new(variables: BTreeMap<String, String>, missing: BTreeSet<String>) -> Self {
         let passed = Arc::new(Passed { variables, missing });
@@ -56,8 +56,8 @@ impl Values {
         }
     }
 
-    /// Every reference counts as present, with an unknown value: for checks where there are no values, and for apps
-    /// of which only the definition's own content matters.
+    /// Treats every reference as present, with an unknown value: for checks without values, and for apps of which only the
+    /// definition's own content matters.
     #[must_use]
     pub fn assumed() -> Self {
         Self {
@@ -66,14 +66,14 @@ impl Values {
         }
     }
 
-    /// The same, with `${NAME}` replaced in apps that do not say otherwise.
+    /// Sets whether `${NAME}` is replaced in apps that do not choose.
     #[must_use]
     pub fn with_interpolation(mut self, interpolate: bool) -> Self {
         self.interpolate = interpolate;
         self
     }
 
-    /// The same, with digests that can only be guessed with this key.
+    /// Sets the secret key for digests of values.
     #[must_use]
     pub fn with_key(mut self, key: Option<ValueKey>) -> Self {
         self.key = key;
@@ -91,7 +91,7 @@ impl Values {
         self.is_assumed
     }
 
-    /// What is at this path; none if it was not read.
+    /// The state of the file at this path; none if it was not read.
     pub(crate) fn file(&self, path: &Utf8Path) -> Option<&EnvFileState> {
         self.files.get(path).map(|state| &**state)
     }
@@ -101,7 +101,7 @@ impl Values {
         self.passed.variables.get(name).map(String::as_str)
     }
 
-    /// Whether `:pass-env` names the variable, which the caller lacks.
+    /// Whether `:pass-env` names the variable but the caller does not have it.
     pub(crate) fn is_missing(&self, name: &str) -> bool {
         self.passed.missing.contains(name)
     }
@@ -115,7 +115,7 @@ impl Values {
     }
 }
 
-/// Names only.
+/// Shows names only.
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Values")
@@ -125,8 +125,8 @@ impl fmt::Debug for Values {
     }
 }
 
-/// The absolute paths of the env files that an app names, in their order, as far as the names can be read. `root` is what
-/// relative ones are relative to.
+/// The absolute paths of the env files that an app names, in order, as far as the names can be read. Relative ones start from
+/// `root`.
 #[must_use]
 pub fn env_files(app: &Map<String, Value>, root: &Utf8Path) -> Vec<Utf8PathBuf> {
     let named = named_files(app, root).into_iter().flatten();
@@ -136,22 +136,22 @@ pub fn env_files(app: &Map<String, Value>, root: &Utf8Path) -> Vec<Utf8PathBuf> 
 /// An env file that an app names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedFile {
-    /// As it is written.
+    /// The name as written.
     pub(crate) written: String,
     pub(crate) path: Utf8PathBuf,
     pub(crate) is_required: bool,
-    /// Its index, where `:env_file` is a vector.
+    /// Its index, if `:env_file` is a vector.
     pub(crate) index: Option<usize>,
 }
 
-/// What is wrong with a part of `:env_file`: its index, the key in it, and what was expected.
+/// A problem with a part of `:env_file`: its index, the key in it, and what was expected.
 pub(crate) struct Misread {
     pub(crate) index: Option<usize>,
     pub(crate) key: Option<String>,
     pub(crate) expected: &'static str,
 }
 
-/// What `:env_file` of an app names, one by one.
+/// The files that `:env_file` of an app names.
 pub(crate) fn named_files(
     app: &Map<String, Value>,
     root: &Utf8Path,
@@ -179,7 +179,7 @@ fn named_file(file: &Value, index: Option<usize>, root: &Utf8Path) -> Result<Nam
     let (path, required) = match file {
         Value::String(path) => (Some(path), None),
         Value::Object(map) => {
-            // Such a key is not named: it may be a part of what should be in the file.
+            // An unknown key is not shown: it may be part of the file's content.
             let is_known = |key: &String| ["path", "required"].contains(&key.as_str());
             if !map.keys().all(is_known) {
                 return Err(misread(None, "`:path` and `:required` only"));

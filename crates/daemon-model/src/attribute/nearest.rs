@@ -1,11 +1,11 @@
-//! The attribute that an unknown name may mean.
+//! Suggests the attribute that an unknown name may mean.
 
 use std::sync::LazyLock;
 
 use super::{ATTRIBUTES, Attribute};
 use crate::nearest::{fewest_differences, letters};
 
-/// What other tools, which start and watch processes too, call the same thing; in [`letters`].
+/// Names that other process managers and file watchers use for the same setting, normalized by [`letters`].
 const ELSEWHERE: &[(&str, &str)] = &[
     ("arguments", "args"),
     ("backoff", "exp_backoff_restart_delay"),
@@ -58,7 +58,7 @@ pub fn nearest(name: &str) -> Option<String> {
     fewest_differences(name, names).map(ToOwned::to_owned)
 }
 
-/// The key beside `:apps` that is nearest to a misspelt one, or `apps` itself.
+/// The top-level key nearest to a misspelt one, which may be `apps` itself.
 #[must_use]
 pub fn nearest_beside_apps(name: &str) -> Option<&'static str> {
     let wanted = letters(name);

@@ -1,4 +1,4 @@
-//! The table itself: a line for each attribute.
+//! The table itself, with one line per attribute.
 
 use super::Cost::{HardRestart, Replace, Restart, Scale};
 use super::Role::{Derived, Inert, Stored};

@@ -64,7 +64,7 @@ fn a_script_is_a_path_or_the_name_of_a_command() {
         ("sleep", "/usr/bin/sleep", true),
         ("sleep", "/usr/bin/sleeper", false),
         ("sleep", "", false),
-        // A script with a space is given to bash, or to sh where there is no bash.
+        // A script with a space is run by bash, or by sh if there is no bash.
         ("echo a", "/bin/bash", true),
         ("echo a", "/bin/sh", true),
         ("echo a", "/bin/zsh", false),
@@ -100,7 +100,7 @@ fn an_interpreter_that_pm2_chooses_is_no_drift() {
         ("./a.sh", None, "bash", true),
         ("./a.sh", None, "sh", false),
         ("./a.rb", None, "ruby", true),
-        // Without a known extension: a program, or a script of node.
+        // Without a known extension: a binary, or a node script.
         ("./a", None, "none", true),
         ("./a", None, "node", true),
         ("./a", None, "python", false),
@@ -108,7 +108,7 @@ fn an_interpreter_that_pm2_chooses_is_no_drift() {
         // A path inside of PM2's own package.
         ("./a.coffee", None, "/pm2/coffee", true),
         ("./a.ls", None, "/pm2/lsc", true),
-        // PM2 puts a path in the place of these names.
+        // PM2 replaces these names with a path.
         ("./a.js", Some("node@18"), "/nvm/v18/bin/node", true),
         ("./a.js", Some("lsc"), "/pm2/lsc", true),
         ("./a.js", Some("coffee"), "/pm2/coffee", true),
@@ -170,10 +170,10 @@ fn an_orphan_is_known_by_name_script_directory_and_command_line() {
     assert!(!with(|it| it.name = "b".to_owned()));
     assert!(!with(|it| it.script = "/w/other.js".to_owned()));
     assert!(!with(|it| it.cwd = "/v".into()));
-    // Another program that has taken the pid.
+    // Another program reused the pid.
     assert!(!with(|it| it.command_line = vec!["vi".to_owned()]));
     assert!(!with(|it| it.command_line = vec![]));
-    // The title in one piece, whole or cut off; not with further words, and not cut to one word.
+    // The title as one word, whole or truncated; not with further words, and not truncated to a single word.
     assert!(with(
         |it| it.command_line = vec!["node /w/run.js".to_owned(), String::new()]
     ));
@@ -183,7 +183,7 @@ fn an_orphan_is_known_by_name_script_directory_and_command_line() {
         |it| it.command_line = vec!["node /w/ru".to_owned(), "b".to_owned()]
     ));
     assert!(!with(|it| it.command_line = vec!["vi /w/x".to_owned()]));
-    // What PM2 runs until the title is set.
+    // The command lines before PM2 sets the title.
     for (container, expected) in [
         ("/n/pm2/lib/ProcessContainerFork.js", true),
         ("/n/pm2/lib/ProcessContainerForkBun.js", true),

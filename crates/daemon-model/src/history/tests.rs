@@ -1,6 +1,6 @@
 use super::*;
 
-/// Apps by name, each with the revision that this text stands for.
+/// Apps by name, each with a revision made from this text.
 fn entry(apps: &[(&str, &str)]) -> Entry {
     let entry_app = |(name, spec): &(&str, &str)| EntryApp {
         name: (*name).to_owned(),
@@ -30,7 +30,7 @@ fn a_new_entry_supersedes_one_that_is_not_decided() {
     assert_eq!(history.begin(entry(&[("a", "2")])).number, 2);
     let superseded = EntryOutcome::Superseded { at_ms: 5 };
     assert_eq!(history.entry(1).unwrap().outcome, superseded);
-    // What was decided stays decided.
+    // A decided outcome does not change.
     assert!(history.decide(2, READY));
     assert!(!history.decide(2, failed()));
     assert!(!history.decide(1, READY));
@@ -61,7 +61,7 @@ fn a_pending_entry_goes_on_with_the_gates_of_its_apps() {
     assert_eq!(same.number, 1);
     assert_eq!(gate(&history, "a"), (5, false, true));
     assert_eq!(gate(&history, "b"), (9, true, false));
-    // `b` is edited while `a` is gated: `a` has to become ready anyway.
+    // `b` is edited while `a` is gated: `a` still has to become ready.
     history.change_gate("a", |gate| gate.ready = false);
     let next = history.begin(with_gate(&[("a", "1"), ("b", "2")], "b"));
     assert_eq!(next.number, 2);
@@ -76,7 +76,7 @@ fn an_entry_with_a_step_that_failed_is_decided_when_its_other_apps_are_ready() {
     assert!(!history.unapplied(&BTreeSet::new(), 7));
     assert!(history.unapplied(&BTreeSet::from(["a"]), 7));
     assert!(history.pending().unwrap().gate("a").unwrap().unapplied);
-    // Tried again, it may have been applied.
+    // It may have been applied in the retry.
     history.begin(entry(&[("a", "1"), ("b", "1")]));
     assert!(!history.pending().unwrap().gate("a").unwrap().unapplied);
     assert!(history.change_gate("b", |gate| gate.ready = true));
@@ -110,7 +110,7 @@ fn a_revision_is_rejected_while_its_newest_entry_failed() {
     history.decide(2, failed());
     assert_eq!(is_rejected(&history, &two), Some(2));
     assert_eq!(is_rejected(&history, &one), None);
-    // Going back to the first revision proves nothing about the second.
+    // Rolling back to the first revision proves nothing about the second.
     history.begin(entry(&[("a", "1")]));
     assert_eq!(is_rejected(&history, &two), Some(2));
     assert!(history.is_proven("a", &one) && !history.is_proven("a", &two));
@@ -163,7 +163,7 @@ fn an_entry_that_is_applied_again_and_again_pushes_no_other_out() {
         .map(|it| (it.number, it.outcome.is_ready()))
         .collect();
     assert_eq!(kept, [(1, true), (2, true), (7, false)]);
-    // One that failed at first gives way.
+    // An entry that failed first is displaced.
     let mut history = History::default();
     for outcome in [failed(), READY, READY] {
         let number = history.begin(entry(&[("a", "new")])).number;

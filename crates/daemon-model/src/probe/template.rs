@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Text with references `${NAME}` to variables of a process. It shows as it was written.
+/// Text with `${NAME}` references to variables of a process. It displays as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -14,20 +14,20 @@ enum Part {
     Variable(String),
 }
 
-/// A `${` that begins no reference.
+/// A `${` that does not start a valid reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected `${{NAME}}` with a name of letters, digits and `_`, got `{written}`")]
 pub struct InvalidReference {
-    /// What is written there.
+    /// The text that was written.
     pub written: String,
 }
 
 impl Template {
-    /// Reads text with references.
+    /// Parses text with references.
     ///
     /// # Errors
-    /// [`InvalidReference`] at a `${` that is not followed by a name and `}`. A name has letters of ASCII, digits and `_`, and
-    /// does not begin with a digit.
+    /// [`InvalidReference`] at a `${` that is not followed by a name and `}`. A name consists of ASCII letters, digits and `_`, and
+    /// does not start with a digit.
     pub fn parse(text: &str) -> Result<Self, InvalidReference> {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -47,7 +47,7 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Text without references, whatever it holds.
+    /// Literal text, without any references.
     #[must_use]
     pub fn literal(text: impl Into<String>) -> Self {
         Self(vec![Part::Text(text.into())])
@@ -61,10 +61,10 @@ impl Template {
         })
     }
 
-    /// The text with the values of variables in place of the references.
+    /// Replaces the references with the values of variables.
     ///
     /// # Errors
-    /// The name of the first variable for which `value` gives none.
+    /// The name of the first variable for which `value` returns none.
     pub fn resolve<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> Result<String, &str> {
         let mut text = String::new();
         for part in &self.0 {

@@ -1,4 +1,4 @@
-//! URLs of probes; the only file that knows the crate `http`.
+//! Parses URLs of probes. The only file that uses the crate `http`.
 
 use http::Uri;
 
@@ -17,7 +17,7 @@ const SCHEME: &str = "http://";
 /// Why a URL with credentials is refused.
 pub(super) const CREDENTIALS: &str = "probes do not send user names or passwords";
 
-/// Reads a URL of plain HTTP, or says why it cannot be probed.
+/// Parses a plain HTTP URL, or says why it cannot be probed.
 pub(super) fn parse(text: &str) -> Result<Parts, &'static str> {
     let starts_with = |start: &str| {
         let found = text.get(..start.len());
@@ -52,7 +52,7 @@ pub(super) fn parse(text: &str) -> Result<Parts, &'static str> {
     })
 }
 
-/// A host without the brackets that an IPv6 address has in a URL.
+/// A host without the brackets of an IPv6 address.
 pub(super) fn host(text: &str) -> Option<&str> {
     let inside = text
         .strip_prefix('[')

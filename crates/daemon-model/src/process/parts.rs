@@ -1,4 +1,4 @@
-//! Attributes and variables of a process, kept small: a watch holds those of every process for months.
+//! Compact attributes and variables of a process: a watch keeps those of every process for months.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use serde_json::{Number, Value};
 use crate::attribute;
 use crate::coerce::env_text;
 
-/// Attributes of a process and what PM2 derived from them, by PM2's own names. What is null, PM2's default, or an empty
-/// list counts as absent, and is left out.
+/// Attributes of a process and values that PM2 derives from them, by PM2's names. Values that are null, PM2's default, or an empty
+/// list count as absent and are omitted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes(Box<[(&'static str, Stored)]>);
 
@@ -35,7 +35,7 @@ impl Stored {
         })
     }
 
-    /// It, if it is text.
+    /// The value, if it is text.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match &self.0 {
@@ -44,7 +44,7 @@ impl Stored {
         }
     }
 
-    /// It, if it is a whole number that is not negative.
+    /// The value, if it is a non-negative integer.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
         match &self.0 {
@@ -53,12 +53,12 @@ impl Stored {
         }
     }
 
-    /// Whether it is `false`, or the text that PM2 takes for it.
+    /// Whether it is `false`, or the text that PM2 reads as such.
     pub(crate) fn is_false(&self) -> bool {
         matches!(self.0, Kept::Bool(false)) || self.as_str() == Some("false")
     }
 
-    /// It as JSON.
+    /// The value as JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
         match &self.0 {
@@ -69,7 +69,7 @@ impl Stored {
         }
     }
 
-    /// It as text, as a process would see it in a variable.
+    /// The value as text, as a process would see it in a variable.
     #[must_use]
     pub fn to_text(&self) -> String {
         env_text(&self.to_value())
@@ -89,14 +89,14 @@ impl PartialEq<Value> for Stored {
 }
 
 impl Attributes {
-    /// One of them.
+    /// One attribute.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Stored> {
         let found = self.0.binary_search_by_key(&name, |(name, _)| name).ok()?;
         self.0.get(found).map(|(_, value)| value)
     }
 
-    /// All of them, in the order of their names.
+    /// All attributes, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Stored)> {
         self.0.iter().map(|(name, value)| (*name, value))
     }
@@ -118,32 +118,32 @@ impl FromIterator<(&'static str, Value)> for Attributes {
     }
 }
 
-/// Environment variables. Those of many processes can share their texts.
+/// Environment variables. Many processes can share their texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Variables(Box<[(Arc<str>, Arc<str>)]>);
 
 impl Variables {
-    /// The value of one.
+    /// The value of a variable.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.binary_search_by(|(known, _)| (**known).cmp(name));
         self.0.get(found.ok()?).map(|(_, value)| &**value)
     }
 
-    /// All of them, in the order of their names.
+    /// All variables, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 }
 
-/// Of one name the last counts.
+/// If a name occurs twice, the last one counts.
 impl<K: Into<Arc<str>>, V: Into<Arc<str>>> FromIterator<(K, V)> for Variables {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(all: T) -> Self {
         let all = all.into_iter();
         let mut all: Vec<(Arc<str>, Arc<str>)> = all
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        // Stable, and the last of one name is the first of them from behind.
+        // The sort is stable, so after reversing, the last of each name comes first.
         all.reverse();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all.dedup_by(|(later, _), (kept, _)| later == kept);

@@ -1,4 +1,4 @@
-//! What a process really does, judged from everything that PM2 records of it. PM2's status word is one input among others.
+//! The actual state of a process, from everything that PM2 records. PM2's status word is only one of the inputs.
 //!
 //! Source of the rules: PM2 5.4.3, 6.0.14 and 7.0.4, `lib/God.js` (`executeApp`, `handleExit`) and
 //! `lib/God/ActionMethods.js` (`stopProcessId`, `resetMetaProcessId`); measured on all three.
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{ObservedProcess, Status, Stored};
 
-/// What a process really does.
+/// The actual state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -16,13 +16,13 @@ pub enum ProcessState {
     Running,
     /// It was started and is not ready yet, or PM2 is about to start it again.
     Starting,
-    /// It ended badly, and PM2 starts it again and again.
+    /// It ended with an error, and PM2 keeps restarting it.
     Crashing,
-    /// It ended well, and PM2 starts it again after the delay that the app asks for.
+    /// It ended without an error, and PM2 restarts it after the app's restart delay.
     Waiting,
     /// It is being stopped.
     Stopping,
-    /// It was stopped, though the app would run.
+    /// It was stopped, but the app should run.
     Stopped,
     /// It ended, or was never started, as the app asks for.
     Ended,
@@ -34,17 +34,17 @@ pub enum ProcessState {
     NoProcess,
 }
 
-/// How long a process must run to count as stable, in milliseconds, where the app does not say.
+/// The default time that a process must run to count as stable, in milliseconds.
 pub(crate) const MIN_UPTIME_MS: u64 = 1000;
 
-/// How many unstable restarts PM2 allows where the app does not say.
+/// PM2's default limit of unstable restarts.
 const MAX_RESTARTS: u64 = 16;
 
 impl ObservedProcess {
-    /// What the process really does at the time `now_ms`, in milliseconds since the Unix epoch.
+    /// The actual state at the time `now_ms`, in milliseconds since the Unix epoch.
     ///
-    /// PM2 keeps the pid of a process that ended as long as it is going to start it again, and clears it when it does not:
-    /// so a `waiting restart` without a pid waits for nothing.
+    /// PM2 keeps the pid of an ended process if it is going to restart it, and clears it otherwise. So nothing restarts a `waiting
+    /// restart` process without a pid.
     #[must_use]
     pub fn state(&self, now_ms: u64) -> ProcessState {
         let has_pid = self.pid.is_some();
@@ -72,7 +72,7 @@ impl ObservedProcess {
         }
     }
 
-    /// Whether it has a process that runs, ready or not.
+    /// Whether its process runs, ready or not.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.status, Status::Online | Status::Launching) && self.pid.is_some()
@@ -90,8 +90,8 @@ impl ObservedProcess {
         self.number("min_uptime").unwrap_or(MIN_UPTIME_MS)
     }
 
-    /// Whether it was restarted after an unstable run and has not been stable since. PM2 never takes back its count of
-    /// unstable restarts; only the uptime shows that a process has recovered.
+    /// Whether it was restarted after an unstable run and has not been stable since. PM2 never reduces its count of unstable
+    /// restarts; only the uptime shows that a process has recovered.
     fn is_crashing(&self, now_ms: u64) -> bool {
         let uptime = self
             .started_at_ms
@@ -100,19 +100,19 @@ impl ObservedProcess {
         is_young && self.unstable_restarts > 0 && self.ended_badly()
     }
 
-    /// Whether the last end was a failure. PM2 records an end by a signal as exit code 0, so several unstable restarts count
-    /// as well.
+    /// Whether the last end was a failure. PM2 records an end by a signal as exit code 0, so several unstable restarts count as
+    /// well.
     fn ended_badly(&self) -> bool {
         self.exit_code.is_some_and(|code| code != 0) || self.unstable_restarts > 1
     }
 
-    /// Whether the app asks PM2 not to start it, or not to start it again after this end.
+    /// Whether the app asks PM2 not to start it, or not to restart it after this end.
     fn ends_by_design(&self) -> bool {
         let is_off = |name| self.attributes.get(name).is_some_and(Stored::is_false);
         is_off("autostart") || is_off("autorestart") || self.ended_with_stop_code()
     }
 
-    /// Whether its last end is one that the app does not call a success: an exit code other than 0 and the stop codes.
+    /// Whether its last exit code is neither 0 nor one of the stop codes.
     pub(crate) fn ended_in_failure(&self) -> bool {
         self.exit_code.is_some_and(|code| code != 0) && !self.ended_with_stop_code()
     }
@@ -143,7 +143,7 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    /// A process that was started 500 ms ago, with a word, a pid, unstable restarts, an exit code and attributes.
+    /// A process that was started 500 ms ago, with a status, a pid, unstable restarts, an exit code and attributes.
     fn process(
         (status, has_pid, unstable_restarts, exit_code): (Status, bool, u32, Option<i64>),
         attributes: &[(&'static str, Value)],
@@ -178,7 +178,7 @@ mod tests {
         let stopping = Status::Stopping;
         for (record, attributes, expected) in [
             ((Online, true, 0, None), vec![], Running),
-            // After a restart by hand: PM2 resets its count.
+            // After a manual restart, PM2 resets its count.
             ((Online, true, 0, Some(1)), vec![], Running),
             ((Online, true, 1, Some(0)), vec![], Running),
             ((Online, true, 1, Some(1)), vec![], Crashing),
@@ -204,12 +204,12 @@ mod tests {
             ((Launching, true, 3, Some(1)), vec![], Crashing),
             ((Launching, false, 0, None), vec![], Starting),
             ((stopping, true, 0, None), vec![], Stopping),
-            // A delay after an end; the pid is that of the process that ended.
+            // A delay after an end; the pid is that of the ended process.
             ((WaitingRestart, true, 0, Some(0)), vec![], Waiting),
             ((WaitingRestart, true, 1, Some(0)), vec![], Waiting),
             ((WaitingRestart, true, 2, Some(0)), vec![], Crashing),
             ((WaitingRestart, true, 0, Some(1)), vec![], Crashing),
-            // No delay: PM2 writes this word over any other where the app asks for one.
+            // No delay: PM2 writes this status if the app asks for a delay.
             ((WaitingRestart, false, 0, Some(1)), vec![], GaveUp),
             (
                 (WaitingRestart, false, 0, Some(1)),

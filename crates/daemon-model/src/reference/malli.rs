@@ -1,6 +1,6 @@
-//! A Malli schema of definitions, for Clojure tools: the JSON Schema of artifacts, in their words.
+//! Generates a Malli schema of definitions for Clojure tools, from the JSON Schema of artifacts.
 //!
-//! It is made of that schema and not of the table, so that the two cannot say different things.
+//! It is derived from that schema and not from the table, so that the two cannot disagree.
 
 use std::fmt::Write;
 
@@ -34,7 +34,7 @@ const TAIL: &str = "
   (m/explain definition value))
 ";
 
-/// The source of a namespace, `pm2-sync.definition`, that translates `schema`.
+/// The source of a namespace, `pm2-sync.definition`, with the translated `schema`.
 pub(super) fn namespace(schema: &Value) -> String {
     let mut out = String::from(HEAD);
     out.push_str("\n(def registry\n  {");
@@ -49,7 +49,7 @@ pub(super) fn namespace(schema: &Value) -> String {
     out
 }
 
-/// What a part of the schema is in Malli's words.
+/// Translates a part of the schema to Malli.
 fn form(schema: &Value) -> String {
     let mut alternatives: Vec<String> = Vec::new();
     let with_keys = schema.get("properties").is_some();
@@ -63,7 +63,7 @@ fn form(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array() {
         alternatives.push(literals(values));
     }
-    // Of an object, `anyOf` says which keys there have to be.
+    // For an object, `anyOf` lists the required keys.
     let any = schema["anyOf"].as_array().filter(|_| !with_keys);
     alternatives.extend(any.into_iter().flatten().map(form));
     let types = match &schema["type"] {
@@ -111,7 +111,7 @@ fn of_type(name: &str, schema: &Value) -> String {
 fn number(name: &str, schema: &Value) -> String {
     let bound = |key: &str| schema.get(key).map(ToString::to_string);
     let least = bound("minimum").or_else(|| {
-        // Of whole numbers, what is more than 0 is at least 1.
+        // For integers, greater than 0 means at least 1.
         let exclusive = bound("exclusiveMinimum")?;
         Some(if name == ":int" {
             "1".to_owned()
@@ -119,7 +119,7 @@ fn number(name: &str, schema: &Value) -> String {
             exclusive
         })
     });
-    // A double whose text is that of an integer is no double to a reader.
+    // A double printed like an integer would be read as an integer.
     let shown = |number: String| match name {
         ":double" => format!("{number}.0"),
         _ => number,
@@ -134,7 +134,7 @@ fn number(name: &str, schema: &Value) -> String {
     }
 }
 
-/// A map without other keys, but for PM2's blocks of variables where the schema allows these.
+/// A map without other keys, except PM2's `env_NAME` blocks if the schema allows them.
 fn map(properties: &Map<String, Value>, schema: &Value) -> String {
     let mut keys: Vec<String> = properties
         .iter()
@@ -150,7 +150,7 @@ fn map(properties: &Map<String, Value>, schema: &Value) -> String {
     format!("[:map {{:closed true}} {}]", keys.join(" "))
 }
 
-/// One of some values. Text may be written as a keyword, too.
+/// One of several values. Text may also be written as a keyword.
 fn literals(values: &[Value]) -> String {
     let mut shown = Vec::new();
     for value in values {

@@ -1,11 +1,11 @@
-//! Probes and what else an app declares about going live, for readers.
+//! The part of the reference about probes and rollouts.
 
 use serde_json::{Map, Value, json};
 
 use crate::ProbeKind;
 use crate::attribute::camel_case;
 
-/// The section of the page of the documentation.
+/// The section of the documentation page.
 pub(super) const MARKDOWN: &str = "
 ## Probes and order
 
@@ -75,7 +75,7 @@ pub(super) fn properties() -> Vec<(String, Value)> {
         .collect()
 }
 
-/// What the keys of an app refer to.
+/// The shared definitions that these keys refer to.
 pub(super) fn definitions() -> [(String, Value); 2] {
     let wait = json!({ "$ref": "#/$defs/wait" });
     let wait_seconds = seconds("exclusiveMinimum");
@@ -127,7 +127,7 @@ pub(super) fn definitions() -> [(String, Value); 2] {
         .map(|(name, value)| (name.to_owned(), value))
 }
 
-/// Times of which 0 is the one bound or the other.
+/// A duration with a minimum; the bound is inclusive or exclusive.
 fn time(minimum: &str) -> Value {
     json!({
         "description": "milliseconds, or \"500ms\", \"10s\", \"2m\", \"1h\"",

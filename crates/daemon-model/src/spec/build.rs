@@ -1,4 +1,4 @@
-//! From the values of an app's map to its canonical form.
+//! Builds the canonical form of an app from the values of its map.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::names;
 use crate::paths::{expand_home, resolve};
 use crate::{DaemonId, Quoted, message};
 
-/// What `time` sets as the format of times in logs.
+/// The time format for logs that `time` sets.
 pub(super) const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
 
-/// An app and its place in its document.
+/// An app and its position in its document.
 #[derive(Clone, Copy)]
 pub(super) struct AppAt<'a> {
     pub(super) app: &'a Map<String, Value>,
@@ -44,7 +44,7 @@ pub(super) fn build(
     }
     let mut name = take_text(&mut values, "name").filter(|name| !name.is_empty());
     if name.is_none() && findings.refused(app, path, "name") {
-        // The name has a finding of its own. Any name will do to check the rest.
+        // The name has its own finding. Any name will do to check the rest.
         name = Some("name".to_owned());
     }
     if name.is_none()
@@ -68,7 +68,7 @@ pub(super) fn build(
     check_name(&name, app, path, findings);
 
     let Some(raw_script) = script else {
-        // Nothing can be made of it, but what else is wrong is said along.
+        // No spec can be built, but other problems are still reported.
         read_env(&mut values, at, context, sources, findings);
         return None;
     };
@@ -100,7 +100,7 @@ pub(super) fn build(
     let cwd = cwd.map(|cwd| sources.replace_text("cwd", cwd, || place("cwd"), findings));
     let cwd = resolve(context.root, cwd.as_deref().unwrap_or(""));
     let script = if raw_script.contains(' ') {
-        // PM2 hands a script with a space to a shell, whatever its arguments.
+        // PM2 passes a script with a space to a shell, ignoring its arguments.
         values.insert("args", json!(["-c", raw_script]));
         "bash".to_owned()
     } else if raw_script.contains('/') || matches!(raw_script.as_str(), "." | "..") {
@@ -203,7 +203,7 @@ fn take_text(values: &mut BTreeMap<&'static str, Value>, name: &str) -> Option<S
     }
 }
 
-/// Whether PM2 takes an interpreter for node or bun, which it can run in cluster mode.
+/// Whether PM2 treats an interpreter as node or bun, which it can run in cluster mode.
 #[must_use]
 pub fn is_node_like(interpreter: &str) -> bool {
     let base = interpreter.rsplit('/').next().unwrap_or(interpreter);

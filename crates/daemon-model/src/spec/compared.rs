@@ -1,4 +1,4 @@
-//! Remembered results of comparing an app with its processes.
+//! Caches the results of comparing an app with its processes.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -6,12 +6,12 @@ use super::AppSpec;
 use crate::ObservedProcess;
 use crate::diff::{Change, EnvPolicy, diff};
 
-/// Processes that an app was compared with and that are as it says. A plan compares every app with its processes, and from plan to
-/// plan nearly all of them stay the very same values.
+/// Processes that were compared with an app and match it. A plan compares every app with its processes, and nearly all of them are
+/// the same values in the next plan.
 #[derive(Debug, Default)]
 pub(super) struct Compared(Mutex<Vec<(Weak<ObservedProcess>, EnvPolicy)>>);
 
-/// A copy may become another app.
+/// The cache is not cloned: a clone may become another app.
 impl Clone for Compared {
     fn clone(&self) -> Self {
         Self::default()
@@ -27,7 +27,7 @@ impl AppSpec {
     ) -> Vec<Change> {
         let compared = &self.0.compared.0.0;
         let compared = || compared.lock().unwrap_or_else(PoisonError::into_inner);
-        // The weak reference keeps the address from being used for another process.
+        // The weak reference prevents the address from being reused for another process.
         let is_it = |known: &Weak<_>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(process));
         if compared()
             .iter()

@@ -1,4 +1,4 @@
-//! The digest of what PM2 gets of an app, and the revision: the digest of everything that it declares.
+//! The digest of what PM2 gets, and the revision: the digest of everything that an app declares.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ use super::{AppPolicy, Content, Instances, Outside};
 use crate::coerce::env_text;
 use crate::{Revision, Rollout, SpecDigest};
 
-/// The version of the digest's recipe. A new recipe gets a new one, so that a new release of the tool does not
-/// take every process for changed.
+/// The version of the digest's recipe. A new recipe needs a new version, so that a new release does not treat every process as
+/// changed.
 const DIGEST_VERSION: &str = "v1";
 
 /// The instance count is not part of the digest: it says nothing about one process.
 ///
-/// Of an app with values from outside there are two digests: one of what its definition says, and one of everything, which
-/// only the holder of a secret key can make. Without a key there is only the first.
+/// An app with external values has two digests: one of its definition's content, and one of everything, which requires a secret
+/// key. Without a key there is only the first.
 pub(super) fn digest(spec: &Content) -> SpecDigest {
     let outside = spec.outside.as_deref();
     let own = hash(Sha256::new(), &Canonical::new(spec, outside));
@@ -31,12 +31,11 @@ pub(super) fn digest(spec: &Content) -> SpecDigest {
     SpecDigest(digest)
 }
 
-/// The first half of a hash of something as JSON with its keys in order.
+/// The first half of a hash of a value as JSON with sorted keys.
 fn hash(hash: Sha256, value: &impl Serialize) -> String {
-    // The environment may be large, so no copy of all of it is made; JSON is written in pieces of a few bytes, though, which
-    // are gathered.
+    // The environment may be large, so it is not copied as a whole. JSON is written in pieces of a few bytes, so they are buffered.
     let mut hash = BufWriter::with_capacity(1024, Hashed(hash));
-    // Strings as keys, and nothing that could fail to be written.
+    // Cannot fail: keys are strings, and every value can be serialized.
     let _ = serde_json::to_writer(&mut hash, value).map(|()| hash.flush());
     let hash = hash.get_ref().0.clone().finalize();
     hex(&hash[..16])
@@ -57,7 +56,7 @@ pub(super) fn revision(spec: &Content, digest: &SpecDigest) -> Revision {
     Revision([REVISION_VERSION, ":", &hash].concat())
 }
 
-/// What a revision is of.
+/// The input of a revision.
 #[derive(Serialize)]
 struct Declared<'a> {
     digest: &'a SpecDigest,
@@ -66,7 +65,7 @@ struct Declared<'a> {
     rollout: Option<&'a Rollout>,
 }
 
-/// What the digest is of, in the order of the alphabet.
+/// The input of the digest, in alphabetical order.
 #[derive(Serialize)]
 struct Canonical<'a> {
     attributes: InOrder<'a>,
@@ -78,7 +77,7 @@ struct Canonical<'a> {
 }
 
 impl<'a> Canonical<'a> {
-    /// The app without what it has from `outside`: attributes are as they are written.
+    /// The app without `outside` values: attributes are used as written.
     fn new(spec: &'a Content, outside: Option<&'a Outside>) -> Self {
         let text = |name: &str, own: &'a str| {
             let written = outside.and_then(|outside| outside.written.get(name));
@@ -97,7 +96,7 @@ impl<'a> Canonical<'a> {
     }
 }
 
-/// Attributes whose maps have their keys in order too. Few have maps, so few are copied for it.
+/// Attributes with sorted keys in their maps. Few have maps, so few are copied.
 struct InOrder<'a>(&'a [(&'static str, Value)], Option<&'a Outside>);
 
 impl Serialize for InOrder<'_> {
@@ -113,7 +112,7 @@ impl Serialize for InOrder<'_> {
     }
 }
 
-/// Variables as a process gets them, without those from outside.
+/// Variables as a process gets them, without external ones.
 struct Texts<'a>(&'a BTreeMap<String, Value>, Option<&'a Outside>);
 
 impl Serialize for Texts<'_> {
@@ -148,7 +147,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The same value with the keys of every map in order, so that the order of writing does not count.
+/// The same value with sorted keys in every map, so that the order of writing does not matter.
 pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => map

@@ -14,10 +14,10 @@ pub(super) enum Unit {
     Seconds,
 }
 
-/// No wait of a probe or a rollout is longer.
+/// The longest allowed duration for probes and rollouts.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Reads a duration, or says what is wrong with it.
+/// Reads a duration, or returns what is wrong with it.
 pub(super) fn read(value: &Value, unit: Unit) -> Result<Duration, Message> {
     let unfit = || {
         let expected = match unit {
@@ -71,7 +71,7 @@ fn from_text(text: &str, unit: Unit) -> Option<Duration> {
         ("h", Unit::Milliseconds) => 3_600_000,
         _ => return None,
     };
-    // More digits than fit are too long anyway.
+    // A number with more digits than fit is too long anyway.
     let count = digits.parse::<u64>().unwrap_or(u64::MAX);
     Some(Duration::from_millis(count.saturating_mul(milliseconds)))
 }

@@ -34,8 +34,8 @@ pub(super) fn read_env(
         check_env_keys(&block, &place, interpolates, findings);
         merge(&block, &place, findings);
     }
-    // PM2 lets `port` win over a PORT of `env`, `deploy` over both (its comment says otherwise, but it merges into the
-    // same object), and a chosen `env_NAME` over all.
+    // In PM2, `port` overrides a PORT of `env`, `deploy` overrides both (its comment says otherwise, but it merges into the same
+    // object), and a selected `env_NAME` overrides all.
     if let Some(port) = values.get("port").filter(|port| port.as_f64() != Some(0.0)) {
         let port = Map::from_iter([("PORT".to_owned(), port.clone())]);
         merge(&port, path, findings);
@@ -54,17 +54,17 @@ pub(super) fn read_env(
             }
         }
     }
-    // What is overwritten can never be as defined.
+    // An overwritten variable can never be as defined.
     env.retain(|key, _| !OVERWRITTEN_ENV.contains(&key.as_str()));
     env
 }
 
-/// PM2 sets this variable for Python, whatever an app says.
+/// PM2 sets this variable for Python, whatever an app declares.
 ///
 /// Source: PM2 7.0.4, `lib/Common.js`, `resolveInterpreter`.
 const UNBUFFERED: &str = "PYTHONUNBUFFERED";
 
-/// Takes out what PM2 sets for Python.
+/// Removes the variable that PM2 sets for Python.
 pub(super) fn drop_unbuffered(
     env: &mut BTreeMap<String, Value>,
     script: &str,

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// What makes no difference between two apps.
+/// A value that equality ignores.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ignored<T>(pub(super) T);
 
@@ -12,5 +12,5 @@ impl<T> PartialEq for Ignored<T> {
     }
 }
 
-/// Computed on first use, because a digest takes about as long as all the rest, from which it follows.
+/// Computed on first use, because a digest takes about as long as reading the whole app. It is derived from the rest.
 pub(super) type Late<T> = Ignored<OnceLock<T>>;

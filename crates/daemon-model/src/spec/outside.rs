@@ -1,4 +1,4 @@
-//! Values that an app has from outside of its definition: from env files, and in place of `${NAME}`.
+//! External values of an app: from env files, and in place of `${NAME}`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::values::{
 };
 use crate::{Field, HIDDEN, Message, Ours, Quoted, message};
 
-/// Where a value comes from: env files as the definition writes them, or `:pass-env`.
+/// The source of a value: env files as named in the definition, or `:pass-env`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin(Vec<String>);
 
@@ -33,11 +33,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What of an app has its value from outside.
+/// The external values of an app.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Outside {
     pub(super) variables: BTreeMap<String, Origin>,
-    /// Attributes as they are written.
+    /// Attributes as written.
     pub(super) written: BTreeMap<&'static str, (Value, Origin)>,
     pub(super) key: Option<ValueKey>,
 }
@@ -55,20 +55,20 @@ impl Outside {
     }
 }
 
-/// What an app's references stand for.
+/// The sources for an app's references.
 pub(super) struct Sources<'a> {
     values: &'a Values,
     files: Vec<NamedFile>,
-    /// Variables of the files, and which file the last value is from.
+    /// Variables of the files, and which file the last value came from.
     pub(super) variables: BTreeMap<String, (String, usize)>,
     pub(super) interpolates: bool,
-    /// Whether all is known: what is not found has no value.
+    /// Whether everything is known, so that a missing name has no value.
     is_complete: bool,
     pub(super) outside: Outside,
 }
 
 impl<'a> Sources<'a> {
-    /// Reads what the app refers to.
+    /// Reads the sources that the app refers to.
     pub(super) fn new(
         app: &Map<String, Value>,
         path: &DocumentPath,
@@ -145,8 +145,8 @@ impl<'a> Sources<'a> {
         self.files.push(file);
     }
 
-    /// Adds the variables of a file. References in it are to variables of its earlier lines, of earlier files, and to what
-    /// `:pass-env` names.
+    /// Adds the variables of a file. References in it resolve to variables of its earlier lines, of earlier files, and to those
+    /// named by `:pass-env`.
     fn take(&mut self, file: &EnvFile, number: usize) -> Vec<EnvFileProblem> {
         let mut problems = Vec::new();
         for variable in &file.variables {
@@ -170,8 +170,8 @@ impl<'a> Sources<'a> {
         of_files.or_else(|| self.values.passed(name))
     }
 
-    /// What is wrong with a reference in an env file. Its name is shown only if the settings name it too: the text
-    /// after a dollar sign may be a part of a password.
+    /// The message for an unresolved reference in an env file. It names the variable only if the settings name it too: the text
+    /// after a dollar sign may be part of a password.
     fn of_file(&self, unresolved: &Unresolved) -> String {
         let why = match self.values.is_missing(&unresolved.name) {
             true => format!(
@@ -183,8 +183,8 @@ impl<'a> Sources<'a> {
         format!("{why}; write `$$` for a dollar sign, or put the value in single quotes")
     }
 
-    /// The text with values in place of its references, if it has any and these are to be replaced. What cannot be replaced
-    /// stays, with a finding.
+    /// The text with its references replaced, if it has any and replacement is enabled. A reference that cannot be resolved stays,
+    /// with a finding.
     pub(super) fn replace(
         &self,
         text: &str,
@@ -220,7 +220,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// What is wrong with a reference in the definition, and which file could set it.
+    /// The message for an unresolved reference in the definition, and which file could set it.
     fn of_definition(&self, unresolved: &Unresolved) -> (Message, Message) {
         let name = Ours(&unresolved.name);
         let message = match &unresolved.message {
@@ -263,7 +263,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Replaces the references of an attribute that is text.
+    /// Replaces the references in a text attribute.
     pub(super) fn replace_text(
         &mut self,
         name: &'static str,
@@ -280,7 +280,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Replaces the references of arguments, each by itself: a value is never split into words.
+    /// Replaces the references in each argument separately: a value is never split into words.
     pub(super) fn replace_words(
         &mut self,
         name: &'static str,
@@ -310,14 +310,14 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Notes an attribute that has a value from outside. One in which only `$$` was replaced has none.
+    /// Records an attribute with an external value. If only `$$` was replaced, there is none.
     fn note(&mut self, name: &'static str, written: Value, origin: Origin) {
         if origin != Origin::default() || self.values.is_assumed() {
             self.outside.written.insert(name, (written, origin));
         }
     }
 
-    /// The variables of the env files: what an app's environment begins with.
+    /// The variables of the env files, on which an app's environment is based.
     pub(super) fn environment(&mut self) -> BTreeMap<String, Value> {
         let mut env = BTreeMap::new();
         let mut origins = BTreeMap::new();
@@ -331,7 +331,7 @@ impl<'a> Sources<'a> {
         env
     }
 
-    /// The value of a variable of the definition with values in place of its references.
+    /// The value of a variable of the definition with its references replaced.
     pub(super) fn variable(
         &mut self,
         name: &str,
@@ -356,7 +356,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// What is wrong at a place of an env file.
+/// The message for a problem in an env file, with its position.
 fn at_line(file: &Message, problem: &EnvFileProblem) -> Message {
     let why = Ours(&problem.message);
     match problem.line {
@@ -365,19 +365,18 @@ fn at_line(file: &Message, problem: &EnvFileProblem) -> Message {
     }
 }
 
-/// The path of an env file for a message. What looks like the content of one may be that.
+/// The path of an env file for a message. Text that looks like the content of a file may be just that, and is hidden.
 fn shown(written: &str) -> Message {
     let is_content = written.contains(['=', '\n']);
     message!("{}", Ours(if is_content { HIDDEN } else { written }))
 }
 
-/// Whether `${NAME}` is to be replaced, as far as the app itself says so.
+/// Whether `${NAME}` is replaced, if the app itself chooses.
 pub(super) fn interpolates(app: &Map<String, Value>) -> Option<bool> {
     app.get(POLICY_KEY)?.get(INTERPOLATE_KEY)?.as_bool()
 }
 
-/// What is wrong with the env files that an app names, each at its own line, and whether it is an error. Files that do not
-/// exist have no line.
+/// Problems of the env files that an app names, each with its line, and whether it is an error. Missing files have no line.
 #[must_use]
 pub fn env_file_problems(
     app: &Value,
@@ -408,27 +407,27 @@ pub fn env_file_problems(
 }
 
 impl AppSpec {
-    /// Where a part of it has its value from, if that is not its definition.
+    /// The source of a value, if it is external.
     #[must_use]
     pub fn origin(&self, field: &Field) -> Option<&Origin> {
         self.0.outside.as_deref()?.origin(field)
     }
 
-    /// The attributes that have a value from outside of the definition, or a part of one.
+    /// The attributes with a value that is at least partly external.
     pub fn outside(&self) -> impl Iterator<Item = &'static str> {
         let outside = self.0.outside.as_deref().into_iter();
         outside.flat_map(|outside| outside.written.keys().copied())
     }
 
-    /// An attribute as the definition writes it, if it has a value from outside: what may be shown of it.
+    /// An attribute as written in the definition, if its value is external: this form may be shown.
     #[must_use]
     pub fn written(&self, attribute: &str) -> Option<&Value> {
         let written = &self.0.outside.as_deref()?.written;
         written.get(attribute).map(|(written, _)| written)
     }
 
-    /// The same app, for a step that is taken by a caller who lacks variables that `:pass-env` names: those `kept` have the
-    /// values that PM2 has recorded, those `lacking` have none.
+    /// The same app, for a step taken by a caller who lacks variables named by `:pass-env`: those in `kept` have the values that
+    /// PM2 has recorded, those in `lacking` have none.
     #[must_use]
     pub fn with_inherited(
         &self,

@@ -1,4 +1,4 @@
-//! From the map of a probe to a [`Probe`].
+//! Reads the map of a probe into a [`Probe`].
 
 mod handlers;
 
@@ -38,10 +38,10 @@ const HTTP_KEYS: [&str; 8] = [
 ];
 const TCP_KEYS: [&str; 4] = ["host", "port", "timeout", "failure_threshold"];
 const EXEC_KEYS: [&str; 3] = ["command", "timeout", "failure_threshold"];
-/// Settings of a probe that may be in its handler as well.
+/// Settings of a probe that may also be inside its handler.
 const SHARED_KEYS: [&str; 2] = ["timeout", "failure_threshold"];
 
-/// Keys that mean one of those above.
+/// Other spellings of the keys above.
 const OTHER_SPELLINGS: [&str; 5] = [
     "initial_delay_seconds",
     "period_seconds",
@@ -52,7 +52,7 @@ const OTHER_SPELLINGS: [&str; 5] = [
 
 /// An entry of a map.
 struct Field<'v> {
-    /// The setting, whatever the spelling of the key.
+    /// The setting, independent of how the key is spelled.
     name: &'static str,
     written: &'v str,
     value: &'v Value,
@@ -60,7 +60,7 @@ struct Field<'v> {
     place: DocumentPath,
 }
 
-/// Reads one probe. The result is none, beside a finding, when it has no usable handler.
+/// Reads one probe. Without a usable handler, adds a finding and returns none.
 pub(super) fn read(
     kind: ProbeKind,
     value: &Value,
@@ -75,7 +75,7 @@ pub(super) fn read(
     let mut fields = reader.fields(value, place, &PROBE_KEYS)?;
     let handler = reader.handler(&mut fields, place);
     let is_usable = handler.is_some();
-    // Without a usable handler the settings are checked anyway.
+    // Without a usable handler, the settings are still checked.
     let nothing = || Handler::Exec {
         command: Vec::new(),
     };
@@ -86,7 +86,7 @@ pub(super) fn read(
     is_usable.then_some(probe)
 }
 
-/// Refuses an empty duration.
+/// Refuses a duration of zero.
 pub(super) fn not_zero(duration: Duration) -> Result<Duration, Message> {
     match duration.is_zero() {
         true => Err("must be longer than 0".into()),
@@ -104,7 +104,7 @@ impl Reader<'_> {
         self.findings.error(place, Place::Value, message);
     }
 
-    /// The entries of a map that has these keys.
+    /// The entries of a map, which must have these keys.
     fn fields<'v>(
         &mut self,
         value: &'v Value,
@@ -145,7 +145,7 @@ impl Reader<'_> {
         Some(fields)
     }
 
-    /// Keeps the first of the fields of one name.
+    /// Keeps the first of several fields with the same name.
     fn reject_twice(&mut self, fields: &mut Vec<Field<'_>>) {
         let mut kept: Vec<Field<'_>> = Vec::with_capacity(fields.len());
         for field in fields.drain(..) {
@@ -166,7 +166,7 @@ impl Reader<'_> {
         *fields = kept;
     }
 
-    /// Takes the one handler out of the fields of a probe, and adds to them the settings that are in it.
+    /// Takes the only handler out of the fields of a probe, and adds the settings inside of it.
     fn handler<'v>(
         &mut self,
         fields: &mut Vec<Field<'v>>,
@@ -232,7 +232,7 @@ impl Reader<'_> {
             self.error(&field.place, message);
             return;
         }
-        // The author of such a number probably means seconds.
+        // The author of such a number probably meant seconds.
         if field.unit == Unit::Milliseconds
             && field.name != "success_threshold"
             && field.name != "failure_threshold"
@@ -249,7 +249,7 @@ impl Reader<'_> {
     }
 }
 
-/// The setting that a key means, in any of its spellings, and what a number there counts.
+/// The setting for a key in any spelling, and the unit of a number there.
 fn setting_of(key: &str) -> (String, Unit) {
     let name = snake(key);
     match name.strip_suffix("_seconds") {

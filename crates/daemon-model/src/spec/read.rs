@@ -1,4 +1,4 @@
-//! From the map of an app to values of attributes, with findings about what PM2 would misread or lose.
+//! Reads the map of an app into attribute values, with findings about what PM2 would misread or lose.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl Findings {
         });
     }
 
-    /// Adds a second place to the last finding.
+    /// Adds a label to the last finding.
     pub(super) fn label(&mut self, path: DocumentPath, place: Place, message: &'static str) {
         if let Some(last) = self.list.last_mut() {
             last.labels.push(FindingLabel {
@@ -50,7 +50,7 @@ impl Findings {
         }
     }
 
-    /// Whether the value of an attribute was found to be wrong, so that it does not count as absent.
+    /// Whether the value of an attribute was rejected, so that it does not count as absent.
     pub(super) fn refused(
         &self,
         app: &Map<String, Value>,
@@ -103,10 +103,10 @@ pub(super) fn read_attributes(
     findings: &mut Findings,
 ) -> BTreeMap<&'static str, Value> {
     let mut values = BTreeMap::new();
-    // Each attribute that was read, under which key, and how much that spelling counts: there are few.
+    // Each attribute that was read, under which key, and the rank of that spelling. There are only a few.
     let mut read_from: Vec<(&str, &str, usize)> = Vec::with_capacity(app.len().min(64));
     for (key, value) in app {
-        // Most of them have nothing wrong, and no need of their place.
+        // Most entries have no problems, and do not need their path.
         let place = || path.key(key);
         if names::has_nul(key, value)
             && let Some(zero) = names::find_nul(key, value, &place())
@@ -150,7 +150,7 @@ pub(super) fn read_attributes(
         }
         read_from.push((attribute.name, key, rank));
         if attribute.role == Role::Inert {
-            // PM2 overwrites it, whatever it is.
+            // PM2 overwrites it in any case.
             warn_ineffective(attribute, key, value, &place, findings);
             continue;
         }
@@ -190,7 +190,7 @@ pub(super) fn read_attributes(
     values
 }
 
-/// Whether JavaScript takes a value for false.
+/// Whether a value is falsy in JavaScript.
 fn is_falsy(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -200,11 +200,11 @@ fn is_falsy(value: &Value) -> bool {
     }
 }
 
-/// Which of several spellings counts: the lowest. PM2 looks for the attribute's own name, then for its aliases from
-/// the last to the first, then for the camel case form.
+/// The rank of a spelling; the lowest counts. PM2 looks for the attribute's own name, then for its aliases from last to first, then
+/// for the camel case form.
 ///
-/// Source: PM2 7.0.4, `lib/tools/Config.js` (`schema`); for the script `lib/Common.js` (`verifyConfs`), too, which looks
-/// for `cmd` and `command` first.
+/// Source: PM2 7.0.4, `lib/tools/Config.js` (`schema`); for the script also `lib/Common.js` (`verifyConfs`), which looks for `cmd`
+/// and `command` first.
 fn rank(attribute: &Attribute, key: &str) -> usize {
     let aliases = attribute.aliases;
     match aliases.iter().position(|alias| *alias == key) {
@@ -214,7 +214,7 @@ fn rank(attribute: &Attribute, key: &str) -> usize {
     }
 }
 
-/// What PM2 reads and then makes nothing of, where that is certain.
+/// Warns of values that PM2 reads but certainly ignores.
 fn warn_ineffective(
     attribute: &Attribute,
     key: &str,
@@ -231,7 +231,7 @@ fn warn_ineffective(
         );
     } else if value.as_f64() == Some(0.0)
         && let Some(note) = attribute.zero_note()
-        // Under an alias PM2's command line keeps it.
+        // Under an alias, PM2's command line keeps it.
         && (attribute.name != "max_restarts" || key == attribute.name)
     {
         findings.warning(&path(), Place::Value, note, None);
@@ -261,10 +261,10 @@ fn warn_ineffective(
     }
 }
 
-/// The longest time of a timer of Node, in milliseconds; a longer one is taken for 1 (Node 20, `lib/internal/timers.js`).
+/// The longest delay of a Node timer, in milliseconds; a longer one becomes 1 (Node 20, `lib/internal/timers.js`).
 const LONGEST_TIMER_MS: f64 = 2_147_483_647.0;
 
-/// An `env_NAME`. PM2 accepts text there, and makes nothing of it unless it is chosen with `--env`.
+/// Checks an `env_NAME` block. PM2 accepts text there, and ignores it unless it is selected with `--env`.
 ///
 /// Source: PM2 7.0.4, `lib/API/schema.json` (`^env_\\S*$`: object, string), `lib/Common.js`, `mergeEnvironmentVariables`.
 fn check_env_block(
@@ -386,7 +386,7 @@ pub(super) fn check_env_keys(
     }
 }
 
-/// Says what PM2 would take a name for.
+/// Reports how PM2 would misread a name.
 pub(super) fn check_name(
     name: &str,
     app: &Map<String, Value>,

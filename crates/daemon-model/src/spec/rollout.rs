@@ -1,4 +1,4 @@
-//! From the map of an app to what it declares about going live.
+//! Reads the rollout settings from the map of an app.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use crate::finding::{DocumentPath, Place};
 use crate::nearest::{letters, nearest_name};
 use crate::{Dependency, Message, OnFailure, Probe, ProbeKind, Quoted, Rollout, message};
 
-/// Keys of the map `:pm2-sync` that are read here.
+/// Keys of the `:pm2-sync` map that are read here.
 pub(super) const POLICY_KEYS: [&str; 4] = ["canary", "on-failure", "together", "within"];
 
 /// Keys of an app that are read here, and their camel case forms. Every key of every app is compared with them.
@@ -21,13 +21,13 @@ const KEYS: [[&str; 2]; 4] = [
     ["depends_on", "dependsOn"],
 ];
 
-/// The key of an app that is read here and goes by this name.
+/// The key of an app that is read here under this name or an alias.
 pub(super) fn key(name: &str) -> Option<&'static str> {
     let found = KEYS.iter().find(|spellings| spellings.contains(&name));
     found.map(|[key, _]| *key)
 }
 
-/// The key that is nearest to a name that PM2 does not know.
+/// The key that is nearest to a name unknown to PM2.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     nearest_name(name, KEYS.map(|[key, _]| key)).or(match letters(name).as_str() {
         "health" | "healthcheck" => Some(ProbeKind::Readiness.key()),
@@ -35,7 +35,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
     })
 }
 
-/// A key in camel case, as Kubernetes spells it, in the spelling of PM2's own keys.
+/// Converts a camel case key, as in Kubernetes, to the spelling of PM2's own keys.
 pub(super) fn snake(key: &str) -> String {
     let mut snake = String::with_capacity(key.len());
     for c in key.chars() {
@@ -47,8 +47,8 @@ pub(super) fn snake(key: &str) -> String {
     snake
 }
 
-/// Reads what the app declares about going live. Whether it has the variables that probes refer to is checked where
-/// its `content` is known.
+/// Reads the rollout settings of the app. Whether it has the variables that probes refer to is checked later, when its `content` is
+/// known.
 pub(super) fn read(
     app: &Map<String, Value>,
     path: &DocumentPath,
@@ -98,7 +98,7 @@ pub(super) fn read(
     rollout
 }
 
-/// Checks what is asked for against the app: a time in which it can never become ready, and a canary that it cannot have.
+/// Checks the settings against the app: a window too short to ever become ready, or a canary that it cannot have.
 fn check_policy(
     policy: &Map<String, Value>,
     path: &DocumentPath,
@@ -115,7 +115,7 @@ fn check_policy(
             .map(Probe::earliest_success)
             .max()
             .unwrap_or_default();
-        // One that ends by itself may be ready before.
+        // An app that ends by itself may be ready before.
         let ends = content.attribute("autorestart") == Some(&Value::Bool(false));
         if within <= min_uptime && !ends {
             too_short(message!(
@@ -157,7 +157,7 @@ fn read_depends_on(
             .enumerate()
             .map(|(n, name)| (place.index(n), name))
             .collect(),
-        // A single name may omit the vector.
+        // A single name need not be in a vector.
         Value::String(_) => vec![(place.clone(), value)],
         other => {
             let message = message!(

@@ -1,6 +1,6 @@
 //! Settings that PM2 accepts, but applies differently than their author expects.
 //!
-//! Source: PM2 7.0.4, as named at each; measured.
+//! Source: PM2 7.0.4, as cited for each; measured.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::attribute;
 use crate::finding::{DocumentPath, Place};
 use crate::{Ours, default_interpreters, message};
 
-/// An app that has been read, before anything is made of its values.
+/// An app whose values have been read, but not interpreted yet.
 pub(super) struct ReadApp<'a> {
     pub(super) map: &'a Map<String, Value>,
     pub(super) path: &'a DocumentPath,
@@ -71,7 +71,7 @@ impl ReadApp<'_> {
         );
     }
 
-    /// PM2's daemon runs the workers of cluster mode itself, whatever the interpreter.
+    /// PM2's daemon runs cluster workers itself, and ignores the interpreter.
     ///
     /// Source: `lib/God/ClusterMode.js`; `lib/Common.js`, `determineExecMode`, `resolveInterpreter`.
     fn interpreter_of_cluster(&self, findings: &mut Findings) {
@@ -170,7 +170,7 @@ impl ReadApp<'_> {
     }
 }
 
-/// An attribute as it is written: under whichever of its names, and the value.
+/// An attribute as written: the name used, and the value.
 pub(super) fn written<'a>(
     app: &'a Map<String, Value>,
     attribute: &str,
@@ -180,11 +180,11 @@ pub(super) fn written<'a>(
         (!value.is_null()).then_some((name.as_str(), value))
     };
     let attribute = attribute::by_own_name(attribute)?;
-    // Nearly always it is written under its own name.
+    // Nearly always it has its own name.
     entry(attribute.name).or_else(|| attribute.names().find_map(|name| entry(&name)))
 }
 
-/// Where an attribute is written; the whole app, where it is not.
+/// The position of an attribute; that of the whole app if it is absent.
 pub(super) fn place_of(
     app: &Map<String, Value>,
     path: &DocumentPath,
@@ -193,7 +193,7 @@ pub(super) fn place_of(
     written(app, attribute).map_or_else(|| path.clone(), |(key, _)| path.key(key))
 }
 
-/// Warns of a value that refers to a variable which nothing replaces, if it does.
+/// Warns of a value with a reference to a variable that nothing replaces.
 pub(super) fn check_reference(
     text: &str,
     interpolates: bool,
@@ -229,7 +229,7 @@ fn is_shell(program: &str) -> bool {
     SHELLS.contains(&program.rsplit('/').next().unwrap_or(program))
 }
 
-/// Whether a command line may hand text to a shell, as in `env bash -c "..."`.
+/// Whether a command line may pass text to a shell, as in `env bash -c "..."`.
 fn has_shell_option(words: &str) -> bool {
     words.split_whitespace().any(|word| {
         let options = word.strip_prefix('-').unwrap_or_default();
@@ -246,8 +246,8 @@ enum Reference {
     Bare,
 }
 
-/// The reference that a text has: one in braces, if there is one. Names without braces are in capitals, as those of
-/// variables are: passwords and patterns have dollar signs, too.
+/// The reference in a text: one with braces, if there is one. Names without braces must be uppercase like those of variables,
+/// because passwords and patterns have dollar signs, too.
 fn reference_in(text: &str) -> Option<Reference> {
     let is_start = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     let kind = |rest: &str| {

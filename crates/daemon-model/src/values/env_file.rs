@@ -1,8 +1,7 @@
-//! Env files in the syntax of Docker Compose, read strictly: where Compose guesses or leaves something out, this is
-//! an error.
+//! Parses env files in the syntax of Docker Compose, strictly: if Compose guesses or drops something, this is an error.
 //!
-//! Source of the syntax: docs.docker.com, "Set environment variables", and compose-go 2.x, `dotenv/parser.go`. What differs
-//! is in docs/values.md.
+//! Source of the syntax: docs.docker.com, "Set environment variables", and compose-go 2.x, `dotenv/parser.go`. docs/values.md lists
+//! the differences.
 
 use std::fmt;
 
@@ -10,17 +9,17 @@ use super::template::{Syntax, Template};
 use crate::attribute;
 use crate::is_variable_name;
 
-/// With more, only the first are reported.
+/// Only the first problems are reported.
 const MOST_PROBLEMS: usize = 20;
 
-/// What is at the path of an env file.
+/// The state of an env file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvFileState {
-    /// A file that can be used.
+    /// The file is valid.
     Present(EnvFile),
-    /// Nothing.
+    /// The file does not exist.
     Absent,
-    /// Something that cannot be used: at least one problem.
+    /// The file cannot be used: at least one problem.
     Unusable(Vec<EnvFileProblem>),
 }
 
@@ -28,16 +27,16 @@ pub enum EnvFileState {
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnvFile {
     pub(crate) variables: Vec<Variable>,
-    /// What is dangerous about it.
+    /// Dangers, such as permissions.
     pub(crate) warnings: Vec<EnvFileProblem>,
 }
 
-/// What is wrong with an env file. It never quotes one.
+/// A problem of an env file. It never quotes the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvFileProblem {
     /// The line, from 1; none for the whole file.
     pub line: Option<usize>,
-    /// What is wrong: a lowercase fragment.
+    /// The problem, as a lowercase fragment.
     pub message: String,
 }
 
@@ -60,10 +59,10 @@ pub(crate) struct Variable {
 }
 
 impl EnvFile {
-    /// Reads an env file. References in it are not resolved yet.
+    /// Parses an env file. References in it are not resolved yet.
     ///
     /// # Errors
-    /// What is wrong with it, at least one problem.
+    /// The problems, at least one.
     pub fn parse(source: &[u8]) -> Result<Self, Vec<EnvFileProblem>> {
         let text = match std::str::from_utf8(source) {
             Ok(text) => text,
@@ -94,20 +93,20 @@ impl EnvFile {
         }
     }
 
-    /// The same file with something dangerous about it.
+    /// Adds a warning.
     #[must_use]
     pub fn with_warning(mut self, warning: EnvFileProblem) -> Self {
         self.warnings.push(warning);
         self
     }
 
-    /// The names of its variables, in the order of the file; with duplicates.
+    /// The names of its variables, in file order; with duplicates.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.iter().map(|variable| variable.name.as_str())
     }
 }
 
-/// Names only.
+/// Shows names only.
 impl fmt::Debug for EnvFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
@@ -145,7 +144,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Takes so many bytes.
+    /// Consumes this many bytes.
     fn take(&mut self, length: usize) -> &'t str {
         let (taken, rest) = self.rest.split_at(length);
         self.rest = rest;
@@ -158,12 +157,12 @@ impl<'t> Parser<'t> {
         self.take(end)
     }
 
-    /// Takes the rest of the line without what ends it.
+    /// Consumes the rest of the line, and returns it without the line ending.
     fn skip_line(&mut self) -> &'t str {
         self.take_while(|c| c != '\n')
     }
 
-    /// Goes to the next statement, if there is one.
+    /// Advances to the next statement, if there is one.
     fn next_statement(&mut self) -> bool {
         loop {
             self.take_while(char::is_whitespace);
@@ -205,7 +204,7 @@ impl<'t> Parser<'t> {
     }
 
     fn unquoted(&mut self) -> Result<Template, Problem> {
-        // A `#` begins a comment where a blank is before it; here one does, or the `=`.
+        // A `#` after a blank starts a comment; here it follows a blank or the `=`.
         if self.rest.starts_with('#') {
             self.skip_line();
             return Ok(Template::default());
@@ -269,7 +268,7 @@ impl<'t> Parser<'t> {
 const NUL: Problem = "contains U+0000, which cannot be passed to a process";
 const REFERENCE: Problem = "`${` must begin one of the forms `${NAME}`, `${NAME:-default}` and `${NAME:?message}`; write `$$` for a dollar sign";
 
-/// What stands for an escape between double quotes, and how many bytes it takes. What is none stands for itself.
+/// The replacement for an escape in double quotes, and how many bytes it has. An invalid escape is kept as it is.
 fn escape(text: &str) -> (String, usize) {
     let second = text.as_bytes().get(1).copied().unwrap_or(b'\\');
     let single = match second {
@@ -281,7 +280,7 @@ fn escape(text: &str) -> (String, usize) {
         b't' => '\t',
         b'v' => '\u{b}',
         b'\\' | b'"' | b'$' => char::from(second),
-        // As `echo` has it: a zero, and three octal digits.
+        // As in `echo`: a zero and three octal digits.
         b'0' => {
             let digits = text
                 .get(2..5)

@@ -1,4 +1,4 @@
-//! The key that digests of values from outside are made with.
+//! The key for digests of external values.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use crate::spec::hex;
 
-/// A secret of one workspace. A plain digest of a guessable value, such as a PIN, reveals it to anyone who tries all
-/// candidates; a digest with a secret key does not.
+/// A secret of one workspace. A plain digest of a guessable value, such as a PIN, reveals it to anyone who tries all candidates; a
+/// digest with a secret key does not.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ValueKey {
     bytes: [u8; 32],
@@ -15,7 +15,7 @@ pub struct ValueKey {
 }
 
 impl ValueKey {
-    /// The key of these random bytes.
+    /// The key made from these random bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         let name = Sha256::new()
@@ -28,19 +28,19 @@ impl ValueKey {
         }
     }
 
-    /// Its bytes, to keep them.
+    /// The bytes, for storing them.
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// Identifies the key, and reveals nothing about its bytes.
+    /// Identifies the key without revealing its bytes.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// A hash that can only be made with this key. The key goes first and has a fixed length, and a part of the hash is
-    /// dropped, which prevents length extension.
+    /// A hash that can only be made with this key. The key goes first and has a fixed length, and a part of the hash is dropped,
+    /// which prevents length extension.
     pub(crate) fn hasher(&self) -> Sha256 {
         Sha256::new().chain_update(self.bytes)
     }

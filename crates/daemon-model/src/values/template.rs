@@ -1,4 +1,4 @@
-//! Text with references `${NAME}`, in the forms that docker compose has.
+//! Text with `${NAME}` references, in the forms that docker compose supports.
 
 /// Text with references to variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,48 +15,48 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Reference {
     name: String,
-    /// As it is written.
+    /// The reference as written.
     written: String,
     otherwise: Otherwise,
 }
 
-/// What replaces a variable that has no value.
+/// What to do for a variable without a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Otherwise {
-    /// Nothing: that is an error.
+    /// Report an error.
     Missing,
-    /// `:-`: this, also for an empty one.
+    /// `:-`: use this default, also for an empty value.
     Default(Template),
-    /// `:?`: an error with this message, also for an empty one.
+    /// `:?`: report this error, also for an empty value.
     Message(String),
 }
 
-/// Which references there are besides `${NAME}`.
+/// Which references are supported in addition to `${NAME}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Syntax {
-    /// None: values of a definition.
+    /// None, for values of a definition.
     Braces,
-    /// `$NAME` too: values of an env file.
+    /// `$NAME`, for values of an env file.
     Bare,
 }
 
-/// A `${` that begins no reference that is known here.
+/// A `${` that does not start a supported reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TemplateError {
-    /// What is written there.
+    /// The text that was written.
     pub(crate) written: String,
 }
 
-/// A reference that stands for nothing.
+/// A reference without a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unresolved {
     pub(crate) name: String,
-    /// What `:?` says.
+    /// The message of `:?`.
     pub(crate) message: Option<String>,
 }
 
 impl Template {
-    /// Reads text with references. `$$` is a dollar sign.
+    /// Parses text with references. `$$` is a dollar sign.
     pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Self, TemplateError> {
         let mut template = Self::default();
         let rest = template.read(text, syntax, false)?;
@@ -64,7 +64,7 @@ impl Template {
         Ok(template)
     }
 
-    /// Adds text in which nothing is a reference.
+    /// Adds literal text.
     pub(crate) fn push_text(&mut self, text: &str) {
         match self.parts.last_mut() {
             _ if text.is_empty() => {}
@@ -73,7 +73,7 @@ impl Template {
         }
     }
 
-    /// Adds text up to and with the next reference or `$`; gives what is left.
+    /// Adds text up to and including the next reference or `$`; returns the rest.
     pub(crate) fn push_dollar<'t>(
         &mut self,
         text: &'t str,
@@ -106,7 +106,7 @@ impl Template {
         Ok(rest)
     }
 
-    /// Reads up to the end, or up to the `}` that ends what is inside of a reference; gives what is left.
+    /// Reads to the end, or to the `}` that ends the enclosing reference; returns the rest.
     fn read<'t>(
         &mut self,
         mut text: &'t str,
@@ -125,13 +125,13 @@ impl Template {
         }
     }
 
-    /// Whether there is a reference in it.
+    /// Whether it has references.
     pub(crate) fn has_references(&self) -> bool {
         let is_reference = |part: &Part| matches!(part, Part::Reference(_));
         self.parts.iter().any(is_reference)
     }
 
-    /// The text with values in place of the references. What a value holds is not looked into.
+    /// The text with its references replaced. The values are not parsed for references.
     pub(crate) fn resolve<'v>(
         &self,
         value: &dyn Fn(&str) -> Option<&'v str>,
@@ -146,7 +146,7 @@ impl Template {
         Ok(text)
     }
 
-    /// The text with each reference as it is written.
+    /// The text with each reference as written.
     pub(crate) fn as_written(&self) -> String {
         let parts = self.parts.iter().map(|part| match part {
             Part::Text(text) => text.as_str(),
@@ -155,7 +155,7 @@ impl Template {
         parts.collect()
     }
 
-    /// The names that it refers to, those in defaults among them.
+    /// The names that it refers to, including those in defaults.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names = Vec::new();
         for part in &self.parts {
@@ -187,7 +187,7 @@ impl Reference {
     }
 }
 
-/// Reads a reference in braces, which begins here; gives what is left.
+/// Reads a reference in braces at the start of the text; returns the rest.
 fn reference(text: &str, syntax: Syntax) -> Result<(Reference, &str), TemplateError> {
     let inside = text.strip_prefix("${").unwrap_or(text);
     let wrong = || {
@@ -221,7 +221,7 @@ fn reference(text: &str, syntax: Syntax) -> Result<(Reference, &str), TemplateEr
     Ok((reference, rest))
 }
 
-/// How many bytes of the text are the name of a variable, as references have it.
+/// The length of the variable name at the start of the text, in bytes.
 fn name_length(text: &str) -> usize {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     match text.bytes().next() {

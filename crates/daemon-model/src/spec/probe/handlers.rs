@@ -1,4 +1,4 @@
-//! From the maps of handlers to [`Handler`]s.
+//! Reads the maps of handlers into [`Handler`]s.
 
 use serde_json::Value;
 
@@ -7,13 +7,13 @@ use crate::coerce::Shown;
 use crate::finding::{DocumentPath, Place};
 use crate::{Handler, Quoted, Severity, Template, message};
 
-/// The host where none is given.
+/// The default host.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// Programs that put variables into their commands themselves.
+/// Programs that replace variables in their commands themselves.
 const SHELLS: [&str; 7] = ["sh", "ash", "bash", "dash", "fish", "ksh", "zsh"];
 
-/// Headers that belong to the connection, and so to the runner of the probe.
+/// Headers that belong to the connection, so the probe runner sets them.
 const CONNECTION_HEADERS: [&str; 4] = [
     "connection",
     "content-length",
@@ -64,7 +64,7 @@ impl Reader<'_> {
         wrong.is_none().then_some(handler)
     }
 
-    /// The URL of a handler in parts, as Kubernetes has them.
+    /// The URL of a handler from its parts, as in Kubernetes.
     fn url_of_parts(&mut self, fields: &[Field<'_>], place: &DocumentPath) -> Option<String> {
         let mut or_default = |name, default: &str| match find(fields, name) {
             Some(field) => self.text(field),
@@ -141,7 +141,7 @@ impl Reader<'_> {
         Some(text)
     }
 
-    /// A map of headers, or a vector of `{:name :value}` as Kubernetes has it.
+    /// A map of headers, or a vector of `{:name :value}` as in Kubernetes.
     fn headers(&mut self, field: &Field<'_>) -> Vec<(String, Template)> {
         let entries: Vec<(DocumentPath, &str, &Value)> = match field.value {
             Value::Object(map) => {
@@ -227,7 +227,7 @@ impl Reader<'_> {
         Some(Handler::Exec { command })
     }
 
-    /// Text that may refer to variables, as it is written.
+    /// Text that may refer to variables, as written.
     fn text(&mut self, field: &Field<'_>) -> Option<String> {
         match field.value.as_str().filter(|text| !text.is_empty()) {
             Some(text) => self.template(text, &field.place).map(|_| text.to_owned()),
@@ -258,7 +258,7 @@ impl Reader<'_> {
     }
 }
 
-/// A scalar as the text that PM2 would make of it.
+/// A scalar as PM2 would convert it to text.
 fn word(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
