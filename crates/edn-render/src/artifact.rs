@@ -1,8 +1,8 @@
-//! Artifacts on disk: the one file of this crate that touches files.
+//! Artifacts on disk. The only file of this crate that accesses files.
 //!
-//! An artifact is written as a whole or not at all, can be read by its owner only (it holds environment variables), and is
-//! left alone when it has the right content already. Directories of artifacts are never symbolic links: what is
-//! elsewhere is neither changed nor filled.
+//! An artifact is written completely or not at all, is readable only by its owner (it contains environment variables), and is not
+//! touched if it already has the right content. Directories of artifacts are never symbolic links, so files elsewhere are neither
+//! changed nor created.
 
 use std::collections::HashMap;
 use std::fs::{File, Permissions};
@@ -19,84 +19,84 @@ use serde_json::{Map, Value};
 /// The largest artifact that is read, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// What a write did.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The file is new or has new content.
+    /// The file is new or was changed.
     Written,
     /// It had this content already.
     Unchanged,
 }
 
-/// What is on disk, compared with what should be.
+/// The state of an artifact on disk, compared with the desired text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDisk {
-    /// There is no file.
+    /// The file does not exist.
     Missing,
-    /// There is a file with other content.
+    /// The file has other content.
     Different,
-    /// There is a file with this content.
+    /// The file has this content.
     Same,
 }
 
-/// Why an artifact could not be handled.
+/// Why an operation on an artifact failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
-    /// A directory cannot be made, or is not a real directory.
+    /// A directory cannot be created, or is not a real directory.
     #[error("cannot use the directory `{path}`")]
     Directory {
-        /// Which one.
+        /// The directory.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file cannot be written.
     #[error("cannot write `{path}`")]
     Write {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     Read {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file cannot be removed.
     #[error("cannot remove `{path}`")]
     Remove {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The directory holds files that pm2-sync did not write.
+    /// The directory contains files that pm2-sync did not write.
     #[error(
         "`{path}` holds `{name}`, which pm2-sync did not write: generated configs need a directory of their own"
     )]
     Foreign {
-        /// Which directory.
+        /// The directory.
         path: Utf8PathBuf,
         /// One of the files.
         name: String,
     },
-    /// An artifact's text is not what was written.
+    /// The content of an artifact is not valid.
     #[error("`{path}` is damaged")]
     Damaged {
-        /// Which one.
+        /// The file.
         path: Utf8PathBuf,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
 }
 
-/// The artifacts of one workspace. It remembers the text that it last saw in each file or wrote to it, so that the same text
-/// is neither read nor written again.
+/// The artifacts of one workspace. Caches the text that was last read from or written to each file, so that the same text is
+/// neither read nor written again.
 #[derive(Debug)]
 pub struct ArtifactStore {
     layout: Layout,
@@ -104,7 +104,7 @@ pub struct ArtifactStore {
 }
 
 impl ArtifactStore {
-    /// The artifacts of the workspace that `layout` describes. Touches nothing.
+    /// The artifacts of the workspace that `layout` describes. Accesses no files.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
         Self {
@@ -117,19 +117,19 @@ impl ArtifactStore {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this text was seen in a daemon's file or written to it before, so that the file need not be read again.
+    /// Whether this text was read from or written to a daemon's file before, so that the file need not be read again.
     #[must_use]
     pub fn is_known(&self, id: &DaemonId, text: &Arc<str>) -> bool {
         let is_same = |known: &Arc<str>| Arc::ptr_eq(known, text);
         self.known().get(id).is_some_and(is_same)
     }
 
-    /// Forgets what was seen and written: files may have been changed by others since.
+    /// Clears the cache: other programs may have changed files since.
     pub fn forget(&self) {
         self.known().clear();
     }
 
-    /// The highest directory that is made for artifacts: the first one below the workspace's root.
+    /// The topmost directory that is created for artifacts: the first one below the workspace's root.
     fn top(&self) -> Utf8PathBuf {
         let (root, out) = (self.layout.root(), self.layout.out_dir());
         let first = out
@@ -142,12 +142,12 @@ impl ArtifactStore {
     /// Whether the file of a daemon has this text.
     ///
     /// # Errors
-    /// [`ArtifactError::Read`] when there is something else than a file, or one that cannot be read.
+    /// [`ArtifactError::Read`] when the path is not a file, or the file cannot be read.
     pub fn compare(&self, id: &DaemonId, text: &Arc<str>) -> Result<OnDisk, ArtifactError> {
         self.compare_and(id, text, &mut |_| Ok(false))
     }
 
-    /// Compares. A file with the right text that others can read counts as equal only after `mend` has made it private.
+    /// Compares the text. A file with the right text that others can read counts as equal only after `mend` has made it private.
     fn compare_and(
         &self,
         id: &DaemonId,
@@ -178,11 +178,11 @@ impl ArtifactStore {
         }
     }
 
-    /// Makes the file of a daemon have this text. What else is in its place is replaced, unless it is a directory.
+    /// Writes the text to the file of a daemon, if it differs. Anything in its place is replaced, except a directory.
     ///
     /// # Errors
-    /// [`ArtifactError::Directory`] when a directory cannot be made or is a link, [`ArtifactError::Write`] when the file
-    /// cannot be written.
+    /// [`ArtifactError::Directory`] when a directory cannot be created or is a link, [`ArtifactError::Write`] when the file cannot
+    /// be written.
     pub fn write(&self, id: &DaemonId, text: &Arc<str>) -> Result<Outcome, ArtifactError> {
         let mut make_private = |file: &File| {
             file.set_permissions(Permissions::from_mode(0o600))?;
@@ -202,7 +202,7 @@ impl ArtifactStore {
         Ok(Outcome::Written)
     }
 
-    /// Makes a directory below the directory of artifacts, with those above it.
+    /// Creates a directory below the directory of artifacts, with its parents.
     fn make_dirs(&self, dir: &Utf8Path) -> Result<(), ArtifactError> {
         let out = self.layout.out_dir();
         files::check_dirs(self.top().as_std_path(), out.as_std_path())
@@ -213,11 +213,11 @@ impl ArtifactStore {
             })
     }
 
-    /// Makes sure that version control passes over what is generated: a `.gitignore` of `*` in the directory of artifacts,
-    /// or in the directory above it below the root whose name begins with `.`, such as `.generated`.
+    /// Ensures that git ignores generated files: a `.gitignore` with `*` in the directory of artifacts, or in its parent below the
+    /// root whose name starts with `.`, such as `.generated`.
     ///
     /// # Errors
-    /// [`ArtifactError::Foreign`] when the directory holds files that pm2-sync did not write; [`ArtifactError::Directory`] and
+    /// [`ArtifactError::Foreign`] when the directory contains files that pm2-sync did not write; [`ArtifactError::Directory`] and
     /// [`ArtifactError::Write`] when it cannot be written to.
     pub fn prepare(&self) -> Result<(), ArtifactError> {
         let out = self.layout.out_dir();
@@ -229,7 +229,7 @@ impl ArtifactStore {
         if path.exists() {
             return self.make_dirs(out);
         }
-        // A directory with files that pm2-sync did not write must not be hidden.
+        // A directory with files that pm2-sync did not write must not be ignored.
         if top == out {
             let entries = top.read_dir_utf8().into_iter().flatten().flatten();
             let foreign = entries
@@ -244,10 +244,10 @@ impl ArtifactStore {
             .map_err(|source| ArtifactError::Write { path, source })
     }
 
-    /// The document of a daemon's artifact, without its header; `None` when there is no artifact.
+    /// The document of a daemon's artifact, without its header; `None` if there is no artifact.
     ///
     /// # Errors
-    /// [`ArtifactError::Read`] when it cannot be read, [`ArtifactError::Damaged`] when it is not what was written.
+    /// [`ArtifactError::Read`] when it cannot be read, [`ArtifactError::Damaged`] when its content is not valid.
     pub fn read(&self, id: &DaemonId) -> Result<Option<Map<String, Value>>, ArtifactError> {
         let path = self.layout.artifact_path(id);
         match files::read_if_exists(path.as_std_path(), Links::Refuse, LIMIT) {
@@ -260,8 +260,8 @@ impl ArtifactStore {
         }
     }
 
-    /// Removes the artifact of a daemon, and the directories that it leaves empty up to the directory of artifacts. One that
-    /// does not exist is not an error.
+    /// Removes the artifact of a daemon, and directories that become empty, up to the directory of artifacts. It is no error if it
+    /// does not exist.
     ///
     /// # Errors
     /// [`ArtifactError::Remove`] when it cannot be removed, or is in a directory that is a link.
@@ -281,7 +281,7 @@ impl ArtifactStore {
             .skip(1)
             .take_while(|dir| dir.starts_with(out) && *dir != out);
         for dir in emptied {
-            // One that is not empty stays, with all above it.
+            // A directory that is not empty stays, and so do its parents.
             if std::fs::remove_dir(dir).is_err() {
                 break;
             }
@@ -289,12 +289,12 @@ impl ArtifactStore {
         Ok(())
     }
 
-    /// The daemons that have an artifact and are not `defined`, sorted. The start of each of their files is read, because
-    /// only a file with the header is an artifact; when all are defined, none is read.
+    /// The daemons that have an artifact and are not `defined`, sorted. Reads the start of each such file, because only a file with
+    /// the header is an artifact.
     ///
     /// # Errors
-    /// [`ArtifactError::Directory`] when the directory of artifacts cannot be listed or is a link. A directory below it that
-    /// cannot be listed is passed over: its artifacts are left alone.
+    /// [`ArtifactError::Directory`] when the directory of artifacts cannot be listed or is a link. A subdirectory that cannot be
+    /// listed is skipped: its artifacts are left alone.
     pub fn list(
         &self,
         defined: impl Fn(&DaemonId) -> bool,
@@ -302,7 +302,7 @@ impl ArtifactStore {
         self.walk(&mut |_| {}, defined)
     }
 
-    /// As [`list`](Self::list), for the holder of the lock: also removes temporary files that a killed run left behind.
+    /// As [`list`](Self::list), for the holder of the lock: also removes temporary files of killed runs.
     ///
     /// # Errors
     /// [`ArtifactError::Directory`] when the directory of artifacts cannot be listed or is a link.
@@ -317,7 +317,7 @@ impl ArtifactStore {
         self.walk(&mut |dir| files::sweep(dir.as_std_path()), defined)
     }
 
-    /// Lists; `on_temporary` is called with each directory that holds temporary files.
+    /// Lists artifacts; `on_temporary` is called with each directory that contains temporary files.
     fn walk(
         &self,
         on_temporary: &mut dyn FnMut(&Utf8Path),
@@ -360,9 +360,9 @@ impl ArtifactStore {
     }
 }
 
-/// Opens a file that holds exactly these bytes; `None` when it holds others.
+/// Opens a file with exactly these bytes; `None` if it has others.
 fn open_same(path: &Path, bytes: &[u8]) -> std::io::Result<Option<File>> {
-    // The type is not checked before: only root can make devices, and opening anything else has no effect.
+    // The type is not checked first: only root can create devices, and opening anything else has no effect.
     let mut file = files::open_seen(path, Links::Refuse)?;
     if file.metadata()?.len() != bytes.len() as u64 {
         return Ok(None);
@@ -375,7 +375,7 @@ fn open_same(path: &Path, bytes: &[u8]) -> std::io::Result<Option<File>> {
     }
 }
 
-/// Whether a file was written by pm2-sync: it begins with the header. A directory is, when it was made for such files.
+/// Whether a file was written by pm2-sync: it starts with the header. A directory counts if it was created for such files.
 fn is_ours(path: &Utf8Path) -> bool {
     if path.is_dir() {
         let mut entries = path.read_dir_utf8().into_iter().flatten().flatten();

@@ -1,4 +1,4 @@
-//! A rendered definition: what PM2 reads, and where each value of it is.
+//! A rendered definition: the document for PM2, and the position of each of its values.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -16,21 +16,21 @@ use crate::part::{self, PartialApp};
 use crate::secrets::{has_odd_env, is_odd_key};
 use crate::tree::{Node, Tag, Tree};
 
-/// A rendered definition, with the place of each of its values.
+/// A rendered definition, with the position of each of its values.
 ///
-/// It is kept as it was read. [`Self::write_json`] and [`Self::apps`] go through it value by value; [`Self::value`]
-/// makes all of it at once, which of a large definition takes several times the memory.
+/// It is stored as parsed. [`Self::write_json`] and [`Self::apps`] traverse it value by value; [`Self::value`] builds the whole
+/// value, which needs several times the memory for a large definition.
 #[derive(Debug, Clone)]
 pub struct Document {
     tree: Tree,
-    /// Whether `:profiles` are a part of it, rather than what it was made with.
+    /// Whether `:profiles` are part of it, rather than an input of rendering.
     with_profiles: bool,
     /// Whether it is a definition, which always has `apps`.
     with_apps: bool,
     value: OnceLock<Map<String, Value>>,
-    /// Whether the value is another renderer's, so that the tree says only where things may be.
+    /// Whether the value comes from another renderer, so that the tree only approximates positions.
     is_given: bool,
-    /// From where on any text may be in an environment, of a source that cannot be read.
+    /// The offset from which any text may belong to an environment, if the source cannot be parsed.
     doubtful_from: Option<usize>,
     source: Arc<[u8]>,
     lines: OnceLock<Lines>,
@@ -50,7 +50,7 @@ impl Document {
         }
     }
 
-    /// What could be read of a source that cannot be read as a whole.
+    /// The readable part of a source that cannot be parsed completely.
     pub(crate) fn partial(tree: Tree, doubtful_from: Option<usize>) -> Self {
         Self {
             doubtful_from,
@@ -58,7 +58,7 @@ impl Document {
         }
     }
 
-    /// The same places with another renderer's value.
+    /// The same positions with another renderer's value.
     pub(crate) fn given(self, value: Map<String, Value>) -> Self {
         Self {
             value: OnceLock::from(value),
@@ -67,7 +67,7 @@ impl Document {
         }
     }
 
-    /// What PM2 reads.
+    /// The value for PM2.
     #[must_use]
     pub fn value(&self) -> &Map<String, Value> {
         self.value.get_or_init(|| {
@@ -82,7 +82,7 @@ impl Document {
         })
     }
 
-    /// Whether there is a value already, so that asking it costs nothing.
+    /// The value, if it has been built, so that access is free.
     fn made(&self) -> Option<&Map<String, Value>> {
         self.value.get()
     }
@@ -98,7 +98,7 @@ impl Document {
             .map(|(_, value)| Cow::Owned(lower(value)))
     }
 
-    /// Its apps, each made when it is asked for; none for one whose values come to more than `most` bytes.
+    /// Its apps, each built on demand; none for an app whose values exceed `most` bytes.
     pub fn apps(&self, most: usize) -> impl Iterator<Item = Option<Cow<'_, Value>>> {
         let made = self.made();
         let known = made
@@ -117,8 +117,8 @@ impl Document {
         known.chain(nodes.map(move |app| (app.size() <= most).then(|| Cow::Owned(lower(app)))))
     }
 
-    /// Of a [partial](crate::Rendered::partial) document: each app that can be checked, with its index. Those that are not maps, and
-    /// those whose values come to more than `most` bytes, are left out.
+    /// The apps of a [partial](crate::Rendered::partial) document that can be checked, each with its index. Apps that are not maps,
+    /// and those whose values exceed `most` bytes, are omitted.
     pub fn partial_apps(&self, most: usize) -> impl Iterator<Item = (usize, PartialApp)> {
         let apps = self.tree.root().get("apps").and_then(Node::items);
         let apps = apps.into_iter().flatten().enumerate();
@@ -126,10 +126,10 @@ impl Document {
             .filter_map(|(index, app)| Some((index, part::of_app(app)?)))
     }
 
-    /// Writes it as text, as [`crate::to_json`] prints its [value](Self::value), in pieces of some size.
+    /// Writes the text of [`crate::to_json`] for its [value](Self::value), in pieces.
     ///
     /// # Errors
-    /// Any error of writing to `out`.
+    /// I/O errors of writing to `out`.
     pub fn write_json(&self, out: &mut dyn Write, header: Option<&str>) -> io::Result<()> {
         if self.is_given || !self.with_apps {
             return out.write_all(json::to_json(self.value(), header).as_bytes());
@@ -137,17 +137,17 @@ impl Document {
         json::write_tree(out, self.tree.root(), self.with_profiles, header)
     }
 
-    /// It as text, as [`crate::to_json`] prints its [value](Self::value).
+    /// The text of [`crate::to_json`] for its [value](Self::value).
     #[must_use]
     pub fn to_json(&self, header: Option<&str>) -> String {
-        // About as long as its source, which has comments for what it has of its own.
+        // The text is about as long as the source.
         let mut text = Vec::with_capacity(self.source.len() + 256);
-        // Nothing fails that is written to memory, and what is written is text.
+        // Cannot fail: it writes into memory, and only text.
         let _ = self.write_json(&mut text, header);
         String::from_utf8(text).unwrap_or_default()
     }
 
-    /// A document of nothing, for findings about a definition whose places are not known.
+    /// An empty document, for findings about a definition without known positions.
     #[must_use]
     pub fn unplaced(source: &[u8]) -> Self {
         Self {
@@ -156,7 +156,7 @@ impl Document {
         }
     }
 
-    /// The same, for findings that are about this part of it.
+    /// As [`unplaced`](Self::unplaced), for findings about this part of the source.
     pub(crate) fn unplaced_at(source: &[u8], span: Span) -> Self {
         Self {
             tree: Tree::empty("".into(), span),
@@ -168,7 +168,7 @@ impl Document {
         self.lines.get_or_init(|| Lines::new(&self.source))
     }
 
-    /// A finding tied to its place: the value's or its key's, else the nearest around it.
+    /// Adds the position of a finding: that of the value or its key, else of the nearest enclosing value.
     #[must_use]
     pub fn diagnose(&self, finding: &Finding) -> Diagnostic {
         let (span, end) = self.place(&finding.path.0, finding.place);
@@ -185,7 +185,7 @@ impl Document {
         diagnostic.span = Some(span);
         for second in &finding.labels {
             let (place, _) = self.place(&second.path.0, second.place);
-            // Without places of their own both would be in one place.
+            // Without a position of its own, the label would coincide with the finding.
             if span != place {
                 diagnostic.labels.push(label((place, second.message)));
             }
@@ -194,14 +194,14 @@ impl Document {
         diagnostic
     }
 
-    /// Adds findings with their places, and puts all in the order of their places.
+    /// Adds findings with their positions, and sorts all by position.
     pub fn diagnose_all<'f>(
         &self,
         findings: impl IntoIterator<Item = &'f Finding>,
         diagnostics: &mut Diagnostics,
     ) {
         for finding in findings {
-            // Omitted findings need no places.
+            // Omitted findings need no positions.
             if diagnostics.is_full(finding.severity) {
                 diagnostics.omit(finding.severity);
             } else {
@@ -211,8 +211,8 @@ impl Document {
         diagnostics.sort();
     }
 
-    /// The place of what a path leads to, and where what it is in ends: nothing that a finding about it quotes is
-    /// behind that. None where a key on the way is hardly meant as one.
+    /// The position of the target of a path, and the end of what contains it: a finding about it quotes nothing behind that. None
+    /// if a key on the path is probably not meant as a key.
     fn place(&self, path: &[PathSegment], place: Place) -> (Span, Option<usize>) {
         let mut node = self.tree.root();
         let mut span = node.span();
@@ -245,13 +245,13 @@ impl Document {
             } else {
                 next.span()
             };
-            // What no text stands for is shown at what is around it.
+            // A value without text of its own is shown at the enclosing value.
             if wanted.end > wanted.start {
                 span = wanted;
             }
         }
         let end = (!is_odd).then_some(node.span().end);
-        // A whole app is marked at its opening bracket: its text may be long.
+        // A whole app is marked at its opening bracket, because its text may be long.
         if node.tag() == Tag::Map && place == Place::Value && path.len() <= 2 {
             span.end = span.start + 1;
         }

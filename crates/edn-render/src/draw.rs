@@ -1,7 +1,7 @@
-//! Diagnostics as people read them.
+//! Draws diagnostics for people.
 //!
-//! Tried instead: annotate-snippets 0.12. It draws the same for short lines, but prints a line of any length in full when two
-//! places on it are marked, and counts lines that end with a lone CR as one.
+//! Alternative that was tried: annotate-snippets 0.12. It draws the same for short lines, but prints a line of any length in full
+//! if it has two marks, and treats a lone CR as part of a line.
 
 use daemon_model::{Diagnostic, Severity, Span};
 use unicode_width::UnicodeWidthChar;
@@ -9,16 +9,16 @@ use unicode_width::UnicodeWidthChar;
 use crate::findings::{BYTE_ORDER_MARK, Lines, line_around};
 use crate::secrets::Redacted;
 
-/// How to draw.
+/// Drawing options.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DrawStyle {
-    /// With colours of a terminal.
+    /// Whether to use terminal colours.
     pub color: bool,
-    /// How many columns of source to show at most; none: 100.
+    /// The most columns of source to show; none: 100.
     pub width: Option<usize>,
 }
 
-/// A source to show lines of.
+/// A source whose lines may be shown.
 #[derive(Debug)]
 pub struct Excerpts<'s> {
     source: &'s [u8],
@@ -26,7 +26,7 @@ pub struct Excerpts<'s> {
 }
 
 impl<'s> Excerpts<'s> {
-    /// Lines as they are.
+    /// Shows lines unchanged.
     #[must_use]
     pub fn in_full(source: &'s [u8]) -> Self {
         Self {
@@ -35,8 +35,8 @@ impl<'s> Excerpts<'s> {
         }
     }
 
-    /// Lines without the insides of strings, without comments, and without all that is, or may be, in an environment: for
-    /// logs and everything else that others may read.
+    /// Shows lines without the content of strings, without comments, and without anything that is or may be in an environment: for
+    /// logs and other output that others may read.
     #[must_use]
     pub fn redacted(source: &'s [u8]) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl<'s> Excerpts<'s> {
     }
 }
 
-/// What is in the place of a line of which nothing may be shown.
+/// Replaces a line that must not be shown.
 pub const NOT_SHOWN: &str = "(not shown: this may be a value of an environment variable)";
 
 const DEFAULT_WIDTH: usize = 100;
@@ -75,8 +75,7 @@ impl DrawStyle {
     }
 }
 
-/// Draws a diagnostic: what is wrong, where, the line with what it is about marked, further places,
-/// and what to do. Ends with a newline.
+/// Draws a diagnostic: the message, the position, the line with a mark, further positions, and the help. Ends with a newline.
 #[must_use]
 pub fn draw(
     diagnostic: &Diagnostic,
@@ -107,7 +106,7 @@ pub fn draw(
     match diagnostic.span {
         None => out.push_str(&format!(" {} {file}\n", style.paint("-->", Paint::Frame))),
         Some(span) => {
-            // Its place is known but to who made it.
+            // Only the author of the diagnostic knows its position.
             let place = diagnostic
                 .location
                 .unwrap_or_else(|| Lines::new(source).location(source, span.start));
@@ -134,7 +133,7 @@ pub fn draw(
     out
 }
 
-/// What is marked on a line.
+/// A mark on a line.
 struct Mark<'d> {
     line: usize,
     span: Span,
@@ -142,7 +141,7 @@ struct Mark<'d> {
     message: &'d str,
 }
 
-/// All that is marked, in the order of the source.
+/// All marks, in the order of the source.
 fn marks<'d>(diagnostic: &'d Diagnostic, span: Span, line: usize, source: &[u8]) -> Vec<Mark<'d>> {
     let mut marks = vec![Mark {
         line,
@@ -186,9 +185,9 @@ fn draw_marks(
     } in marks
     {
         let limit = style.width.unwrap_or(DEFAULT_WIDTH);
-        // One byte more than may be shown proves that there is more.
+        // One byte beyond the limit shows that there is more.
         let (mut start, mut text) = line_around(source, span, most_bytes(limit) + 1);
-        // As in the count of columns, a byte order mark is not part of its line.
+        // As in column counts, a byte order mark is not part of its line.
         if start == 0
             && span.start >= BYTE_ORDER_MARK.len()
             && let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK)
@@ -232,13 +231,12 @@ fn draw_marks(
     }
 }
 
-/// How many bytes a line of this width may have. Of a line of megabytes only the visible part is read: no character
-/// takes more than 4 bytes.
+/// How many bytes to read for this width. Of a line of megabytes, only the visible part is read: a character has at most 4 bytes.
 fn most_bytes(limit: usize) -> usize {
     limit.saturating_mul(4)
 }
 
-/// A part of a line as it is shown, and where the mark goes.
+/// The visible part of a line, and the position of the mark.
 struct View {
     text: String,
     column: usize,
@@ -255,7 +253,7 @@ impl View {
         let marked = shown(&line[from..to.min(from + most)]);
         let after = shown(&line[to..line.len().min(to + most)]);
         let is_short = from <= most && to - from <= most && line.len() - to <= most;
-        // The whole line where it fits, else a window around the mark's start.
+        // The whole line if it fits, else a window around the start of the mark.
         let total = width(&before) + width(&marked) + width(&after);
         if is_short && total <= limit {
             return Self {
@@ -288,7 +286,7 @@ impl View {
     }
 }
 
-/// Bytes as they can be shown: tabs as spaces, what would move the cursor as a replacement character.
+/// Bytes prepared for display: tabs as spaces, characters that move the cursor as a replacement character.
 fn shown(bytes: &[u8]) -> String {
     clean(&String::from_utf8_lossy(bytes))
 }
@@ -305,7 +303,7 @@ fn clean(text: &str) -> String {
     out
 }
 
-/// Marks that turn the direction of writing, and the byte order mark: they would shift what is shown.
+/// Direction marks and the byte order mark, which would shift the visible text.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
 }

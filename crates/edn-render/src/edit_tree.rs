@@ -1,19 +1,19 @@
-//! A tree while it is changed: what no change reaches stays as it was read.
+//! A tree that can be edited. Values that no edit reaches stay in the parsed tree.
 
 use daemon_model::Span;
 
 use crate::tree::{Cell, Node, Tag, Tree, place};
 
-/// A value of a variant.
+/// A value of an edited tree.
 #[derive(Debug, Clone)]
 pub(crate) enum EditTree<'t> {
-    /// As it was read.
+    /// Unchanged, as parsed.
     Read(Node<'t>),
-    /// A map that was changed.
+    /// An edited map.
     Map(Box<(Span, Vec<(EditTree<'t>, EditTree<'t>)>)>),
-    /// A list, vector or set that was changed.
+    /// An edited list, vector or set.
     Items(Box<(Tag, Span, Vec<EditTree<'t>>)>),
-    /// A value of its own, with its text.
+    /// A new value, with its text.
     Own(Box<(Tag, String)>),
 }
 
@@ -58,7 +58,7 @@ impl<'t> EditTree<'t> {
         }
     }
 
-    /// The entries of a map, to change them.
+    /// The entries of a map, for editing.
     pub(crate) fn entries_mut(&mut self) -> Option<&mut Vec<(Self, Self)>> {
         if let Self::Read(node) = self
             && let Some(entries) = node.entries()
@@ -72,7 +72,7 @@ impl<'t> EditTree<'t> {
         }
     }
 
-    /// The elements of a list, vector or set, to change them.
+    /// The elements of a list, vector or set, for editing.
     pub(crate) fn items_mut(&mut self) -> Option<&mut Vec<Self>> {
         if let Self::Read(node) = self
             && let Some(items) = node.items()
@@ -85,7 +85,7 @@ impl<'t> EditTree<'t> {
         }
     }
 
-    /// The text of it as a key of a JSON object.
+    /// The value as a key of a JSON object.
     pub(crate) fn key_text(&self) -> Option<String> {
         match self {
             Self::Read(node) => node.key_text().map(Into::into),
@@ -120,19 +120,19 @@ impl<'t> EditTree<'t> {
         }
     }
 
-    /// The whole of it as a tree over the same source.
+    /// Converts it back to a tree over the same source.
     pub(crate) fn finish(&self, read: &Tree) -> Tree {
         let mut tree = Tree {
             source: read.source.clone(),
             cells: Vec::new(),
-            // Cells that are copied point to their texts by number.
+            // Copied cells refer to their texts by index.
             texts: read.texts.clone(),
         };
         self.write(&mut tree);
         tree
     }
 
-    // The tree is at most as deep as the reader and the paths of changes let it be.
+    // The depth is bounded by the reader and the paths of edits.
     fn write(&self, tree: &mut Tree) {
         match self {
             Self::Read(node) => {

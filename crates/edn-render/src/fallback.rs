@@ -1,7 +1,7 @@
-//! What this crate cannot render, another renderer may: the port for it, and what is made of its answer.
+//! The interface to another renderer, for definitions that this crate cannot render, and the handling of its answer.
 //!
-//! It is asked only where every fault of a definition is [`Level::Unsupported`]. A definition that is broken, or that
-//! the other renderer would read with silent loss, stays an error.
+//! It is only asked if every error of a definition is [`Level::Unsupported`]. A definition that is invalid, or that the other
+//! renderer would read with silent loss, stays an error.
 
 use std::collections::BTreeSet;
 
@@ -15,21 +15,21 @@ use serde_json::{Map, Value};
 use crate::findings::Lines;
 use crate::{Document, Options, Rendered};
 
-/// Which renderer is asked.
+/// Which renderer to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Renderer {
-    /// This crate, and the other for what it cannot do.
+    /// This crate, and the other renderer for what it does not support.
     #[default]
     Auto,
     /// This crate only.
     Native,
-    /// The other, for everything that is not broken.
+    /// The other renderer, for every valid definition.
     Other,
 }
 
 /// Another renderer.
 pub trait Fallback {
-    /// What it is called in messages.
+    /// Its name in messages.
     fn name(&self) -> &str;
 
     /// Renders a file.
@@ -39,25 +39,25 @@ pub trait Fallback {
     fn render(&self, file: &Utf8Path, options: &Options) -> Result<Answer, NoAnswer>;
 }
 
-/// What another renderer printed.
+/// The output of another renderer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Its standard output: JSON with `apps`.
     pub output: Vec<u8>,
-    /// What else it said, line by line.
+    /// Its other output, by line.
     pub remarks: Vec<String>,
 }
 
 /// Why another renderer gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoAnswer {
-    /// What happened, as a fragment.
+    /// The reason, as a lowercase fragment.
     pub message: Message,
-    /// Whether the same file may be answered at another time.
+    /// Whether the same file may succeed later.
     pub is_transient: bool,
 }
 
-/// Renders a definition with this crate, and with the other renderer where that is chosen and allowed.
+/// Renders a definition with this crate, and with the other renderer if that is selected and allowed.
 #[must_use]
 pub fn read_with(
     source: &[u8],
@@ -92,10 +92,10 @@ fn advise(mut native: Rendered) -> Rendered {
     native
 }
 
-/// What another renderer makes of a file, and its remarks.
+/// The document from another renderer, and its remarks.
 ///
 /// # Errors
-/// [`NoAnswer`] when the renderer gives no answer, or one that cannot be used.
+/// [`NoAnswer`] when the renderer gives no answer, or an unusable one.
 pub fn answer(
     fallback: &dyn Fallback,
     file: &Utf8Path,
@@ -116,7 +116,7 @@ fn ask(
     native: Rendered,
     fallback: &dyn Fallback,
 ) -> Rendered {
-    // What is said about the answer is said at the value that made it necessary.
+    // Messages about the answer are placed at the value that made it necessary.
     let span = native
         .diagnostics
         .iter()
@@ -124,7 +124,7 @@ fn ask(
     let span = span.and_then(|found| found.span).unwrap_or(Span::new(0, 0));
     let lines = Lines::new(source);
     let name = fallback.name();
-    // Whatever it quotes may come from an environment.
+    // Any quotation may come from an environment.
     let say = |severity, message: Message| {
         let mut found = Diagnostic::of_message(
             severity,
@@ -140,7 +140,7 @@ fn ask(
     let mut rendered = Rendered {
         document: None,
         partial: None,
-        // That `:apps` is missing is true with either renderer.
+        // A missing `:apps` is an error with either renderer.
         diagnostics: native
             .diagnostics
             .into_iter()
@@ -181,7 +181,7 @@ fn ask(
     rendered
 }
 
-/// The document in what another renderer printed: one JSON object with apps that are objects, no two of one name.
+/// Parses the output of another renderer: one JSON object with apps that are objects, with unique names.
 fn parse(output: &[u8]) -> Result<Map<String, Value>, Message> {
     if output.iter().all(u8::is_ascii_whitespace) {
         return Err("printed nothing".into());
@@ -214,7 +214,7 @@ fn parse(output: &[u8]) -> Result<Map<String, Value>, Message> {
     Ok(document)
 }
 
-/// The same with every number a double, as everything here takes it.
+/// The same value with every number as a double, as in the rest of this crate.
 fn as_doubles(value: Value) -> Value {
     match value {
         Value::Number(number) => number.as_f64().map_or(Value::Null, json_number),

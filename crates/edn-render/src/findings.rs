@@ -1,4 +1,4 @@
-//! Findings as they are collected, and their places for people.
+//! Collects findings and computes their positions for display.
 
 use daemon_model::{
     Capped, Diagnostic, Diagnostics, DocumentPath, HasSeverity, Level, Location, Message, Place,
@@ -13,17 +13,17 @@ pub(crate) struct Findings {
     found: Capped<Pending>,
     /// Whether nothing can be rendered.
     is_broken: bool,
-    /// Whether another renderer may be able to do something of what is wrong.
+    /// Whether there is an error that another renderer may handle.
     has_unsupported: bool,
-    /// Whether there is an error that no other renderer can do anything about.
+    /// Whether there is an error that no other renderer can handle.
     has_faults: bool,
-    /// From where on any text may be in an environment, of a source that cannot be read.
+    /// The offset from which any text may belong to an environment, if the source cannot be parsed.
     doubtful_from: Option<usize>,
-    /// Takes the details of a finding that is left out.
+    /// Scratch space for the details of an omitted finding.
     scratch: Option<Pending>,
 }
 
-/// A finding before it is known what of it may be shown.
+/// A finding whose secrecy is not decided yet.
 #[derive(Debug)]
 struct Pending {
     severity: Severity,
@@ -34,7 +34,7 @@ struct Pending {
     path: DocumentPath,
     place: Place,
     labels: Vec<(Span, &'static str)>,
-    /// Whether it is about a key that its author hardly means as one.
+    /// Whether it is about a key that is probably not meant as a key.
     is_odd: bool,
 }
 
@@ -44,7 +44,7 @@ impl HasSeverity for Pending {
     }
 }
 
-/// A finding that was just added, for what else there is to say of it.
+/// A finding that was just added, for further details.
 pub(crate) struct Added<'a>(&'a mut Pending);
 
 impl Added<'_> {
@@ -58,13 +58,13 @@ impl Added<'_> {
         self
     }
 
-    /// Says that it is about a value.
+    /// Sets the value that it is about.
     pub(crate) fn value(self, path: DocumentPath) -> Self {
         (self.0.path, self.0.place) = (path, Place::Value);
         self
     }
 
-    /// Says that it is about a key.
+    /// Sets the key that it is about.
     pub(crate) fn key(self, key: Node<'_>, path: DocumentPath) -> Self {
         (self.0.path, self.0.place) = (path, Place::Key);
         self.0.is_odd = is_odd_key(key, false);
@@ -77,7 +77,7 @@ impl Findings {
         self.add(Severity::Error, Level::Render, span, message)
     }
 
-    /// Something that another renderer may be able to do.
+    /// Adds an error that another renderer may handle.
     pub(crate) fn unsupported(&mut self, span: Span, message: impl Into<Message>) -> Added<'_> {
         self.add(Severity::Error, Level::Unsupported, span, message)
     }
@@ -113,7 +113,7 @@ impl Findings {
         })
     }
 
-    /// Whether a further finding would be left out; it is counted then, so that nothing needs to be worked out for it.
+    /// Whether a further finding would be omitted. If so, it is counted, and need not be built.
     pub(crate) fn leaves_out(&mut self, severity: Severity) -> bool {
         let is_full = self.found.is_full(severity);
         if is_full {
@@ -126,31 +126,31 @@ impl Findings {
         self.is_broken
     }
 
-    /// Whether nothing is wrong but what another renderer may be able to do.
+    /// Whether another renderer may handle all errors.
     pub(crate) fn is_unsupported(&self) -> bool {
         !self.has_faults
     }
 
-    /// Whether another renderer may be able to do something of what is wrong.
+    /// Whether another renderer may handle at least one error.
     pub(crate) fn has_unsupported(&self) -> bool {
         self.has_unsupported
     }
 
-    /// Notes that the source cannot be read, so that any part of it may be in an environment.
+    /// Records that the source cannot be parsed, so that any part of it may belong to an environment.
     pub(crate) fn doubt(&mut self, source: &[u8]) {
         self.doubtful_from = Some(doubtful_from(source));
     }
 
-    /// From where on any text may be in an environment.
+    /// The offset from which any text may belong to an environment.
     pub(crate) fn doubtful_from(&self) -> Option<usize> {
         self.doubtful_from
     }
 
-    /// The findings sorted by place, each with its line and column.
+    /// The findings sorted by position, each with its line and column.
     pub(crate) fn finish(self, source: &[u8]) -> Diagnostics {
         let mut diagnostics = Diagnostics::default();
         diagnostics.omit_all(self.found.omitted());
-        // Nearly always there are none, and no place has to be computed.
+        // Usually there are none, and no positions have to be computed.
         if !self.found.is_empty() {
             let lines = Lines::new(source);
             for found in self.found {
@@ -178,7 +178,7 @@ impl Findings {
     }
 }
 
-/// A second place, whose line and column are not computed yet.
+/// A related position, whose line and column are not computed yet.
 pub(crate) fn label((span, message): (Span, &'static str)) -> SourceLabel {
     SourceLabel {
         span,
@@ -187,8 +187,8 @@ pub(crate) fn label((span, message): (Span, &'static str)) -> SourceLabel {
     }
 }
 
-/// Whether what a finding quotes may be a secret: it is about the value at `path`, and quotes nothing of the source from
-/// `end` on.
+/// Whether the quotations of a finding may be secret: it is about the value at `path`, and quotes nothing of the source from `end`
+/// on.
 pub(crate) fn secrecy(
     path: &DocumentPath,
     place: Place,
@@ -206,7 +206,7 @@ pub(crate) fn secrecy(
 
 pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Where the lines of a source begin.
+/// The offsets of line starts in a source.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines {
     starts: Vec<u32>,
@@ -214,7 +214,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(source: &[u8]) -> Self {
-        // A carriage return alone ends a line too, as in editors.
+        // A lone carriage return also ends a line, as in editors.
         let breaks = source
             .iter()
             .enumerate()
@@ -236,12 +236,12 @@ impl Lines {
             .saturating_sub(1)
     }
 
-    /// First byte of a line.
+    /// The offset of the start of a line.
     fn start(&self, line: usize) -> usize {
         self.starts.get(line).map_or(0, |start| *start as usize)
     }
 
-    /// Puts the places of a finding in the words of people.
+    /// Fills in lines and columns of a finding.
     pub(crate) fn locate(&self, found: &mut Diagnostic, source: &[u8]) {
         found.location = found.span.map(|span| self.location(source, span.start));
         found.end_location = found.span.map(|span| self.location(source, span.end));
@@ -263,7 +263,7 @@ impl Lines {
     }
 }
 
-/// How many characters there are.
+/// The number of characters.
 fn count(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.chars().count(),
@@ -271,8 +271,8 @@ fn count(bytes: &[u8]) -> usize {
     }
 }
 
-/// The line around a span: where it begins, and the line without its end; of a long line no more than `reach` bytes
-/// before the span, of the span and after it.
+/// The line around a span: its offset, and its text without the line ending. Of a long line, at most `reach` bytes before the span,
+/// of the span, and after it.
 pub(crate) fn line_around(source: &[u8], span: Span, reach: usize) -> (usize, &[u8]) {
     let is_break = |at: &usize| match source.get(*at) {
         Some(b'\n') => true,

@@ -2,9 +2,9 @@
 
 use crate::leaf::digits;
 
-/// Reads an instant, whose date may be partial, and gives it as JavaScript prints it.
+/// Parses an instant, whose date may be partial, and returns it as JavaScript prints it.
 ///
-/// Source: the grammar of `#inst` in the EDN format; ranges as the reference checks them.
+/// Source: the grammar of `#inst` in the EDN format; ranges as checked by the reference.
 pub(crate) fn instant(text: &str) -> Option<String> {
     let (text, offset) = split_offset(text)?;
     let (date, time) = match text.split_once('T') {
@@ -68,7 +68,7 @@ pub(crate) fn instant(text: &str) -> Option<String> {
     })
 }
 
-/// Takes `Z` or `+hh:mm` off the end; gives the offset in minutes.
+/// Splits off a final `Z` or `+hh:mm`; returns the offset in minutes.
 fn split_offset(text: &str) -> Option<(&str, i64)> {
     if let Some(rest) = text.strip_suffix('Z') {
         return Some((rest, 0));
@@ -92,7 +92,7 @@ fn split_offset(text: &str) -> Option<(&str, i64)> {
 
 /// Days from 1970-01-01 in the proleptic Gregorian calendar.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    // Years begin in March, so that the leap day is their last.
+    // Years start in March here, so that the leap day comes last.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

@@ -1,4 +1,4 @@
-//! Leaves: numbers, keywords, symbols, characters and strings, each from its own text.
+//! Parses leaves: numbers, keywords, symbols, characters and strings.
 
 use std::borrow::Cow;
 
@@ -7,20 +7,20 @@ use daemon_model::{Message, Quoted, message};
 use crate::reader::ends_number;
 use crate::tree::Tag;
 
-/// What is wrong with a leaf, and at which byte of it if not at all of it.
+/// The problem of a leaf, and the byte range in it if it is not the whole leaf.
 pub(crate) type Fault = (Message, Option<(usize, usize)>);
 
-/// A text short enough for a message.
+/// A text, shortened for a message.
 pub(crate) fn crop(text: &str) -> Cow<'_, str> {
     const MOST: usize = 60;
-    // No need to count the characters of megabytes.
+    // Avoids counting the characters of a text of megabytes.
     match text.char_indices().nth(MOST) {
         None => Cow::Borrowed(text),
         Some(_) => text.chars().take(MOST - 3).chain("...".chars()).collect(),
     }
 }
 
-/// What to do about a token that is none of EDN but of JSON or YAML.
+/// Advice for a token that is valid in JSON or YAML but not in EDN.
 pub(crate) fn advice(token: &str) -> Option<Message> {
     if token == ":" {
         return Some("in EDN, nothing goes between a key and its value: remove it".into());
@@ -43,8 +43,8 @@ pub(crate) fn starts_number(token: &str) -> bool {
     rest.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Reads a number, which may be larger than JSON can say. Plain integers are left to edn-format, but for the short
-/// ones, of which there are many; it does not know the other forms.
+/// Parses a number, which may be too large for JSON. Long plain integers are left to edn-format, which does not support the other
+/// forms; short ones are frequent and parsed here.
 pub(crate) fn number(token: &str) -> Result<f64, Fault> {
     short_integer(token)
         .or_else(|| plain_integer(token))
@@ -61,7 +61,7 @@ pub(crate) fn number(token: &str) -> Result<f64, Fault> {
         })
 }
 
-/// Whether it is like a number in a radix, which reads up to the first digit that is none in the reference.
+/// Whether it looks like a number in a radix, which the reference reads up to the first invalid digit.
 fn has_radix(token: &str) -> bool {
     let (_, body) = signed(token);
     body.split_once(['r', 'R']).is_some_and(|(radix, text)| {
@@ -88,7 +88,7 @@ fn short_integer(token: &str) -> Option<f64> {
         .map(f64::from)
 }
 
-/// A plain integer. Of decimals edn-format loses the last digit.
+/// A plain integer. For decimals, edn-format loses the last digit.
 fn plain_integer(token: &str) -> Option<f64> {
     let unsigned = token.strip_prefix('-').unwrap_or(token);
     let plain =
@@ -114,7 +114,7 @@ fn signed(token: &str) -> (f64, &str) {
 /// Integers: decimal, `0x`, octal with a leading zero, `NrDIGITS`; an `N` may follow.
 fn integer(token: &str) -> Option<f64> {
     let (sign, body) = signed(token);
-    // An `N` may be a digit of a large radix, but then it cannot also be the suffix.
+    // An `N` may be a digit of a large radix, but then it is not also the suffix.
     let big = body.strip_suffix('N');
     let parse = |body: &str| -> Option<f64> {
         if let Some(hex) = body.strip_prefix("0x").or_else(|| body.strip_prefix("0X")) {
@@ -136,7 +136,7 @@ fn integer(token: &str) -> Option<f64> {
         .map(|value| sign * value)
 }
 
-/// Digits in a radix, rounded as JavaScript's `parseInt` rounds them.
+/// Digits in a radix, rounded like JavaScript's `parseInt`.
 fn in_radix(text: &str, radix: u32) -> Option<f64> {
     if text.is_empty() || !text.chars().all(|c| c.is_digit(radix)) {
         return None;
@@ -151,7 +151,7 @@ fn in_radix(text: &str, radix: u32) -> Option<f64> {
     Some(of_parts(digits, radix))
 }
 
-/// Rounded once: what does not fit counts only as more than nothing.
+/// Rounded once: digits that do not fit only count as a non-zero remainder.
 fn of_bits(digits: impl Iterator<Item = u32>, bits: u32) -> f64 {
     let (mut value, mut left_out, mut more) = (0_u128, 0_i32, false);
     for digit in digits {
@@ -209,7 +209,7 @@ fn decimal(token: &str) -> Option<f64> {
     text.parse::<f64>().ok().map(|value| sign * value)
 }
 
-/// A ratio is its quotient.
+/// A ratio is read as its quotient.
 fn ratio(token: &str) -> Option<f64> {
     let (over, under) = token.split_once('/')?;
     let (sign, over) = signed(over);
@@ -220,7 +220,7 @@ fn ratio(token: &str) -> Option<f64> {
     Some(sign * over / under)
 }
 
-/// Checks what follows the colon of a keyword.
+/// Checks the part of a keyword after the colon.
 pub(crate) fn keyword(token: &str) -> Result<Tag, Fault> {
     if token.is_empty() {
         return Err(whole("a single colon is not a keyword"));
@@ -228,7 +228,7 @@ pub(crate) fn keyword(token: &str) -> Result<Tag, Fault> {
     name(token, "keyword").map(|()| Tag::Keyword)
 }
 
-/// Reads a symbol, `nil`, `true` or `false`.
+/// Parses a symbol, `nil`, `true` or `false`.
 pub(crate) fn symbol(token: &str) -> Result<Tag, Fault> {
     Ok(match token {
         "nil" => Tag::Nil,
@@ -243,7 +243,7 @@ pub(crate) fn symbol(token: &str) -> Result<Tag, Fault> {
 
 /// Checks a name with an optional namespace.
 pub(crate) fn name(token: &str, what: &'static str) -> Result<(), Fault> {
-    // Nearly all of them are words.
+    // Nearly all names are plain words.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if token.bytes().all(is_plain) {
         return Ok(());
@@ -288,7 +288,7 @@ pub(crate) fn name(token: &str, what: &'static str) -> Result<(), Fault> {
     }
 }
 
-/// Reads what follows the backslash of a character.
+/// Parses the part of a character after the backslash.
 pub(crate) fn character(token: &str) -> Result<Cow<'_, str>, Fault> {
     let mut chars = token.chars();
     if let (Some(only), None) = (chars.next(), chars.next())
@@ -324,14 +324,14 @@ pub(crate) fn character(token: &str) -> Result<Cow<'_, str>, Fault> {
         .ok_or_else(|| whole("no character has this name"))
 }
 
-/// Reads the inside of a string, escapes and all.
+/// Parses the content of a string, with its escapes.
 pub(crate) fn string(body: &str) -> Result<Cow<'_, str>, Fault> {
     if !body.contains('\\') {
         return Ok(Cow::Borrowed(body));
     }
     let mut out = String::with_capacity(body.len());
     let mut rest = body;
-    // A high surrogate that waits for its other half, and where it began.
+    // A high surrogate that waits for the low one, and its offset.
     let mut high: Option<(u32, usize)> = None;
     let lone = |at: usize, length: usize| -> Fault {
         ("half of a surrogate pair".into(), Some((at, at + length)))
@@ -394,7 +394,7 @@ pub(crate) fn string(body: &str) -> Result<Cow<'_, str>, Fault> {
         let code = rest
             .get(1..=octal)
             .and_then(|text| u32::from_str_radix(text, 8).ok());
-        // Fewer than three digits have to end where a token would.
+        // Fewer than three digits must end where a token would.
         let ends = rest[1 + octal..].chars().next().is_none_or(ends_number);
         match code
             .filter(|_| octal == 3 || octal > 0 && ends)
@@ -437,7 +437,7 @@ mod tests {
             ("8/4", 2.0),
             ("-1/2", -0.5),
             ("9007199254740993", 9_007_199_254_740_992.0),
-            // Rounded once, not at every digit, as the reference's platform does it.
+            // Rounded once, not at every digit, like JavaScript.
             ("0x20000000000001", 9_007_199_254_740_992.0),
             ("0x20000000000003", 9_007_199_254_740_996.0),
             ("0777777777777777777777777", 4.722_366_482_869_645e21),

@@ -1,9 +1,9 @@
 //! Reads EDN process definitions and renders them to PM2 JSON configs.
 //!
-//! The flow: bytes are read into a tree with places ([`read`]), a profile is merged over it, its structure is
-//! checked and it is lowered to the [`Document`] that PM2 reads; [`to_json`] prints it, [`draw()`] shows what is
-//! wrong with it, and [`artifact`] keeps it on disk. The way back, from values to a definition, is [`print()`]. All but the
-//! artifact store is pure: the same input gives the same bytes on every machine.
+//! The flow: bytes are parsed into a tree with positions ([`read`]), a profile is merged over it, its structure is checked, and it
+//! is lowered to the [`Document`] for PM2; [`to_json`] prints it, [`draw()`] shows diagnostics, and [`artifact`] stores it on disk.
+//! [`print()`] is the inverse, from values to a definition. Everything except the artifact store is pure: the same input gives the
+//! same bytes on every machine.
 //!
 //! ```
 //! let source = b"{:apps [{:name \"api\" :script \"api.js\" :env {:PORT 80}}]}";
@@ -48,44 +48,43 @@ use tree::{Tag, Tree};
 /// Which variant of a definition to render.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Which of `:profiles` to merge over it; none, empty or `default`: none of them.
+    /// The mode, a key of `:profiles`; none, empty or `default`: no profile.
     pub mode: Option<String>,
     /// Values to set, as `path=value`.
     pub set: Vec<String>,
     /// Values to remove, as paths.
     pub unset: Vec<String>,
-    /// Whether a mode that the definition does not have is the default one, rather than an error.
+    /// Whether a mode that the definition does not have means the default mode, rather than an error.
     pub allow_missing_mode: bool,
 }
 
-/// What rendering gave.
+/// The result of rendering.
 #[derive(Debug, Clone)]
 pub struct Rendered {
-    /// The document; none when something is wrong with the definition that rendering cannot pass over.
+    /// The document; none if an error prevents rendering.
     pub document: Option<Document>,
-    /// What can be checked though it cannot be rendered: its [apps](Document::partial_apps). None when there is a document,
-    /// when it has no apps that can be read, when another renderer may find nothing wrong with something in it, and of
-    /// a variant.
+    /// The parts that can be checked although the definition cannot be rendered: its [apps](Document::partial_apps). None if there
+    /// is a document, if no apps can be read, if another renderer may accept what is wrong, or if a variant was requested.
     pub partial: Option<Document>,
-    /// What was found, sorted by place.
+    /// The findings, sorted by position.
     pub diagnostics: Diagnostics,
     /// The modes that the definition has.
     pub modes: BTreeSet<String>,
-    /// Whether it has the mode that was asked for.
+    /// Whether it has the requested mode.
     pub has_mode: bool,
-    /// Whether the same bytes may render at another time: another renderer was asked and gave no answer.
+    /// Whether the same bytes may render later: another renderer was asked and gave no answer.
     pub is_transient: bool,
 }
 
 impl Rendered {
-    /// Whether nothing is wrong with the definition but what another renderer may be able to do.
+    /// Whether another renderer may handle all errors of the definition.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         let stops = |found: &&Diagnostic| found.is_error() && found.level != Level::Definition;
         let mut faults = self.diagnostics.iter().filter(stops).peekable();
         faults.peek().is_some()
             && faults.all(|found| found.level == Level::Unsupported)
-            // What was left out may be something else.
+            // Omitted findings may be of another kind.
             && self.diagnostics.omitted().errors == 0
     }
 }
@@ -102,7 +101,7 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
         findings.doubt(source);
     }
     if let Some(code) = text.as_ref().and_then(reader::code) {
-        // The source is code, so findings from reading it as data mean nothing.
+        // The source is code, so the findings of parsing it as data are meaningless.
         findings = Findings::default();
         findings.unsupported(
             code,
@@ -147,7 +146,7 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
                 Err(tree) => (None, tree),
             }
         }
-        // All that is wrong is said at once, unless another renderer may find nothing wrong with it.
+        // All errors are reported at once, unless another renderer may accept the definition.
         Some(tree) if wanted.is_none() && !findings.is_unsupported() => {
             lower::check_values(tree.root(), false, &mut findings);
             let is_plain = options.set.is_empty() && options.unset.is_empty();
@@ -168,7 +167,7 @@ pub fn read(source: &[u8], options: &Options) -> Rendered {
     }
 }
 
-/// The document; else what was read, unless a variant of it was to be rendered.
+/// The document; else the parsed tree, unless a variant was requested.
 fn render(
     tree: Tree,
     mode: Option<&str>,
@@ -189,7 +188,7 @@ fn render(
     } else {
         tree
     };
-    // A variant has no profiles any more but those that were set in it.
+    // A variant has no profiles, except those that were set in it.
     lower::check_apps_are_said(tree.root(), findings);
     lower::check_values(tree.root(), varied, findings);
     if findings.is_broken() {
@@ -198,10 +197,10 @@ fn render(
     Ok(Document::new(tree, varied, true))
 }
 
-/// Reads a map that is not a definition, such as settings: all its values, with their places.
+/// Reads a map that is not a definition, such as settings: all its values, with their positions.
 ///
 /// # Errors
-/// The diagnostics, sorted by place, when the source is not a map of EDN.
+/// The diagnostics, sorted by position, when the source is not an EDN map.
 pub fn read_map(source: &[u8]) -> Result<Document, Diagnostics> {
     let mut findings = Findings::default();
     let text = text_of(source, &mut findings);

@@ -1,4 +1,4 @@
-//! From a tree to the document that PM2 reads, as the reference does it.
+//! Lowers a tree to the document for PM2, as the reference does.
 
 mod structure;
 mod values;
@@ -12,7 +12,7 @@ use crate::tree::{Kind, Node, Tag};
 pub(crate) use structure::{NO_APPS, check_apps_are_said, check_structure};
 pub(crate) use values::check_values;
 
-/// Whether it is a list that names something to be called first.
+/// Whether it is a list that starts with the name of a function.
 fn is_code(node: Node<'_>) -> bool {
     node.tag() == Tag::List
         && node
@@ -21,7 +21,7 @@ fn is_code(node: Node<'_>) -> bool {
             .is_some_and(|first| first.tag() == Tag::Symbol)
 }
 
-/// A value for a message.
+/// A value in a message.
 pub(crate) fn describe(node: Node<'_>) -> Message {
     match node.kind() {
         Kind::Nil => "nil".into(),
@@ -44,7 +44,7 @@ pub(crate) fn describe(node: Node<'_>) -> Message {
     }
 }
 
-/// The entries of a definition's map that are rendered: all but its profiles.
+/// The entries of a definition's map that are rendered: all except its profiles.
 pub(crate) fn entries<'t>(
     form: Node<'t>,
     with_profiles: bool,
@@ -55,7 +55,7 @@ pub(crate) fn entries<'t>(
         .filter(move |(key, _)| with_profiles || !key.is_keyword("profiles"))
 }
 
-/// Turns the map of a checked form into JSON.
+/// Converts the map of a checked form to JSON.
 pub(crate) fn lower_map(form: Node<'_>, with_profiles: bool) -> Map<String, Value> {
     let entries = entries(form, with_profiles);
     let mut map = Map::with_capacity(entries.clone().count());
@@ -67,7 +67,7 @@ pub(crate) fn lower_map(form: Node<'_>, with_profiles: bool) -> Map<String, Valu
     map
 }
 
-// The tree is at most as deep as the reader lets it be.
+// The reader bounds the depth of the tree.
 pub(crate) fn lower(node: Node<'_>) -> Value {
     match node.kind() {
         Kind::Nil | Kind::Uuid | Kind::Js | Kind::Broken => Value::Null,

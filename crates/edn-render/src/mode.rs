@@ -1,4 +1,4 @@
-//! Variants of a definition: `:profiles` merged over it, single values set and removed.
+//! Renders variants of a definition: `:profiles` merged over it, single values set and removed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,10 +10,10 @@ use crate::leaf::crop;
 use crate::same::{ValueHasher, ValueKey};
 use crate::tree::{Kind, Name, Node, Tag, Tree};
 
-/// The namespaces in which a keyword `remove` has a meaning for the reference.
+/// The namespaces in which the reference gives a keyword `remove` a meaning.
 pub(crate) const REMOVERS: [&str; 4] = [DROP, "pm2-clj.dsl", "pm2-clj.merge", "pm2-clj.internal"];
 
-/// The one that drops an app; the others drop a value.
+/// The namespace that removes an app; the others remove a value.
 const DROP: &str = "pm2-clj";
 
 /// The names of the profiles a form has.
@@ -38,7 +38,7 @@ pub(crate) fn normal(mode: Option<&str>) -> Option<&str> {
         .filter(|mode| !mode.is_empty() && *mode != "default")
 }
 
-/// A definition in a mode, without its `:profiles`, with values set and then removed, each in order.
+/// A definition in a mode, without its `:profiles`, with values first set and then removed, in order.
 pub(crate) fn variant(
     tree: &Tree,
     mode: Option<&str>,
@@ -87,8 +87,8 @@ impl Merge {
         }
     }
 
-    /// `over` merged over `base`; none when it removes it.
-    // The tree is at most as deep as the reader lets it be.
+    /// Merges `over` over `base`; none if that removes the value.
+    // The reader bounds the depth of the tree.
     fn deep<'t>(&mut self, base: EditTree<'t>, over: EditTree<'t>) -> Option<EditTree<'t>> {
         if is_removal(&over) {
             return None;
@@ -137,7 +137,7 @@ impl Merge {
         EditTree::map(span, merged.into_iter().flatten().collect())
     }
 
-    /// Base order, then what is new; each name once. Elements without a name stay where they are.
+    /// The elements of the base in order, then new ones, with unique names. Elements without a name stay where they are.
     fn by_name<'t>(&mut self, items: impl Iterator<Item = EditTree<'t>>) -> Vec<EditTree<'t>> {
         let mut merged: Vec<EditTree<'t>> = Vec::new();
         let mut places: HashMap<ValueKey, usize> = HashMap::new();
@@ -232,7 +232,7 @@ fn segments(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// A value as `--set` writes it; none when it is a number that JSON cannot say.
+/// A value as written for `--set`; none if it is a number that JSON cannot express.
 fn scalar(text: &str) -> Option<EditTree<'static>> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let body = text.strip_prefix('-').unwrap_or(text);
@@ -257,7 +257,7 @@ fn scalar(text: &str) -> Option<EditTree<'static>> {
     Some(EditTree::own(tag, &text))
 }
 
-/// The element of a map under the JSON key of `segment`.
+/// The element of a map with the JSON key `segment`.
 fn entry_at(entries: &[(EditTree<'_>, EditTree<'_>)], segment: &str) -> Option<usize> {
     let name = Name { full: segment }.name();
     entries
@@ -278,7 +278,7 @@ fn apps_of<'f, 't>(form: &'f mut EditTree<'t>) -> Option<&'f mut EditTree<'t>> {
     Some(apps)
 }
 
-/// The apps, which become a vector where they are none yet.
+/// The apps, as a vector that is created if necessary.
 fn apps_mut<'f, 't>(form: &'f mut EditTree<'t>) -> Option<&'f mut Vec<EditTree<'t>>> {
     if apps_of(form).is_none() {
         form.entries_mut()?

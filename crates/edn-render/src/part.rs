@@ -1,5 +1,5 @@
-//! Checks the parts of a definition that cannot be rendered which stay the same when the rest is fixed, so that every finding
-//! still holds then.
+//! Checks the parts of a definition that cannot be rendered. Only parts that stay the same when the rest is fixed are checked, so
+//! that every finding remains true then.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 use crate::lower::lower;
 use crate::tree::{Kind, Node};
 
-/// An app of a definition that cannot be rendered, as far as it could be read.
+/// The readable part of an app in a definition that cannot be rendered.
 #[derive(Debug, Clone)]
 pub struct PartialApp {
-    /// Its map, without the values that could not be read. Of a key that is there twice it has the first.
+    /// Its map, without the values that could not be read. For a duplicate key it has the first value.
     pub value: Value,
     /// Whether it has all values of the app, so that a missing key is absent.
     pub is_whole: bool,
 }
 
-/// Whether the first key that reads as `apps` is the one that is read, so that places in it are found.
+/// Whether the first key that reads as `apps` is the one that counts, so that positions in it are found.
 pub(crate) fn has_apps(root: Node<'_>) -> bool {
     let mut keys = root.entries().into_iter().flatten().map(|(key, _)| key);
     keys.find(|key| key.key_text().as_deref() == Some("apps"))
@@ -35,7 +35,7 @@ pub(crate) fn of_app(node: Node<'_>) -> Option<PartialApp> {
     })
 }
 
-// The tree is at most as deep as the reader lets it be.
+// The reader bounds the depth of the tree.
 fn value(node: Node<'_>) -> Option<Value> {
     match node.kind() {
         Kind::Broken | Kind::Uuid | Kind::Js => None,
@@ -46,14 +46,14 @@ fn value(node: Node<'_>) -> Option<Value> {
     }
 }
 
-/// The entries of a map that could be read, and whether those are all.
+/// The readable entries of a map, and whether these are all.
 fn map(node: Node<'_>) -> Option<(Map<String, Value>, bool)> {
     let mut read = Map::new();
     let mut lost: BTreeSet<Cow<'_, str>> = BTreeSet::new();
     let mut is_whole = true;
     let mut values = node.values();
     while let Some(key) = values.next() {
-        // Without its value, or a key that can be read, what follows may be the other of both.
+        // If a key or its value is missing, what follows may be either a key or a value.
         let (entry, text) = (values.next()?, key.key_text()?);
         let is_lost = text == "__proto__"
             || matches!(key.kind(), Kind::Number(number) if !number.is_finite());
@@ -78,7 +78,7 @@ mod tests {
 
     use crate::{Options, read};
 
-    /// The parts of a definition without a document: index, value, whether it is all.
+    /// The parts of a definition without a document: index, value, whether it is complete.
     fn parts(source: &str) -> Option<Vec<(usize, serde_json::Value, bool)>> {
         let rendered = read(source.as_bytes(), &Options::default());
         assert!(rendered.document.is_none(), "{source}");
@@ -90,7 +90,7 @@ mod tests {
         )
     }
 
-    /// The only part of `app` beside a value that cannot be read.
+    /// The readable part of `app`, next to a value that cannot be read.
     fn part(app: &str) -> Option<(serde_json::Value, bool)> {
         let all = parts(&format!("{{:apps [{app}] :x 08}}")).unwrap();
         assert!(all.len() <= 1);
@@ -112,7 +112,7 @@ mod tests {
             let app = format!("{{:a 1 :lost {lost}}}");
             assert_eq!(part(&app), Some((json!({ "a": 1 }), false)), "{lost}");
         }
-        // Of a map inside of it the other entries are as good as ever.
+        // The other entries of a nested map are still valid.
         assert_eq!(
             part("{:env {:A 08 :B 1}}"),
             Some((json!({ "env": { "B": 1 } }), true))
@@ -124,7 +124,7 @@ mod tests {
         for app in ["{:a 1 :a 2}", "{:a 1 \"a\" 2}", "{:a 1 :a 08}"] {
             assert_eq!(part(app), Some((json!({ "a": 1 }), false)), "{app}");
         }
-        // Its place is that of the one that cannot be read.
+        // The entry that cannot be read takes its place.
         assert_eq!(part("{:a 08 :a 1}"), Some((json!({}), false)));
     }
 

@@ -1,4 +1,4 @@
-//! From values to a definition as a user would write it: the inverse of rendering.
+//! Prints values as a definition that a user would write: the inverse of rendering.
 
 use serde_json::{Map, Value};
 
@@ -6,30 +6,30 @@ use daemon_model::js_number;
 
 use crate::reader::DEPTH;
 
-/// The column that a collection on one line may reach.
+/// The last column for a collection on one line.
 const WIDTH: usize = 88;
-/// How far the value of a key of the definition's own map is indented.
+/// The indentation of the value of a top-level key.
 const INDENT: usize = 2;
 
-/// Why a value has no form as a definition.
+/// Why a value cannot be expressed as a definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unprintable {
     /// A key that JavaScript would lose.
     #[error("the key `__proto__` would be lost")]
     Proto,
-    /// Collections inside of each other, deeper than a definition may be.
+    /// Collections are nested deeper than a definition may be.
     #[error("it is nested deeper than {DEPTH} levels")]
     TooDeep,
 }
 
-/// Prints a definition: keys in the order of the map, as keywords where they can be.
+/// Prints a definition, with keys in the order of the map, as keywords if possible.
 ///
-/// [Reading](crate::read) it gives the map back, with the numbers of JavaScript: a number is a double. A map without `apps`
-/// comes back with an empty list of them.
+/// [Reading](crate::read) it returns the same map, with JavaScript's numbers: every number is a double. A map without `apps` comes
+/// back with an empty list of them.
 ///
 /// # Errors
-/// [`Unprintable`] when there is no definition that renders to it.
+/// [`Unprintable`] when no definition renders to the map.
 ///
 /// ```
 /// let config = serde_json::json!({ "apps": [{ "name": "api", "env": { "PORT": 80 } }] });
@@ -46,7 +46,7 @@ pub fn print(definition: &Map<String, Value>) -> Result<String, Unprintable> {
         if n > 0 {
             out.text.push_str("\n\n ");
         }
-        // As a keyword it would name the variants of the definition.
+        // As a keyword, it would declare the variants of the definition.
         match key.as_str() {
             "profiles" => out.text.push_str("\"profiles\""),
             key => out.text.push_str(&key_text(key)?),
@@ -92,11 +92,11 @@ impl Out {
         self.text.extend(std::iter::repeat_n(' ', column));
     }
 
-    /// Prints a value on the rest of the line if it fits, else with one element on a line.
+    /// Prints a value on the rest of the line if it fits, else with one element per line.
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Unprintable> {
         let short = inline(value, depth)?;
         let is_collection = matches!(value, Value::Array(_) | Value::Object(_));
-        // Brackets that close after it need room, too.
+        // The brackets that close after it need room, too.
         if !is_collection || self.column() + short.chars().count() + depth <= WIDTH {
             self.text.push_str(&short);
             return Ok(());
@@ -104,7 +104,7 @@ impl Out {
         self.spread(value, depth)
     }
 
-    /// Prints a collection with one element on a line, below each other.
+    /// Prints a collection with one element per line.
     fn spread(&mut self, value: &Value, depth: usize) -> Result<(), Unprintable> {
         let column = self.column() + 1;
         match value {
@@ -144,7 +144,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A value on one line, however long.
+/// A value on one line of any length.
 fn inline(value: &Value, depth: usize) -> Result<String, Unprintable> {
     if depth > DEPTH {
         return Err(Unprintable::TooDeep);
@@ -171,7 +171,7 @@ fn inline(value: &Value, depth: usize) -> Result<String, Unprintable> {
     })
 }
 
-/// A key: a keyword, or a string where no keyword has this name.
+/// A key: a keyword, or a string if no keyword has this name.
 fn key_text(key: &str) -> Result<String, Unprintable> {
     if key == "__proto__" {
         return Err(Unprintable::Proto);
@@ -186,7 +186,7 @@ fn key_text(key: &str) -> Result<String, Unprintable> {
     )
 }
 
-/// A string. What cannot be seen, or would turn the text around it, is escaped.
+/// A string. Invisible characters and direction marks are escaped.
 fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -204,7 +204,7 @@ fn string(text: &str) -> String {
     out
 }
 
-/// Control characters, marks that turn the direction of writing, other line ends and the byte order mark.
+/// Control characters, direction marks, other line ends and the byte order mark.
 fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -1,7 +1,7 @@
-//! From text to a tree. Iterative, so that no input can overflow the stack; the tree is at most [`DEPTH`] deep.
+//! Parses text into a tree. Iterative, so that no input can overflow the stack; the tree is at most [`DEPTH`] deep.
 //!
-//! Findings about values (a bad number, a duplicate key) are collected and reading continues; a structural error
-//! (a mismatched bracket) ends it.
+//! Findings about values (a bad number, a duplicate key) are collected and parsing continues; a structural error (a mismatched
+//! bracket) ends it.
 
 mod forms;
 
@@ -14,15 +14,15 @@ use crate::leaf::{self, Fault};
 use crate::same::{ValueHasher, ValueKey};
 use crate::tree::{Cell, Tag, Tree, place};
 
-/// How deep values may be in each other.
+/// The deepest allowed nesting.
 pub(crate) const DEPTH: usize = 512;
 
-/// How long a text may be.
+/// The longest allowed text.
 pub(crate) const MAX_LENGTH: usize = 1 << 30;
 
-/// Reads the one form of `text`; none when it has none, or its structure is at fault.
+/// Parses the single form of `text`; none if there is none, or the structure is invalid.
 ///
-/// A file whose author discarded all of it (`#_{...}`) is an empty map: unlike an empty file, that is intended.
+/// A file that is discarded as a whole (`#_{...}`) is an empty map: unlike an empty file, that is intended.
 pub(crate) fn read(text: &Arc<str>, findings: &mut Findings) -> Option<Tree> {
     if text.len() > MAX_LENGTH {
         findings.error(Span::new(0, 1), "the file is longer than a gigabyte");
@@ -37,38 +37,38 @@ pub(crate) fn read(text: &Arc<str>, findings: &mut Findings) -> Option<Tree> {
     discarded.map(|span| Tree::empty(reader.tree.source, span))
 }
 
-/// Reads as much of `text` as can be read. Its collections may be unfinished.
+/// Parses as much of `text` as possible. Its collections may be incomplete.
 pub(crate) fn read_part(text: &Arc<str>, findings: &mut Findings) -> Tree {
     let mut reader = Reader::new(text, findings);
     if text.len() <= MAX_LENGTH {
-        // What stops it is among the findings.
+        // The findings contain the error that stops it.
         let _ = reader.read_all();
     }
     reader.tree
 }
 
-/// The opening bracket of a file that begins with a list: code, not data.
+/// The opening bracket of a file that starts with a list: code, not data.
 pub(crate) fn code(text: &Arc<str>) -> Option<Span> {
     let mut findings = Findings::default();
     let mut reader = Reader::new(text, &mut findings);
     (reader.skip_space()? == '(').then(|| Span::new(reader.at, reader.at + 1))
 }
 
-/// The structure is at fault; a finding says how.
+/// The structure is invalid; a finding says why.
 struct Stop;
 
-/// What waits for the forms that come.
+/// An open construct that waits for further forms.
 #[derive(Debug, Clone, Copy)]
 enum Open {
     /// A list, vector, set or map.
     Collection(Tag),
-    /// `#:name{...}`; the map itself is the next form. The name, and whether it is one.
+    /// `#:name{...}`; the map itself is the next form. The name, and whether it is valid.
     Namespaced(Span, bool),
     /// `#_`
     Discard,
     /// `^`; the metadata is the next form.
     Meta,
-    /// `^`; what the metadata is about is the next form.
+    /// `^`; the form with that metadata is the next one.
     About,
     /// `#name`
     Tag(Span),
@@ -77,7 +77,7 @@ enum Open {
 struct Frame {
     open: Open,
     start: usize,
-    /// The first cell of what is in it; of a collection its own.
+    /// The first cell of its content; for a collection, its own cell.
     cell: usize,
 }
 
@@ -87,16 +87,16 @@ struct Reader<'a, 'f> {
     stack: Vec<Frame>,
     tree: Tree,
     hasher: ValueHasher,
-    /// Whether the one form was read.
+    /// Whether the single form has been parsed.
     done: bool,
-    /// The last form that was discarded outside of everything.
+    /// The last form that was discarded at top level.
     discarded: Option<Span>,
-    /// What the elements of a set or the keys of a map come to.
+    /// Hashes of the elements of a set or the keys of a map.
     identities: Vec<ValueKey>,
     findings: &'f mut Findings,
 }
 
-/// The white space of JavaScript, and the comma.
+/// JavaScript's whitespace, and the comma.
 fn is_space(c: char) -> bool {
     matches!(
         c,
@@ -123,11 +123,11 @@ pub(crate) fn ends_number(c: char) -> bool {
     ends_token(c) || matches!(c, ':' | '#')
 }
 
-/// How long the start of `text` is that `ends` ends.
+/// The length of the prefix of `text` that ends at a character accepted by `ends`.
 fn length_until(text: &str, ends: fn(char) -> bool) -> usize {
     let mut at = 0;
     for &byte in text.as_bytes() {
-        // These, most of every token, never end one: they are skipped as bytes.
+        // Most characters of a token never end it, and are skipped as bytes.
         if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') {
             at += 1;
         } else {
@@ -138,7 +138,7 @@ fn length_until(text: &str, ends: fn(char) -> bool) -> usize {
     at + rest.find(ends).unwrap_or(rest.len())
 }
 
-/// Where the first string begins that goes over the end of its line.
+/// The offset of the first string that spans several lines.
 fn string_over_lines(bytes: &[u8]) -> Option<usize> {
     let mut opened: Option<usize> = None;
     let mut at = 0;
@@ -147,7 +147,7 @@ fn string_over_lines(bytes: &[u8]) -> Option<usize> {
             (b'\n', Some(_)) => return opened,
             (b'"', None) => opened = Some(at),
             (b'"', Some(_)) => opened = None,
-            // Of an escape, and of a character outside of strings, what follows is a part.
+            // The next character belongs to an escape, or to a character literal outside of strings.
             (b'\\', _) => at += 1,
             (b';', None) => {
                 let rest = &bytes[at..];
@@ -179,7 +179,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         }
     }
 
-    /// Reads the whole text.
+    /// Parses the whole text.
     fn read_all(&mut self) -> Result<(), Stop> {
         while let Some(c) = self.skip_space() {
             let start = self.at;
@@ -206,7 +206,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         let Some(frame) = self.stack.last() else {
             return Ok(());
         };
-        // What is missing is missing after the last text, not after the blank lines behind it.
+        // What is missing is reported after the last text, not after trailing blank lines.
         let end = self.text.trim_end_matches(is_space).len();
         let (what, label) = match frame.open {
             Open::Collection(Tag::Vector) => ("`[` is never closed", "opened here"),
@@ -225,7 +225,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         Err(Stop)
     }
 
-    /// Skips white space and comments; the next character.
+    /// Skips whitespace and comments; returns the next character.
     fn skip_space(&mut self) -> Option<char> {
         let bytes = self.text.as_bytes();
         loop {
@@ -311,7 +311,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         Ok(())
     }
 
-    /// Takes the token that begins `skip` bytes further on.
+    /// Takes the token that starts `skip` bytes further on.
     fn take_token(&mut self, skip: usize) -> &'a str {
         let text = self.text;
         let from = self.at + skip;
@@ -333,7 +333,7 @@ impl<'a, 'f> Reader<'a, 'f> {
                         .findings
                         .error(at, "unexpected end of file: the string is never closed")
                         .label(Span::new(start, start + 1), "opened here");
-                    // Where a quote is missing, every string after it begins where it should end.
+                    // If a quote is missing, every later string starts where it should end.
                     if let Some(first) = string_over_lines(&bytes[..start]) {
                         let message = "or is the quote missing that ends this one on its line?";
                         found.label(Span::new(first, first + 1), message);
@@ -362,7 +362,7 @@ impl<'a, 'f> Reader<'a, 'f> {
             return Err(Stop);
         };
         let after = &rest[first.len_utf8()..];
-        // A delimiter stands for itself, whatever follows.
+        // A delimiter is a token by itself.
         let alone = ends_token(first) || matches!(first, '@' | '~' | '`');
         let rest_of_it = if alone {
             0
@@ -384,7 +384,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         // The colon of a keyword does not end it.
         let colon = usize::from(rest.starts_with(':'));
         let length = colon + length_until(&rest[colon..], ends);
-        // Every character that ends a token has been dealt with before.
+        // Every character that ends a token has been handled before.
         let length = length.max(rest.chars().next().map_or(1, char::len_utf8));
         self.at = start + length;
         let token = &rest[..length];
@@ -398,7 +398,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         self.leaf(read, start, from);
     }
 
-    /// Delivers a leaf, or says what is wrong with it. Places inside it count from `from`.
+    /// Delivers a leaf, or reports its problem. Positions inside of it count from `from`.
     fn leaf(&mut self, read: Result<Tag, Fault>, start: usize, from: usize) {
         let span = Span::new(start, self.at);
         let tag = match read {
@@ -413,7 +413,7 @@ impl<'a, 'f> Reader<'a, 'f> {
                     }
                 }
                 if token == ":" && self.text[..start].ends_with('"') {
-                    // As in JSON. What is on both sides of it still belongs together.
+                    // As in JSON. The forms on both sides still belong together.
                     return;
                 }
                 Tag::Broken

@@ -1,7 +1,7 @@
-//! Which values are equal in Clojure: `1` and `1.0`, `\a` and `"a"`, a list and a vector of the same elements.
+//! Equality of values in Clojure: `1` and `1.0`, `\a` and `"a"`, a list and a vector with the same elements.
 //!
-//! Each value is visited once, even deep in sets and keys of other maps: the hash of a collection is kept until the
-//! enclosing one is done.
+//! Each value is hashed once, even deep in sets and keys of other maps: the hash of a collection is kept until the enclosing one is
+//! done.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::tree::{Kind, Node, Tag};
 
-/// What a value comes to: the same for equal values. Keyed again in each [`ValueHasher`], so that no file can be made to collide.
+/// The hash of a value, the same for equal values. Each [`ValueHasher`] has its own key, so that no file can force collisions.
 pub(crate) type ValueKey = u128;
 
 /// Finds equal values.
@@ -17,7 +17,7 @@ pub(crate) type ValueKey = u128;
 pub(crate) struct ValueHasher {
     one: RandomState,
     two: RandomState,
-    /// Of collections, by their cell.
+    /// Hashes of collections, by their cell.
     known: BTreeMap<usize, ValueKey>,
     /// How many values were visited.
     #[cfg(test)]
@@ -57,14 +57,14 @@ impl ValueHasher {
         HashPair(self.one.build_hasher(), self.two.build_hasher())
     }
 
-    /// What a text comes to.
+    /// The hash of a text.
     pub(crate) fn text(&self, text: &str) -> ValueKey {
         let mut hashers = self.hashers();
         hashers.text(b'"', text);
         hashers.finish()
     }
 
-    /// What a value comes to.
+    /// The hash of a value.
     pub(crate) fn identity(&mut self, node: Node<'_>) -> ValueKey {
         if !node.tag().is_collection() {
             let mut hashers = self.hashers();
@@ -75,7 +75,7 @@ impl ValueHasher {
             return *known;
         }
         let identity = self.collection(node);
-        // What is in it is not asked for again.
+        // The hashes of its content are no longer needed.
         let mut rest = self.known.split_off(&node.at);
         let mut after = rest.split_off(&node.next());
         self.known.append(&mut after);
@@ -83,7 +83,7 @@ impl ValueHasher {
         identity
     }
 
-    // The tree is at most as deep as the reader lets it be.
+    // The reader bounds the depth of the tree.
     fn collection(&self, node: Node<'_>) -> ValueKey {
         if let Some(known) = self.known.get(&node.at) {
             return *known;
@@ -152,22 +152,22 @@ fn leaf<S: Hasher>(node: Node<'_>, hashers: &mut HashPair<S>) {
     match node.kind() {
         Kind::Nil => hashers.number(b'n', 0),
         Kind::Bool(value) => hashers.number(b'b', value.into()),
-        // Zero has two signs, and is one number.
+        // Zero has two signs, but is one number.
         Kind::Number(number) => hashers.number(b'0', (number + 0.0).to_bits()),
         Kind::Text(text) => hashers.text(b'"', &text),
         Kind::Instant(text) => hashers.text(b'i', text),
         Kind::Keyword(name) => hashers.text(b':', name.full),
         Kind::Symbol(name) => hashers.text(b'\'', name.full),
         Kind::Uuid => hashers.text(b'u', node.written()),
-        // Nothing is known of what is in it, so it equals itself only.
+        // Its content is unknown, so it equals only itself.
         _ => hashers.number(b'?', node.at as u64),
     }
 }
 
-/// Few enough to be compared each with each.
+/// Up to this many values are compared pairwise.
 const FEW: usize = 8;
 
-/// Which of `hashes` are equal to one before: calls `found` with the places of the first and the later one.
+/// Finds duplicates in `hashes`: calls `found` with the index of the first and of the later one.
 pub(crate) fn repeated(hashes: &[ValueKey], mut found: impl FnMut(usize, usize)) {
     if hashes.len() <= FEW {
         for (later, hash) in hashes.iter().enumerate() {
@@ -177,7 +177,7 @@ pub(crate) fn repeated(hashes: &[ValueKey], mut found: impl FnMut(usize, usize))
         }
         return;
     }
-    // The hashes are keyed: their own bits spread them over the table.
+    // The hashes are keyed, so their own bits spread them over the table.
     let size = (hashes.len() * 2).next_power_of_two();
     let mut table = vec![u32::MAX; size];
     for (later, hash) in hashes.iter().enumerate() {
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// How many values are visited until a value in this many collections is read and known not to be there twice.
+    /// How many values are hashed until a value nested in this many collections is known to be unique.
     fn visited(open: &str, close: &str, depth: usize) -> usize {
         let text = format!(
             "{}[{}]{}",

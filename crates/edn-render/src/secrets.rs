@@ -1,7 +1,7 @@
-//! Which parts of a source may be shown where secrets must not be: outside of terminals, in logs, in CI.
+//! Decides which parts of a source may be shown outside of terminals, such as in logs and CI, where secrets must not appear.
 //!
-//! This is an allow list: what the reader found outside of every environment; of a source that cannot be read, only
-//! what precedes the first letters that could name an environment.
+//! This is an allow list: what was parsed outside of every environment. Of a source that cannot be parsed, only what precedes the
+//! first letters that could name an environment.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::findings::Findings;
 use crate::reader;
 use crate::tree::{Node, Tag, Tree};
 
-/// From where on any part of a source that cannot be read may be in an environment. A value is behind its key, and
-/// the key has the letters `env`, unless an escape stands for one of them.
+/// The offset from which any part of a source that cannot be parsed may belong to an environment. A value follows its key, and the
+/// key contains the letters `env`, unless an escape replaces one of them.
 pub(crate) fn doubtful_from(source: &[u8]) -> usize {
     if std::str::from_utf8(source).is_err() {
-        // Letters may be spread over several bytes.
+        // The letters may be encoded in several bytes.
         return 0;
     }
     let env = source
@@ -26,9 +26,8 @@ pub(crate) fn doubtful_from(source: &[u8]) -> usize {
     env.unwrap_or(end).min(escape.unwrap_or(end))
 }
 
-/// Whether a key is one that its author hardly means as one: values get between keys where a quote is missing, or where an
-/// environment is not a map. Keys are keywords, and stand apart from what is before and behind them; variables may have names
-/// in quotes as well.
+/// Whether a key is probably not meant as a key: values end up between keys if a quote is missing, or if an environment is not a
+/// map. Keys are keywords, separated from their neighbours; variables may also have quoted names.
 pub(crate) fn is_odd_key(key: Node<'_>, is_variable: bool) -> bool {
     let text = key.key_text().unwrap_or_default();
     let is_name = match key.tag() {
@@ -39,14 +38,14 @@ pub(crate) fn is_odd_key(key: Node<'_>, is_variable: bool) -> bool {
     !is_known_key(&text) && (!is_name || touches_quotes(key))
 }
 
-/// Whether something is directly before or behind a string.
+/// Whether a value is directly before or after a string.
 pub(crate) fn touches_quotes(node: Node<'_>) -> bool {
     let (span, source) = (node.span(), node.tree.source.as_bytes());
     let before = span.start.checked_sub(1).and_then(|at| source.get(at));
     before == Some(&b'"') || source.get(span.end) == Some(&b'"')
 }
 
-/// Whether the environment in a map is not a map itself, so that the text behind it may belong to it.
+/// Whether the environment in a map is not a map itself, so that the following text may belong to it.
 pub(crate) fn has_odd_env(map: Node<'_>) -> bool {
     map.entries().into_iter().flatten().any(|(key, value)| {
         let is_env = key.key_text().is_some_and(|key| is_env_like(&key));
@@ -54,11 +53,11 @@ pub(crate) fn has_odd_env(map: Node<'_>) -> bool {
     })
 }
 
-/// What of a value may be shown.
+/// How much of a value may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     All,
-    /// Nothing but the quotes of a string, unless a message is about just this value: the message quotes it too.
+    /// Only the quotes of a string, unless a message is about exactly this value, because the message quotes it anyway.
     Quoted,
     Nothing,
 }
@@ -69,12 +68,12 @@ struct Leaf {
     shown: Shown,
 }
 
-/// A source with what of it may be shown.
+/// A source with the decision of what may be shown.
 #[derive(Debug)]
 pub(crate) struct Redacted {
-    /// The values that are not collections, in the order of the source.
+    /// The values that are not collections, in source order.
     leaves: Vec<Leaf>,
-    /// From where on nothing is shown at all.
+    /// The offset from which nothing is shown at all.
     doubtful_from: Option<usize>,
 }
 
@@ -105,7 +104,7 @@ impl Redacted {
         self.doubtful_from.is_some_and(|from| at >= from)
     }
 
-    /// A source that cannot be read, as far as it could be.
+    /// A source that cannot be parsed, as far as it could be.
     fn part(&mut self, tree: &Tree) {
         for at in 0..tree.cells.len() {
             self.leaf(tree.node(at), true);
@@ -126,7 +125,7 @@ impl Redacted {
         }
     }
 
-    /// An app: values of known attributes are shown, but for those that are variables.
+    /// An app: values of known attributes are shown, except for variables.
     fn app(&mut self, app: Node<'_>) {
         let Some(entries) = app.entries() else {
             return self.hidden(app);
@@ -148,13 +147,13 @@ impl Redacted {
         }
     }
 
-    /// A value of which all is shown but the insides of strings.
+    /// A value that is shown completely, except for the content of strings.
     fn open(&mut self, value: Node<'_>) {
         self.leaf(value, true);
         value.values().for_each(|value| self.open(value));
     }
 
-    /// Paths of env files, if they cannot be the content of one.
+    /// Paths of env files, unless they could be the content of one.
     fn paths(&mut self, value: Node<'_>) {
         if let Some(entries) = value.entries() {
             return entries.for_each(|(key, value)| {
@@ -175,7 +174,7 @@ impl Redacted {
         }
     }
 
-    /// A value of which nothing is shown but the names in its maps.
+    /// A value of which only the names in its maps are shown.
     fn hidden(&mut self, value: Node<'_>) {
         match value.entries() {
             Some(entries) => entries.for_each(|(key, value)| {
@@ -192,7 +191,7 @@ impl Redacted {
         }
     }
 
-    /// An environment, of which nothing is shown but the names of variables.
+    /// An environment, of which only the names of variables are shown.
     fn env(&mut self, value: Node<'_>) {
         match value.entries() {
             Some(entries) => entries.for_each(|(key, value)| {
@@ -229,8 +228,8 @@ impl Redacted {
         self.leaves.push(Leaf { span, shown });
     }
 
-    /// The line that begins at `start`, with a `*` for each byte that is not shown, so that places stay. `about` is what a
-    /// message is about.
+    /// The line that starts at `start`, with a `*` for each hidden byte, so that columns are preserved. `about` is the span of the
+    /// message.
     pub(crate) fn line(&self, source: &[u8], start: usize, line: &[u8], about: Span) -> Vec<u8> {
         let mut out = Masked {
             hidden: vec![b'*'; line.len()],
@@ -263,11 +262,11 @@ impl Redacted {
     }
 }
 
-/// A line of which only parts are shown.
+/// A line that is only partly shown.
 struct Masked<'l> {
     hidden: Vec<u8>,
     line: &'l [u8],
-    /// Where in the source the line begins, and where what may be shown of it ends.
+    /// The offset of the line in the source, and where the part that may be shown ends.
     start: usize,
     end: usize,
 }
@@ -282,8 +281,8 @@ impl Masked<'_> {
         }
     }
 
-    /// Shows what is between two values as far as it is brackets and white space; comments are hidden. What else may
-    /// come is hidden as a whole: a tag, metadata, something that is discarded.
+    /// Shows brackets and whitespace between two values; comments are hidden. Anything else is hidden as a whole: a tag, metadata,
+    /// a discarded form.
     fn show_gap(&mut self, source: &[u8], from: usize, to: usize) {
         let gap = source.get(from..to).unwrap_or(b"");
         let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == b',';

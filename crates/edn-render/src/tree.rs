@@ -1,7 +1,7 @@
 //! The parsed values with their positions, in source order.
 //!
-//! A tree is one row of small cells, each collection followed by its content; texts stay in the source until
-//! needed. So a definition of megabytes is neither copied nor scattered over the heap.
+//! A tree is one array of small cells, each collection followed by its content; texts stay in the source until needed. So a
+//! definition of megabytes is neither copied nor scattered over the heap.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ pub(crate) enum Tag {
     Vector,
     Set,
     Map,
-    /// `#uuid`: it reads, but has no form in JSON that all builds of the reference agree on.
+    /// `#uuid`: it can be read, but builds of the reference disagree about its JSON form.
     Uuid,
-    /// `#js` with what the reference does not convert in it.
+    /// `#js` with content that the reference does not convert.
     Js,
     /// Could not be read; a finding says why.
     Broken,
@@ -39,13 +39,13 @@ impl Tag {
     }
 }
 
-/// A value and where it is. Values that no text stands for (`--set`) have an empty span at the start.
+/// A value and its position. Values without text of their own (`--set`) have an empty span at the start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cell {
     pub(crate) start: u32,
     pub(crate) end: u32,
-    /// Of a collection: the cell after all that is in it. Of others: which of the tree's own texts stands for it, from
-    /// 1; 0 for the text of the source.
+    /// For a collection: the cell after its content. Otherwise: the number of its text among the tree's own texts, from 1; 0 for
+    /// text of the source.
     pub(crate) data: u32,
     pub(crate) tag: Tag,
 }
@@ -61,7 +61,7 @@ impl Cell {
     }
 }
 
-/// A place in a source, which is never longer than [`crate::reader::MAX_LENGTH`].
+/// An offset in a source, which is never longer than [`crate::reader::MAX_LENGTH`].
 pub(crate) fn place(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -71,7 +71,7 @@ pub(crate) fn place(at: usize) -> u32 {
 pub(crate) struct Tree {
     pub(crate) source: Arc<str>,
     pub(crate) cells: Vec<Cell>,
-    /// Texts that the source does not have as they are.
+    /// Texts that the source does not contain literally.
     pub(crate) texts: Vec<Box<str>>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Node<'t> {
 pub(crate) enum Kind<'t> {
     Nil,
     Bool(bool),
-    /// Every number is a double, as in JavaScript. One that JSON cannot say is not finite.
+    /// Every number is a double, as in JavaScript. One that JSON cannot express is not finite.
     Number(f64),
     /// Strings and characters.
     Text(Cow<'t, str>),
@@ -143,7 +143,7 @@ impl<'t> Name<'t> {
         }
     }
 
-    /// Whether it surely has no namespace.
+    /// Whether it certainly has no namespace.
     pub(crate) fn is_plain(self) -> bool {
         !self.full.as_bytes().contains(&b'/')
     }
@@ -181,7 +181,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The text that stands for it, and whether it is the source's.
+    /// The text of the value, and whether it is part of the source.
     fn text(self) -> (&'t str, bool) {
         let cell = self.cell();
         let own = (cell.data as usize)
@@ -205,7 +205,7 @@ impl<'t> Node<'t> {
         if !is_source {
             return Cow::Borrowed(text);
         }
-        // It was read before, so there is nothing left to say about it.
+        // It was parsed before, so there are no further findings.
         let read = match text.strip_prefix('\\') {
             Some(token) => leaf::character(token),
             None => leaf::string(text.get(1..text.len() - 1).unwrap_or("")),
@@ -240,7 +240,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// What is in a collection, keys and values of a map in turn.
+    /// The content of a collection; for a map, keys and values alternate.
     pub(crate) fn values(self) -> Values<'t> {
         Values {
             tree: self.tree,
@@ -261,7 +261,7 @@ impl<'t> Node<'t> {
         (self.tag() == Tag::Map).then(|| Entries(self.values()))
     }
 
-    /// The text of this value as a key of a JSON object; none for a collection.
+    /// This value as a key of a JSON object; none for a collection.
     pub(crate) fn key_text(self) -> Option<Cow<'t, str>> {
         Some(match self.kind() {
             Kind::Nil => Cow::Borrowed("nil"),
@@ -291,7 +291,7 @@ impl<'t> Node<'t> {
             .map(|(_, value)| value)
     }
 
-    /// How much a process is given of all that is in it: the texts, and for each pair an equals sign, an end and a
+    /// How many bytes a process gets for all of its content: the texts, and for each pair an equals sign, a terminator and a
     /// pointer.
     pub(crate) fn size(self) -> usize {
         let cells = self.tree.cells.get(self.at..self.next());
@@ -303,14 +303,14 @@ impl<'t> Node<'t> {
             .sum()
     }
 
-    /// The text of the source, as it was written.
+    /// The text in the source.
     pub(crate) fn written(self) -> &'t str {
         let span = self.span();
         self.tree.source.get(span.start..span.end).unwrap_or("")
     }
 }
 
-/// Values beside each other.
+/// Adjacent values.
 #[derive(Debug, Clone)]
 pub(crate) struct Values<'t> {
     tree: &'t Tree,
@@ -331,7 +331,7 @@ impl<'t> Iterator for Values<'t> {
     }
 }
 
-/// The entries of a map. A key without a value, which is a fault, is left out.
+/// The entries of a map. A key without a value, which is an error, is skipped.
 #[derive(Debug, Clone)]
 pub(crate) struct Entries<'t>(Values<'t>);
 

@@ -2,7 +2,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// An artifact with the header that makes it one.
+/// An artifact, with the header that identifies it.
 fn text() -> Arc<str> {
     crate::to_json(&Map::new(), Some(&crate::header(Utf8Path::new("x.edn")))).into()
 }
@@ -68,7 +68,7 @@ fn what_was_written_is_remembered_until_it_is_forgotten() {
     store.forget();
     assert_eq!(store.compare(&id, &text).unwrap(), OnDisk::Missing);
     assert_eq!(store.write(&id, &text).unwrap(), Outcome::Written);
-    // The same words in another place in memory may be another version of them.
+    // An equal text in another allocation may be another version.
     assert_eq!(store.write(&id, &"other".into()).unwrap(), Outcome::Written);
     store.remove(&id).unwrap();
     assert_eq!(store.write(&id, &text).unwrap(), Outcome::Written);

@@ -1,4 +1,4 @@
-//! Checks of a definition's outline: a map, and maps under its `:apps`.
+//! Checks the structure of a definition: a map, and maps under its `:apps`.
 
 use daemon_model::{DocumentPath, Level, Message, Quoted, Severity, Span, attribute, message};
 
@@ -7,10 +7,10 @@ use crate::findings::Findings;
 use crate::leaf::crop;
 use crate::tree::{Kind, Node, Tag};
 
-/// What to do about a file that holds nothing: it must not read as "remove everything".
+/// Advice for an empty file, which must not mean "remove everything".
 const EMPTY: &str = "restore its contents, or delete the file to remove the daemon";
 
-/// Checks that the whole is a map, and that what it has under `:apps` are maps.
+/// Checks that the definition is a map, and that its `:apps` are maps.
 pub(crate) fn check_structure(form: Option<Node<'_>>, end: usize, findings: &mut Findings) {
     let Some(form) = form else {
         if !findings.is_broken() {
@@ -62,8 +62,8 @@ pub(crate) fn check_structure(form: Option<Node<'_>>, end: usize, findings: &mut
     }
 }
 
-/// Checks that a definition says which apps it has. One that does not is an error, though it renders: otherwise a slip
-/// of the pen would remove a daemon. Only an empty `:apps []` means that nothing should run.
+/// Checks that a definition declares its apps. A definition without them is an error although it renders, because otherwise a typo
+/// would remove a daemon. Only an empty `:apps []` means that nothing should run.
 pub(crate) fn check_apps_are_said(form: Node<'_>, findings: &mut Findings) {
     let mut refuse = |span: Span, message: Message, help: &'static str| {
         findings
@@ -75,7 +75,7 @@ pub(crate) fn check_apps_are_said(form: Node<'_>, findings: &mut Findings) {
             Kind::Items(items) if items.clone().next().is_none() => {
                 warn_no_apps(apps.span(), findings);
             }
-            // Of other values `check_apps` says that they cannot be rendered.
+            // `check_apps` reports other values.
             kind if is_nothing(&kind) => refuse(
                 apps.span(),
                 message!("`:apps` has to be a vector of maps, not {}", describe(apps)),
@@ -85,7 +85,7 @@ pub(crate) fn check_apps_are_said(form: Node<'_>, findings: &mut Findings) {
         }
         return;
     }
-    // Of a key without a value, and of another spelling of `:apps`, there is an error already.
+    // A key without a value, and another spelling of `:apps`, are errors already.
     let keys = || form.values().step_by(2);
     let texts = || keys().filter_map(Node::key_text);
     if texts().any(|text| text == "apps") {
@@ -119,7 +119,7 @@ pub(crate) fn check_apps_are_said(form: Node<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether the reference takes a value of `:apps` for no apps, though it is not an empty list.
+/// Whether the reference reads a value of `:apps` as no apps, although it is not an empty list.
 fn is_nothing(kind: &Kind<'_>) -> bool {
     match kind {
         Kind::Nil => true,
@@ -129,7 +129,7 @@ fn is_nothing(kind: &Kind<'_>) -> bool {
     }
 }
 
-/// Beside `:apps` PM2 and pm2-sync read a few keys only; others are printed, and that is all.
+/// PM2 and pm2-sync read only a few keys beside `:apps`; others are merely printed.
 fn warn_unknown(key: Node<'_>, has_apps: bool, findings: &mut Findings) {
     let Some(text) = key.key_text() else {
         return;
@@ -139,7 +139,7 @@ fn warn_unknown(key: Node<'_>, has_apps: bool, findings: &mut Findings) {
         return;
     }
     let shown = Quoted(crop(key.written()));
-    // An app without the map around it is refused as a whole.
+    // An app without the enclosing map is refused as a whole.
     if !has_apps && attribute::find(&text).is_some() {
         return;
     }
@@ -151,7 +151,7 @@ fn warn_unknown(key: Node<'_>, has_apps: bool, findings: &mut Findings) {
     } else {
         let near = attribute::nearest_beside_apps(&text);
         if !has_apps && matches!(near, Some("apps") | None) {
-            // That there are no apps is reported anyway.
+            // The missing apps are reported anyway.
             return;
         }
         let help = match (near, attribute::find(&text)) {
@@ -174,7 +174,7 @@ fn warn_unknown(key: Node<'_>, has_apps: bool, findings: &mut Findings) {
     }
 }
 
-/// That a definition asks for no processes.
+/// The message for a definition that declares no apps.
 pub(crate) const NO_APPS: &str = "defines no apps, so that nothing of this daemon runs";
 
 fn warn_no_apps(span: Span, findings: &mut Findings) {

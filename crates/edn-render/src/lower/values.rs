@@ -1,4 +1,4 @@
-//! Checks of values and keys: what JSON cannot express without loss.
+//! Checks values and keys for what JSON cannot express without loss.
 
 use daemon_model::{DocumentPath, Level, Message, Ours, Quoted, Severity, is_env_like, message};
 
@@ -9,7 +9,7 @@ use crate::same::{ValueHasher, repeated};
 use crate::secrets::touches_quotes;
 use crate::tree::{Kind, Node, Tag};
 
-/// Reports what JSON cannot express without loss.
+/// Reports values and keys that JSON cannot express without loss.
 pub(crate) fn check_values(form: Node<'_>, with_profiles: bool, findings: &mut Findings) {
     let mut check = Check {
         is_read: !findings.is_broken(),
@@ -20,7 +20,7 @@ pub(crate) fn check_values(form: Node<'_>, with_profiles: bool, findings: &mut F
     check.map(entries(form, with_profiles), &Step::Root);
 }
 
-/// The way to a value. Only a finding needs its text, so only a finding makes one.
+/// A path to a value. It is only converted to text for a finding.
 enum Step<'a> {
     Root,
     Key(&'a Step<'a>, Node<'a>),
@@ -38,16 +38,16 @@ impl Step<'_> {
 }
 
 struct Check<'f> {
-    /// Whether all could be read, so that no key is there twice as it is written.
+    /// Whether everything could be read, so that no key is written twice.
     is_read: bool,
     findings: &'f mut Findings,
     hasher: ValueHasher,
-    /// Of the keys of one map; taken and given back, for its room.
+    /// Hashes of the keys of one map; reused to avoid allocations.
     hashes: Vec<u128>,
 }
 
 impl Check<'_> {
-    // The tree is at most as deep as the reader lets it be.
+    // The reader bounds the depth of the tree.
     fn value(&mut self, node: Node<'_>, step: &Step<'_>) {
         match node.tag() {
             Tag::List | Tag::Vector | Tag::Set => {
@@ -101,7 +101,7 @@ impl Check<'_> {
         self.findings.error(node.span(), message).value(step.path());
     }
 
-    /// What would be called in Clojure is data in a definition.
+    /// Clojure would call this form, but a definition is data.
     fn code(&mut self, node: Node<'_>, step: &Step<'_>) {
         if !is_code(node) || self.findings.leaves_out(Severity::Warning) {
             return;
@@ -115,7 +115,7 @@ impl Check<'_> {
         self.warn(node, message, help, step);
     }
 
-    /// In EDN single quotes quote nothing.
+    /// Single quotes do not quote in EDN.
     fn quotes(&mut self, node: Node<'_>, step: &Step<'_>) {
         let written = node.written();
         if !written.starts_with('\'') || self.findings.leaves_out(Severity::Warning) {
@@ -128,7 +128,7 @@ impl Check<'_> {
         self.warn(node, message, "write strings in double quotes", step);
     }
 
-    /// What removes something in a profile is text where nothing is merged.
+    /// A removal marker only works in a profile; elsewhere it is text.
     fn removal(&mut self, node: Node<'_>, step: &Step<'_>) {
         let Kind::Keyword(name) = node.kind() else {
             return;
@@ -149,7 +149,7 @@ impl Check<'_> {
         }
     }
 
-    /// Warns of a value that means something else than it seems to.
+    /// Warns of a value whose meaning differs from its appearance.
     fn warn(&mut self, node: Node<'_>, message: Message, help: &'static str, step: &Step<'_>) {
         self.findings
             .add(Severity::Warning, Level::Definition, node.span(), message)
@@ -157,8 +157,8 @@ impl Check<'_> {
             .value(step.path());
     }
 
-    /// In an environment a name that touches a string is a part of a value whose quote is missing: it must not become the
-    /// name of a variable, which may be shown.
+    /// In an environment, a name that touches a string is part of a value with a missing quote. It must not become the name of a
+    /// variable, which may be shown.
     fn variables(&mut self, node: Node<'_>, step: &Step<'_>) {
         let Step::Key(_, key) = step else {
             return;
@@ -196,11 +196,11 @@ impl Check<'_> {
     }
 
     fn keys<'t>(&mut self, keys: impl Iterator<Item = Node<'t>> + Clone, step: &Step<'_>) {
-        // Keywords without namespaces are different as texts where they are different.
+        // Different keywords without namespaces have different texts.
         let mut are_plain = true;
         for key in keys.clone() {
             match key.kind() {
-                // Nearly all keys: nothing can be wrong with one.
+                // Nearly all keys: nothing can be wrong with them.
                 Kind::Keyword(name) if name.is_plain() && name.full != "__proto__" => continue,
                 Kind::Keyword(name) if name.namespace().is_none() => {}
                 Kind::Broken => continue,

@@ -1,4 +1,4 @@
-//! Forms that are made of others: sets and maps, metadata, tags, namespaces before maps, discards.
+//! Parses composite forms: sets and maps, metadata, tags, namespaced maps, discards.
 
 use daemon_model::{Message, Quoted, Severity, Span, attribute, message};
 
@@ -11,7 +11,7 @@ use crate::tree::{Cell, Kind, Node, Tag, place};
 
 impl Reader<'_, '_> {
     pub(super) fn check_set(&mut self, at: usize) {
-        // What could not be read is equal to nothing.
+        // A value that could not be read equals no other.
         self.identities.clear();
         for item in self.tree.node(at).values() {
             self.identities.push(self.hasher.identity(item));
@@ -33,7 +33,7 @@ impl Reader<'_, '_> {
         self.identities.clear();
         while let Some(key) = values.next() {
             if values.next().is_none() {
-                // In a map with an odd number of forms the keys are unknown.
+                // In a map with an odd number of forms, the keys are unknown.
                 let start = map.span().start;
                 self.findings
                     .error(key.span(), "the map has a key without a value")
@@ -60,19 +60,19 @@ impl Reader<'_, '_> {
         self.deliver(at);
     }
 
-    /// Takes back the cells from `at` on.
+    /// Removes the cells from `at` on.
     fn take_back(&mut self, at: usize) {
         self.tree.cells.truncate(at);
         self.hasher.forget(at);
     }
 
-    /// Puts one cell in the place of all from `at` on.
+    /// Replaces all cells from `at` on with one.
     fn replace(&mut self, at: usize, tag: Tag, span: Span) {
         self.take_back(at);
         self.tree.cells.push(Cell::new(tag, span));
     }
 
-    /// Adds a finished form, whose cells are the last, to the collection that contains it.
+    /// Adds a finished form, whose cells are the last ones, to its enclosing collection.
     pub(super) fn deliver(&mut self, at: usize) {
         loop {
             let Some(frame) = self.stack.last_mut() else {
@@ -167,7 +167,7 @@ impl Reader<'_, '_> {
             self.tree.cells[key].data = place(self.tree.texts.len());
         }
         self.tree.cells[at].start = place(span.start);
-        // `:_/a` and `:b/a` may have become one.
+        // `:_/a` and `:b/a` may have become equal.
         if !self.findings.is_broken() {
             self.check_map(at);
         }
@@ -239,7 +239,7 @@ impl Reader<'_, '_> {
         self.replace(at, new, span);
     }
 
-    /// Where the tag that begins at `start` ends.
+    /// The end of the tag that starts at `start`.
     fn tag_end(&self, start: usize) -> usize {
         let rest = &self.text[start + 1..];
         let name = rest.trim_start_matches(is_space);
@@ -286,7 +286,7 @@ impl Reader<'_, '_> {
                 Err(Stop)
             }
             Some(_) => {
-                // White space may be between the sign and its name.
+                // Whitespace may be between the sign and its name.
                 let name = rest[1..].trim_start_matches(is_space);
                 let skip = rest.len() - name.len();
                 let token = self.take_token(skip);
@@ -300,7 +300,7 @@ impl Reader<'_, '_> {
                         message!("`#{}` is not a tag: a tag is a symbol", Quoted(crop(token))),
                     );
                 }
-                // It is not a tag: there is already an error.
+                // If it is not a tag, there is already an error.
                 let name = Span::new(if is_tag { start + skip } else { self.at }, self.at);
                 let length = self.at - start;
                 self.at = start;
@@ -321,7 +321,7 @@ impl Reader<'_, '_> {
                 message!("`#:{}` is not a namespace for a map", Quoted(crop(token))),
             );
         }
-        // Nothing but white space may be between the two.
+        // Only whitespace may be between the two.
         if !self.text[self.at..]
             .trim_start_matches(is_space)
             .starts_with('{')
@@ -337,7 +337,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Reports a repeated value. Places are computed only for findings that are kept.
+/// Reports a duplicate value. Positions are only computed for findings that are kept.
 fn say_twice<'t>(
     findings: &mut Findings,
     mut values: impl Iterator<Item = Node<'t>>,
@@ -357,7 +357,7 @@ fn say_twice<'t>(
     }
 }
 
-/// A key that has a meaning for PM2 or pm2-sync, so that it is not a secret.
+/// A key known to PM2 or pm2-sync, which therefore is not a secret.
 fn known_key(key: Node<'_>) -> Option<&'static str> {
     let Kind::Keyword(name) = key.kind() else {
         return None;
@@ -370,7 +370,7 @@ fn known_key(key: Node<'_>) -> Option<&'static str> {
     })
 }
 
-/// Whether the reference leaves something in a `#js` as it is in Clojure: it converts neither keywords and symbols nor
+/// Whether the reference leaves something in a `#js` form as Clojure data: it converts neither keywords and symbols nor
 /// collections.
 fn holds_data(node: Node<'_>) -> bool {
     let is_data = |value: Node<'_>| {
@@ -381,7 +381,7 @@ fn holds_data(node: Node<'_>) -> bool {
             )
     };
     match node.entries() {
-        // Of its keys it takes the names.
+        // It uses the names of keys.
         Some(mut entries) => {
             entries.any(|(key, value)| key.tag().is_collection() || is_data(value))
         }
@@ -389,10 +389,10 @@ fn holds_data(node: Node<'_>) -> bool {
     }
 }
 
-/// Few enough to be compared each with each, rather than by what each comes to.
+/// Up to this many keys are compared pairwise, rather than by hash.
 const FEW_KEYS: usize = 32;
 
-/// Whether a map has nothing but few keywords as keys, all of them different and each with a value: nearly all maps do.
+/// Whether a map has only a few keywords as keys, all different and each with a value, as nearly all maps do.
 fn are_few_different_keywords(map: Node<'_>) -> bool {
     let mut names = [""; FEW_KEYS];
     let mut count = 0;
