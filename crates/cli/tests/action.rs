@@ -89,7 +89,7 @@ fn the_action_checks_and_shows_the_plan() {
 }
 
 #[test]
-fn the_action_annotates_what_is_wrong_and_fails() {
+fn the_action_annotates_errors_and_fails() {
     let env = Env::with_sleepers(1);
     env.define("broken", "{:apps [{:name \"x\" :script 7}]}");
     let run = run_with(&env, &[]);

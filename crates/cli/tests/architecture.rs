@@ -16,7 +16,7 @@ fn root() -> PathBuf {
 
 /// Which of our crates each of our crates uses, outside of its tests.
 #[test]
-fn crates_know_only_whom_they_may_know() {
+fn crates_only_use_their_allowed_dependencies() {
     let metadata = MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
         .no_deps()
@@ -393,7 +393,7 @@ const EFFECTS: &[Effect] = &[
 ];
 
 #[test]
-fn each_effect_has_its_room() {
+fn each_effect_is_confined_to_its_files() {
     for krate in crates() {
         let sources = sources(&krate);
         for effect in EFFECTS {

@@ -29,7 +29,7 @@ fn unknown(env: &Env) -> Vec<(u32, Vec<String>)> {
 
 /// PM2 polls whether a process that it stops has ended. A start in between creates a process that PM2 loses track of.
 #[test]
-fn what_pm2_has_lost_sight_of_is_ended_before_it_runs_twice() {
+fn a_process_that_pm2_lost_track_of_ends_before_it_runs_twice() {
     let env = Env::new();
     env.define(
         "a",
@@ -72,7 +72,7 @@ fn lose_sight(env: &Env) {
 }
 
 #[test]
-fn what_lived_on_is_known_though_its_definition_was_edited_meanwhile() {
+fn an_orphan_is_recognised_although_its_definition_was_edited() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.sync();

@@ -56,7 +56,7 @@ impl Drop for Check {
 }
 
 #[test]
-fn each_save_that_changes_what_is_found_is_a_round() {
+fn each_save_that_changes_findings_is_a_round() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1));
     let mut check = Check::start(&env, &[]);
@@ -81,7 +81,7 @@ const WITH_ENV_FILE: &str =
     "{:apps [{:name \"a\" :script \"/bin/sleep\"\n :env_file \"conf/app.env\"}]}";
 
 #[test]
-fn each_save_of_an_env_file_that_changes_what_is_found_is_a_round() {
+fn each_save_of_an_env_file_that_changes_findings_is_a_round() {
     let env = Env::new();
     env.define("a", WITH_ENV_FILE);
     env.write_private("conf/app.env", "A=1\n");

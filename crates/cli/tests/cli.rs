@@ -47,7 +47,7 @@ fn check_shows_every_finding_with_its_place() {
 }
 
 #[test]
-fn what_cannot_be_read_hides_nothing_else() {
+fn an_unreadable_file_hides_no_other_problem() {
     let env = Env::new();
     env.define(
         "a",
@@ -144,7 +144,7 @@ fn check_strict_counts_warnings() {
 }
 
 #[test]
-fn names_used_twice_are_told_in_both_places() {
+fn duplicate_names_are_reported_at_both_positions() {
     let env = Env::new();
     env.define("a", &sleeper("same", 1));
     env.define("b", &sleeper("same", 1));
@@ -216,7 +216,7 @@ fn render_writes_once_and_checks() {
 }
 
 #[test]
-fn render_removes_the_configs_of_what_is_gone_but_not_many_at_once() {
+fn render_removes_orphaned_configs_but_not_many_at_once() {
     let env = Env::new();
     for n in 0..8 {
         env.define(&format!("d{n}"), &sleeper(&format!("a{n}"), 1));
@@ -305,7 +305,7 @@ fn a_file_outside_of_any_workspace_renders_as_the_reference_renders_it() {
 }
 
 #[test]
-fn an_environment_that_no_app_has_is_a_slip_of_the_pen() {
+fn an_environment_that_no_app_has_is_an_error() {
     let env = Env::new();
     env.define(
         "a",
@@ -358,7 +358,7 @@ fn an_invalid_settings_file_changes_nothing_and_says_where() {
 }
 
 #[test]
-fn what_is_wrong_with_paths_of_the_tree_is_reported() {
+fn problems_with_paths_of_the_tree_are_reported() {
     let env = Env::new();
     env.write("system/daemons/ecosystem.pm2.edn", "{:apps []}");
     env.define("x.json", &sleeper("x", 1));
@@ -456,7 +456,7 @@ fn plan_and_status_fit_into_80_columns() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_closed_output_is_not_an_error() {
     let env = Env::new();
     for n in 0..300 {
         env.define(&format!("d{n}"), &sleeper(&format!("a{n}"), 1));
@@ -604,7 +604,7 @@ fn places_in_json_are_bytes_and_characters() {
 }
 
 #[test]
-fn colour_is_for_terminals_and_who_asks() {
+fn colour_is_used_on_terminals_or_on_request() {
     let env = Env::new();
     env.define("a", "{:apps [}");
     let plain = env.expect(1, &["check"]);

@@ -81,7 +81,7 @@ fn bash_completes_an_id() {
 }
 
 #[test]
-fn short_flags_and_json_are_what_hands_know() {
+fn short_flags_and_json_are_accepted() {
     let env = workspace();
     let long = env.expect(0, &["check", "--format", "json"]).out;
     assert_eq!(env.expect(0, &["check", "--json"]).out, long);

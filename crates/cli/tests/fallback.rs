@@ -28,7 +28,7 @@ const GOOD: &str =
     r#"echo "$@" >> asked; echo '{"apps": [{"name": "api", "script": "./api.js"}]}'"#;
 
 #[test]
-fn only_what_cannot_be_rendered_is_handed_on() {
+fn only_unsupported_definitions_are_passed_on() {
     let env = with_script(GOOD);
     env.define("code", CODE);
     env.write("api.js", "");
@@ -91,7 +91,7 @@ fn native_never_asks_and_without_a_command_nothing_is_looked_for() {
 }
 
 #[test]
-fn more_than_a_pipe_takes_arrives_whole() {
+fn output_larger_than_a_pipe_is_complete() {
     // Like the real one, it gives a pipe no more than it takes at once, and is content.
     let env = with_script(
         r#"text=$(printf '{"apps": [{"name": "api", "script": "s", "env": {"A": "%0200000d"}}]}' 0)
@@ -151,7 +151,7 @@ fn a_bad_answer_breaks_the_definition_and_says_why() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_told() {
+fn a_missing_command_is_reported() {
     let env = Env::new();
     env.define("code", CODE);
     env.write("pm2-sync.edn", "{:pm2-clj [\"no-such-command\"]}");

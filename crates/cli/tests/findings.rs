@@ -5,7 +5,7 @@ mod common;
 use common::{Env, sleeper};
 
 #[test]
-fn findings_beyond_those_that_are_told_are_not_passed_over_in_silence() {
+fn omitted_findings_are_counted_in_the_output() {
     let env = Env::new();
     let keys = |count: usize| -> String { (0..count).map(|n| format!(" :colour{n} 1")).collect() };
     let define = |count, more: &str| {
@@ -42,7 +42,7 @@ fn findings_beyond_those_that_are_told_are_not_passed_over_in_silence() {
 }
 
 #[test]
-fn findings_of_both_kinds_are_told_up_to_the_same_limit() {
+fn errors_and_warnings_have_the_same_limit() {
     let env = Env::new();
     let define = |broken: usize, unknown: usize| {
         let broken: String = (0..broken).map(|n| format!(" :x{n} 08")).collect();
@@ -163,7 +163,7 @@ fn a_file_that_cannot_be_read_hides_no_finding_about_the_others() {
 }
 
 #[test]
-fn what_pm2_would_misread_renders_but_is_not_written() {
+fn values_that_pm2_would_misread_render_but_are_not_written() {
     let env = Env::new();
     let misread = "{:apps [{:name \"all\" :script \"x\" :instances \"two\"}]}\n";
     env.define("a", misread);

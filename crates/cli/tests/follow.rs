@@ -56,7 +56,7 @@ fn running() -> Env {
 }
 
 #[test]
-fn it_goes_on_when_what_it_looks_at_is_away_for_a_while() {
+fn it_continues_while_its_input_is_temporarily_unreadable() {
     let env = running();
     let mut follow = Follow::new(&env);
     assert_eq!(follow.next()["in_sync"], true);
@@ -82,7 +82,7 @@ fn it_ends_when_its_terminal_is_closed() {
 }
 
 #[test]
-fn it_ends_when_nobody_reads_what_it_shows() {
+fn it_ends_when_its_reader_goes_away() {
     let env = running();
     let mut child = env
         .command(&["status", "--follow", "--format", "json"])

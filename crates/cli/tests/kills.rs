@@ -48,7 +48,7 @@ fn a_watch_killed_at_any_moment_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_watch_told_to_stop_at_any_moment_leaves_nothing_behind() {
+fn a_watch_stopped_at_any_moment_leaves_nothing_behind() {
     end_at_random_moments(|watch| assert_eq!(watch.stop(), 0));
 }
 

@@ -186,7 +186,7 @@ fn a_cluster_app_without_a_canary_goes_back_as_a_whole() {
 }
 
 #[test]
-fn apps_of_one_daemon_go_back_together_unless_one_stands_alone() {
+fn apps_of_one_daemon_roll_back_together_unless_configured_otherwise() {
     for (together, other) in [("true", "1"), ("false", "2")] {
         let (env, port) = workspace();
         let other_port = free_port();
@@ -214,7 +214,7 @@ fn apps_of_one_daemon_go_back_together_unless_one_stands_alone() {
 }
 
 #[test]
-fn an_app_starts_when_what_it_depends_on_is_ready() {
+fn an_app_starts_once_its_dependencies_are_ready() {
     let (env, port) = workspace();
     let web = free_port();
     env.define("db", &daemon(&[app("db", port, "slow", 1, "")]));
@@ -238,7 +238,7 @@ fn an_app_starts_when_what_it_depends_on_is_ready() {
 }
 
 #[test]
-fn a_rollout_goes_on_when_nobody_waits_or_the_sync_is_killed() {
+fn a_rollout_continues_without_a_waiting_or_living_sync() {
     let (env, port) = workspace();
     env.define("api", &daemon(&[app("api", port, "good", 1, "")]));
     env.sync();
@@ -344,7 +344,7 @@ fn a_watch_reports_an_app_that_is_not_ready_any_more_and_restarts_nothing() {
 }
 
 #[test]
-fn an_app_that_failed_and_works_after_all_is_known_as_ready() {
+fn a_failed_app_that_works_after_all_counts_as_ready() {
     let (env, port) = workspace();
     env.define("api", &daemon(&[app("api", port, "never", 1, "")]));
     env.expect(3, &["sync"]);

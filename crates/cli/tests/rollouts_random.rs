@@ -113,7 +113,7 @@ fn world(seed: u64) -> u64 {
 }
 
 #[test]
-fn the_last_ready_spec_serves_whatever_is_edited() {
+fn the_last_ready_spec_keeps_serving_after_any_edit() {
     let next = AtomicUsize::new(0);
     let answered = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -174,7 +174,7 @@ fn killed(command: &[&str], round: u64) {
 }
 
 #[test]
-fn whoever_is_killed_in_a_rollout_the_next_sync_is_right() {
+fn after_any_kill_in_a_rollout_the_next_sync_converges() {
     std::thread::scope(|scope| {
         for command in [&["sync"][..], &["watch"][..]] {
             scope.spawn(|| (0..5).for_each(|round| killed(command, round)));

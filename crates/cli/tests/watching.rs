@@ -101,7 +101,7 @@ fn each_kind_of_save_is_one_step_of_one_app() {
 }
 
 #[test]
-fn whatever_breaks_a_definition_leaves_its_process_alone() {
+fn no_error_in_a_definition_affects_its_process() {
     let env = Env::with_sleepers(3);
     let watch = env.watch(&[]);
     let file = env.root.join("system/daemons/d0/ecosystem.pm2.edn");
@@ -141,7 +141,7 @@ fn whatever_breaks_a_definition_leaves_its_process_alone() {
 }
 
 #[test]
-fn what_is_as_before_when_it_is_looked_at_takes_no_step() {
+fn changes_that_are_undone_at_once_take_no_step() {
     let env = Env::with_sleepers(30);
     let watch = env.watch(&[]);
     let before = pids(&env, 30);
@@ -329,7 +329,7 @@ fn settings_that_are_broken_when_they_are_read_again_end_no_watch() {
 }
 
 #[test]
-fn a_watch_in_json_tells_each_step_and_each_change_and_nothing_else() {
+fn a_json_watch_reports_each_step_and_each_change_and_nothing_else() {
     let env = Env::with_sleepers(4);
     let root = env.root.as_str();
     let watch = env.watch(&[
@@ -386,7 +386,7 @@ fn a_watch_in_json_tells_each_step_and_each_change_and_nothing_else() {
 }
 
 #[test]
-fn what_is_held_is_said_once_and_so_is_that_it_is_held_no_more() {
+fn a_held_removal_and_its_release_are_each_reported_once() {
     let env = Env::with_sleepers(4);
     env.sync();
     env.undefine("d0");

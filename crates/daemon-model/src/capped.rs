@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_take_the_place_of_warnings() {
+    fn errors_displace_warnings() {
         let mut all = Diagnostics::default();
         assert!(all.is_empty());
         for _ in 0..150 {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_elsewhere_counts() {
+    fn findings_omitted_elsewhere_count() {
         let mut all = Diagnostics::default();
         assert!(!all.has_errors());
         assert!(all.remainder().is_none());

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_an_environment_is_secret_but_for_the_names_of_variables() {
+    fn everything_in_an_environment_except_names_is_secret() {
         for (text, place, secret) in [
             ("apps", Place::Value, false),
             ("apps.0", Place::Value, false),

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_quoted_is_hidden_and_what_is_ours_is_not() {
+    fn quoted_text_is_hidden_and_our_own_is_not() {
         let key = String::from("KEY");
         let inner = message!("`{}` of {}", Quoted(&key), Ours(3.to_string()));
         let message = message!("{{:a}} {}: {}, {}", "no", inner, 5_usize);

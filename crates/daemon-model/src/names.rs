@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_javascript_reads_as_numbers_are_told() {
+    fn names_that_javascript_reads_as_numbers_are_reported() {
         for name in [
             "7", "007", "1e3", "1E-3", "0x1F", "0o17", "0b1", "1.5", "1.", ".5", "+5", "Infinity",
             " 12 ", "  ", "\t",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_config_files_wherever_the_extension_stands() {
+    fn names_with_a_config_extension_anywhere_are_config_files() {
         for name in [
             "a.json",
             "a.json-server",

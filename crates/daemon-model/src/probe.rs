@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_variable_can_mend_is_known_beforehand() {
+    fn errors_that_no_variable_can_fix_are_found_early() {
         for (url, wrong) in [
             ("http://localhost:${PORT}/ready", false),
             ("http://${HOST}/${PATH}", false),

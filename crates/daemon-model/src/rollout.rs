@@ -119,7 +119,7 @@ mod tests {
     use crate::{Handler, Template};
 
     #[test]
-    fn the_window_is_what_is_declared_or_what_the_probes_need() {
+    fn the_window_is_the_declared_one_or_derived_from_the_probes() {
         let probe = |kind| {
             let command = vec![Template::literal("true")];
             Probe::new(kind, Handler::Exec { command })

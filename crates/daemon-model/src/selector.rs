@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_mean_two_things_is_an_error() {
+    fn an_ambiguous_id_is_an_error() {
         for (text, path, message) in [
             (
                 "web",
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_names_what_is_near() {
+    fn an_unknown_id_suggests_similar_ones() {
         let near = |text: &str| match error(text) {
             SelectError::Unknown { near, .. } => near,
             other => panic!("{other}"),

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn braces_may_stand_for_a_thousand_paths() {
+    fn braces_may_expand_to_a_thousand_paths() {
         for text in ["src", "src/**/*.{js,ts}", "{a,{b,c}}/{x,y}", "log-{1..999}"] {
             assert!(are_watch_patterns(&json!([text])), "{text}");
         }

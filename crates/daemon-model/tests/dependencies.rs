@@ -77,7 +77,7 @@ fn names_of_apps_and_ids_of_daemons_are_known() {
 }
 
 #[test]
-fn an_unknown_name_is_an_error_where_it_stands() {
+fn an_unknown_name_is_an_error_at_its_position() {
     insta::assert_snapshot!(
         findings(&[
             ("services/db", &[("postgres", json!([]))]),
@@ -145,7 +145,7 @@ fn a_cycle_is_an_error_at_each_of_its_dependencies() {
 }
 
 #[test]
-fn of_many_cycles_few_are_worked_out() {
+fn only_some_of_many_cycles_are_computed() {
     let names: Vec<String> = (0..400).map(|n| format!("app{n}")).collect();
     let all: Vec<(&str, Value)> = names
         .iter()

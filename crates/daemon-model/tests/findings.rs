@@ -49,7 +49,7 @@ fn findings_as_it_is(app: &Value) -> String {
 }
 
 #[test]
-fn what_pm2_ignores_or_loses_is_told() {
+fn settings_that_pm2_ignores_or_loses_are_reported() {
     insta::assert_snapshot!(
         findings(json!({
             "env-file": ".env",
@@ -82,7 +82,7 @@ fn what_pm2_ignores_or_loses_is_told() {
 }
 
 #[test]
-fn what_ends_pm2_is_told_before_anything_is_sent() {
+fn values_that_crash_pm2_are_reported_before_anything_is_sent() {
     insta::assert_snapshot!(
         findings(json!({
             "watch": ["src", "{1..5000}"],
@@ -110,7 +110,7 @@ fn what_ends_pm2_is_told_before_anything_is_sent() {
 }
 
 #[test]
-fn a_time_that_no_timer_holds_is_told() {
+fn a_duration_too_long_for_a_timer_is_reported() {
     insta::assert_snapshot!(
         findings(json!({ "kill_timeout": 2_147_483_648_u64, "restart_delay": 2_147_483_647 })),
         @"warning: kill_timeout: PM2 waits 1 ms instead: its timers allow at most 2147483647 ms, which is 24 days"
@@ -181,7 +181,7 @@ fn a_script_with_a_blank_is_a_shell_command() {
 }
 
 #[test]
-fn a_setting_that_another_overrides_is_told() {
+fn an_overridden_setting_is_reported() {
     insta::assert_snapshot!(
         findings(json!({ "time": true, "log_date_format": "HH:mm", "autostart": false, "cron": "0 3 * * *" })),
         @"
@@ -202,7 +202,7 @@ fn a_setting_that_another_overrides_is_told() {
 }
 
 #[test]
-fn a_reference_that_nothing_replaces_is_told_where_it_stands() {
+fn an_unreplaced_reference_is_reported_at_its_position() {
     insta::assert_snapshot!(
         findings(json!({
             "script": "$HOME/a.js",
@@ -255,7 +255,7 @@ fn text_in_place_of_a_block_of_variables_is_ignored_unless_it_is_chosen() {
 }
 
 #[test]
-fn a_zero_that_is_as_good_as_none_is_no_matter() {
+fn a_zero_that_means_the_same_as_none_is_accepted() {
     let app = json!({
         "maxRestarts": 0, "restart_delay": 0, "merge_logs": false, "wait_ready": false, "max_memory_restart": 0,
         "cron_restart": 0, "autorestart": false, "instances": 0, "port": 0,
@@ -264,7 +264,7 @@ fn a_zero_that_is_as_good_as_none_is_no_matter() {
 }
 
 #[test]
-fn what_is_refused_is_not_told_to_be_missing() {
+fn a_refused_attribute_is_not_reported_as_missing() {
     insta::assert_snapshot!(
         findings_as_it_is(&json!({ "name": 5, "script": ["s.js"], "env": { "cwd": "x" }, "instances": "two" })),
         @r#"
@@ -298,7 +298,7 @@ fn an_attribute_by_two_names_is_shown_in_both_places() {
 }
 
 #[test]
-fn numbers_beyond_all_that_can_be_are_told() {
+fn impossible_numbers_are_reported() {
     insta::assert_snapshot!(
         findings(json!({ "port": 65_536, "stop_exit_codes": [0, 256] })),
         @"

@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_edited_the_last_ready_spec_serves(
+    fn the_last_ready_spec_serves_after_any_edits(
         apps in prop::collection::vec(fixed(), 1..4),
         edits in edits(),
     ) {
@@ -217,7 +217,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_app_is_started_before_what_it_needs_is_ready(graph in graph(), mended in any::<bool>()) {
+    fn no_app_is_started_before_its_dependencies_are_ready(graph in graph(), mended in any::<bool>()) {
         let mut sim = Simulation::default();
         sim.watch = needs_are_ready;
         define_graph(&mut sim, &graph, 1);

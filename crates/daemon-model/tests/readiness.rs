@@ -185,7 +185,7 @@ fn pm2_has_to_say_online_with_a_process() {
 }
 
 #[test]
-fn what_nobody_judged_in_time_gets_as_long_as_it_takes_to_see_whether_it_works() {
+fn an_app_judged_late_gets_the_time_that_its_probes_need() {
     let probe = json!({ "tcp_socket": { "port": 1 }, "period": 500, "timeout": "1s" });
     let app = json!({ "readiness_probe": probe, "pm2-sync": { "within": "5s" } });
     let no_result = "readiness probe: no result yet";

@@ -129,7 +129,7 @@ fn planned(app: &Value, processes: &[ObservedProcess]) -> daemon_model::Planned 
 }
 
 #[test]
-fn each_record_is_judged_by_what_was_done() {
+fn each_record_is_drift_or_not_as_its_scenario_says() {
     let cases = cases();
     assert!(cases.len() > 150, "only {} cases", cases.len());
     for case in &cases {
@@ -145,7 +145,7 @@ fn each_record_is_judged_by_what_was_done() {
 }
 
 #[test]
-fn the_plan_follows_from_what_was_done() {
+fn the_plan_follows_from_the_manual_changes() {
     for case in cases() {
         let planned = planned(&case.app, &case.processes);
         let steps = planned.plan.steps.iter();
@@ -218,7 +218,7 @@ fn changes(app: &Value, process: &ObservedProcess) -> Vec<String> {
 }
 
 #[test]
-fn an_edit_is_seen_in_what_it_changes() {
+fn an_edit_shows_as_changes_of_its_fields() {
     let (fork, processes) = started(json!({}));
     let process = &processes[0];
     assert!(changes(&fork, process).is_empty());
@@ -352,7 +352,7 @@ fn every_stored_attribute_is_compared() {
 }
 
 #[test]
-fn what_is_removed_is_seen() {
+fn removals_show_as_changes() {
     let (app, processes) = started(json!({ "env": { "A": "1", "B": { "c": 1 }, "N": null } }));
     let mut without = app.clone();
     without["env"] = json!({ "N": null });
@@ -378,7 +378,7 @@ fn what_is_removed_is_seen() {
 }
 
 #[test]
-fn what_pm2_and_the_machine_add_is_no_difference() {
+fn additions_by_pm2_and_the_machine_are_no_difference() {
     let (app, processes) = started(json!({}));
     let process = &processes[0];
     let with_env = |name: &str| {
@@ -447,7 +447,7 @@ fn set(process: &ObservedProcess, values: &Value) -> ObservedProcess {
 }
 
 #[test]
-fn what_pm2_chooses_is_no_difference() {
+fn choices_of_pm2_are_no_difference() {
     let (app, processes) = started(json!({}));
     let interpreter = |script: &str, has: &str| {
         let path = format!("/w/{script}");
@@ -561,7 +561,7 @@ fn the_number_in_the_name_of_a_file_is_no_difference() {
 }
 
 #[test]
-fn each_change_costs_what_the_table_says() {
+fn each_change_has_the_cost_in_the_table() {
     let (app, processes) = started(json!({}));
     for (edit, cost) in [
         (json!({ "args": "x" }), Cost::Restart),
@@ -620,7 +620,7 @@ fn steps_beside(app: &Value, orphan: Orphan) -> Vec<Action> {
 }
 
 #[test]
-fn an_orphan_is_known_by_what_no_edit_changes_and_ends_before_its_app_starts() {
+fn an_orphan_is_recognised_after_edits_and_ends_before_its_app_starts() {
     let ends = |app: &Value, orphan: Orphan| {
         let steps = steps_beside(app, orphan);
         assert!(

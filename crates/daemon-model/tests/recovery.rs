@@ -94,7 +94,7 @@ fn a_version_that_failed_and_stays_is_ready_once_all_of_its_apps_are_up() {
 }
 
 #[test]
-fn what_survived_its_pm2_ends_though_the_app_waits_unless_a_start_does() {
+fn orphans_end_although_the_app_waits_unless_a_start_waits() {
     let database = spec("db", &json!({ "name": "db", "script": "./db.js" }));
     let before = json!({ "name": "a", "script": "./app.js", "depends_on": ["db"] });
     let mut now = before.clone();

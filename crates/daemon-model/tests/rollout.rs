@@ -124,7 +124,7 @@ fn the_example_of_the_documentation_is_read() {
 }
 
 #[test]
-fn defaults_hold_for_what_is_not_declared() {
+fn defaults_apply_to_undeclared_settings() {
     assert_eq!(rollout(json!({})), Rollout::default());
     assert_eq!(
         rollout(json!({ "readiness_probe": null, "depends_on": null })),
@@ -182,7 +182,7 @@ fn the_spellings_of_other_tools_mean_the_same() {
 }
 
 #[test]
-fn handlers_name_what_a_runner_needs() {
+fn handlers_resolve_to_complete_checks() {
     for (probe, expected) in [
         (
             json!({ "http_get": { "url": "http://localhost:${PORT}" } }),
@@ -231,7 +231,7 @@ fn handlers_name_what_a_runner_needs() {
 }
 
 #[test]
-fn a_shell_puts_its_variables_in_itself() {
+fn a_shell_replaces_variables_itself() {
     assert_eq!(
         command(json!({ "exec": { "command": ["pg_isready", "-p", "${PORT}", 1] } })),
         ["pg_isready", "-p", "3001", "1"]
@@ -283,7 +283,7 @@ fn a_misspelt_key_gets_a_suggestion() {
 }
 
 #[test]
-fn a_wrong_probe_is_an_error_at_its_place() {
+fn an_invalid_probe_is_an_error_at_its_position() {
     insta::assert_snapshot!(
         findings(json!({
             "startup_probe": "http://localhost/",

@@ -149,7 +149,7 @@ fn a_mended_probe_is_a_new_attempt_without_a_restart() {
 }
 
 #[test]
-fn what_failed_without_a_change_has_no_way_back() {
+fn a_failure_without_a_change_cannot_be_rolled_back() {
     let mut sim = running(one("good", 1, json!({})));
     edit(&mut sim, one("good", 2, json!({})));
     // The machine has changed, not the app.
@@ -277,7 +277,7 @@ fn a_canary_and_another_number_of_workers_get_along() {
 }
 
 #[test]
-fn where_a_canary_may_not_be_the_workers_go_back() {
+fn without_a_canary_the_workers_roll_back() {
     let mut more = cluster();
     more["pm2-sync"] = json!({ "canary": false });
     let mut sim = running(one("good", 1, more.clone()));
@@ -338,7 +338,7 @@ fn the_apps_of_a_daemon_go_back_together() {
 }
 
 #[test]
-fn what_goes_back_never_takes_a_name_from_another_definition() {
+fn a_rollback_never_takes_a_name_from_another_definition() {
     let mut sim = running(vec![
         app("api", "good", 1, &json!({})),
         app("moved", "good", 1, &json!({})),
@@ -349,7 +349,7 @@ fn what_goes_back_never_takes_a_name_from_another_definition() {
 }
 
 #[test]
-fn what_it_goes_back_to_may_fail_as_well() {
+fn the_rollback_target_may_fail_as_well() {
     let mut sim = running(one("good", 1, json!({})));
     sim.define(&id("api"), one("bad", 2, json!({})));
     while sim.histories[&id("api")].last().unwrap().number < 3 {
@@ -363,7 +363,7 @@ fn what_it_goes_back_to_may_fail_as_well() {
 }
 
 #[test]
-fn the_first_plan_with_a_history_remembers_what_runs() {
+fn the_first_plan_with_a_history_records_running_apps() {
     let mut sim = running(one("good", 1, json!({})));
     sim.histories.clear();
     assert_eq!(steps(&sim), "");
@@ -374,7 +374,7 @@ fn the_first_plan_with_a_history_remembers_what_runs() {
 }
 
 #[test]
-fn a_broken_definition_is_started_from_what_is_in_force() {
+fn a_broken_definition_is_started_from_the_spec_in_force() {
     let mut sim = running(one("good", 1, json!({})));
     edit(&mut sim, one("bad", 2, json!({})));
     sim.definitions.insert(id("api"), None);
@@ -384,7 +384,7 @@ fn a_broken_definition_is_started_from_what_is_in_force() {
 }
 
 #[test]
-fn a_step_that_fails_is_no_failed_rollout() {
+fn a_failed_step_is_not_a_failed_rollout() {
     let mut sim = running(one("good", 1, json!({})));
     sim.define(&id("api"), one("good", 2, json!({})));
     sim.refuses = ["api".to_owned()].into();
@@ -413,7 +413,7 @@ fn is_not_applied(history: &History) -> bool {
 }
 
 #[test]
-fn what_was_applied_beside_a_step_that_fails_is_judged() {
+fn apps_applied_beside_a_failed_step_are_judged() {
     let two = |behaviour, version| {
         let all = ["refused", "applied"].into_iter().zip(["good", behaviour]);
         let apps = all.map(|(name, behaviour)| app(name, behaviour, version, &json!({})));
@@ -446,7 +446,7 @@ fn what_was_applied_beside_a_step_that_fails_is_judged() {
 }
 
 #[test]
-fn what_pm2_gave_up_is_started_when_a_user_asks_to_try_it_again() {
+fn an_app_that_pm2_gave_up_is_started_on_request() {
     let mut sim = running(one("bad", 1, json!({})));
     assert_eq!(stands(&sim), "api failed: -1");
     assert_eq!(steps(&sim), "");
@@ -473,7 +473,7 @@ fn what_pm2_gave_up_is_started_when_a_user_asks_to_try_it_again() {
 }
 
 #[test]
-fn what_a_person_stopped_is_not_judged() {
+fn an_app_stopped_by_a_user_is_not_judged() {
     let mut sim = running(one("good", 1, json!({})));
     sim.define(&id("api"), one("slow", 2, json!({})));
     sim.round();
@@ -491,7 +491,7 @@ fn what_a_person_stopped_is_not_judged() {
 }
 
 #[test]
-fn an_entry_is_judged_by_what_it_holds_alone() {
+fn an_entry_is_only_judged_by_its_own_specs() {
     let pending = || {
         let mut sim = running(one("good", 1, json!({})));
         sim.define(&id("api"), one("slow", 2, json!({})));
@@ -523,7 +523,7 @@ fn an_entry_is_judged_by_what_it_holds_alone() {
 }
 
 #[test]
-fn a_change_that_the_definition_holds_is_no_failed_rollout() {
+fn a_held_change_is_not_a_failed_rollout() {
     let hold = policy(json!({ "on-change": "hold" }));
     let mut sim = running(one("good", 1, hold.clone()));
     sim.define(&id("api"), one("good", 2, hold));
@@ -542,7 +542,7 @@ fn by(name: &str) -> Override {
 }
 
 #[test]
-fn nothing_is_done_to_a_daemon_on_hold() {
+fn a_daemon_on_hold_gets_no_steps() {
     let mut sim = running(one("good", 1, json!({})));
     let before = sim.processes.clone();
     sim.overrides
@@ -663,7 +663,7 @@ fn an_app_is_restarted_when_a_person_asks_for_it() {
 }
 
 #[test]
-fn of_unhealthy_processes_one_is_restarted_at_a_time() {
+fn unhealthy_processes_are_restarted_one_at_a_time() {
     let unhealthy = |number: u32| RestartRequest::Unhealthy {
         pm_id: PmId(number),
         why: "timeout after 1 s".to_owned(),
@@ -715,7 +715,7 @@ fn waits_for(sim: &Simulation, app: &str) -> (DaemonId, String, UnreadyReason) {
 }
 
 #[test]
-fn an_app_is_started_when_what_it_needs_is_ready() {
+fn an_app_is_started_once_its_dependencies_are_ready() {
     let mut sim = with_db("slow");
     assert_eq!(stands(&sim), "api waiting:, db pending:");
     let expected = (id("services/db"), "db".to_owned(), UnreadyReason::Starting);
@@ -754,7 +754,7 @@ fn apps_of_one_daemon_may_need_each_other() {
 }
 
 #[test]
-fn an_app_is_not_started_beside_a_failed_one_that_it_needs() {
+fn an_app_is_not_started_if_a_dependency_failed() {
     let mut sim = with_db("never");
     settle(&mut sim);
     assert_eq!(stands(&sim), "api waiting:, db failed: 1");
@@ -787,7 +787,7 @@ fn an_app_is_not_started_beside_a_failed_one_that_it_needs() {
 }
 
 #[test]
-fn what_waits_for_one_that_waits_knows_whether_it_may_come() {
+fn a_waiting_app_knows_whether_its_waiting_dependency_may_become_ready() {
     let mut sim = with_db("never");
     sim.define(
         &id("web"),
@@ -845,7 +845,7 @@ fn removals_and_stops_go_the_other_way_round() {
 }
 
 #[test]
-fn a_value_that_makes_an_app_fail_has_no_way_back_until_its_file_changes() {
+fn a_failing_external_value_cannot_be_rolled_back() {
     let mut sim = Simulation::default();
     let with_file = || one("good", 0, json!({ "env": {}, "env_file": ".env" }));
     let rotate = |sim: &mut Simulation, text: &str| {
@@ -870,7 +870,7 @@ fn a_value_that_makes_an_app_fail_has_no_way_back_until_its_file_changes() {
 }
 
 #[test]
-fn everything_goes_when_a_person_asks_for_it() {
+fn everything_is_removed_on_request() {
     let keep = policy(json!({ "on-remove": "keep", "protect": true }));
     let mut sim = running(one("good", 1, keep));
     sim.definitions.clear();

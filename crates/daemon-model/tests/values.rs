@@ -324,7 +324,7 @@ fn a_change_of_a_variable_is_secret_and_one_of_an_attribute_is_not() {
 }
 
 #[test]
-fn only_what_starts_anew_lacks_a_variable_that_the_caller_has_not() {
+fn only_new_processes_lack_a_variable_that_the_caller_lacks() {
     let app = |value: &str| {
         let app = json!({ "name": "a", "script": "./a.js", "args": [value] });
         common::spec("d", &app)

@@ -279,7 +279,7 @@ mod tests {
     const ONE: &str = r#"{"apps":[{"name":"x"}]}"#;
 
     #[test]
-    fn only_what_cannot_be_rendered_here_is_asked_for() {
+    fn only_unsupported_definitions_are_passed_to_the_other_renderer() {
         let answered = (1, Ok(ONE.to_owned()));
         for source in [
             "(apps)",
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_taken_as_a_whole_or_not_at_all() {
+    fn an_answer_is_accepted_completely_or_not_at_all() {
         let of = |output: &str| rendered("(x)", Renderer::Auto, output).1;
         for (output, message) in [
             ("", "pm2-clj printed nothing"),

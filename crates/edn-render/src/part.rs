@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_is_there_and_what_could_not_is_left_out() {
+    fn readable_parts_are_included_and_unreadable_ones_omitted() {
         assert_eq!(
             parts("{:apps [{:name \"a\" :b 08} 1 a@b {:name \"c\" :d {:e 1}}]}"),
             Some(vec![
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_that_is_there_twice_the_first_counts() {
+    fn the_first_of_duplicate_keys_counts() {
         for app in ["{:a 1 :a 2}", "{:a 1 \"a\" 2}", "{:a 1 :a 08}"] {
             assert_eq!(part(app), Some((json!({ "a": 1 }), false)), "{app}");
         }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_nothing_partial_where_nothing_can_be_looked_at() {
+    fn there_is_no_partial_document_if_nothing_can_be_checked() {
         for source in [
             "{:apps [{:a 1}",
             "[{:a 08}]",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_is_larger_than_asked_for_is_no_part() {
+    fn an_app_above_the_size_limit_is_omitted() {
         let app = format!("{{:a \"{}\"}}", "x".repeat(2000));
         assert_eq!(part(&app), None);
     }

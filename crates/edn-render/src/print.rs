@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_definition_renders_to_is_refused() {
+    fn values_that_no_definition_renders_to_are_refused() {
         let proto = serde_json::from_str(r#"{"apps": [{"__proto__": 1}]}"#).unwrap();
         assert_eq!(print(&proto), Err(Unprintable::Proto));
         let mut value = json!(1);

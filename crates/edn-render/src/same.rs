@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_is_found_among_few_and_many() {
+    fn duplicates_are_found_among_few_and_many() {
         for length in [3_u128, 8, 9, 1000] {
             let mut hashes: Vec<ValueKey> = (0..length).map(|n| n << 3).collect();
             hashes.extend([0, 16, 16]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_deep_is_looked_at_once() {
+    fn deeply_nested_values_are_visited_once() {
         for (open, close) in [("#{", "}"), ("{", " 1}")] {
             assert!(visited(open, close, 400) <= 1000 + 2 * 400, "{open}");
         }

@@ -75,7 +75,7 @@ fn definitions_render_as_the_reference_renders_them() {
 
 /// Each rendered config is printed as a definition, which renders to it again.
 #[test]
-fn what_is_printed_of_the_corpus_and_the_fixtures_renders_the_same() {
+fn printed_definitions_of_the_corpus_and_the_fixtures_render_the_same() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
     let mut dirs = vec![fixtures.clone()];
     dirs.extend(corpus("edn"));
@@ -109,7 +109,7 @@ fn what_is_printed_of_the_corpus_and_the_fixtures_renders_the_same() {
 }
 
 #[test]
-fn modes_sets_and_unsets_give_what_the_reference_gives() {
+fn modes_sets_and_unsets_render_like_the_reference() {
     let Some(dir) = corpus("modes") else { return };
     let cases: Value =
         serde_json::from_slice(&std::fs::read(dir.join("cases.json")).unwrap()).unwrap();

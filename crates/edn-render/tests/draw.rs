@@ -52,7 +52,7 @@ fn wide_and_combining_characters_take_the_columns_they_take() {
 }
 
 #[test]
-fn what_would_move_the_cursor_is_not_printed() {
+fn characters_that_move_the_cursor_are_not_printed() {
     insta::assert_snapshot!(plain("{:a \"\u{1b}[2J\u{202e}\u{7f}\" :x 08}"), @r#"
     error: invalid number `08`
      --> x.edn:1:17
@@ -63,7 +63,7 @@ fn what_would_move_the_cursor_is_not_printed() {
 }
 
 #[test]
-fn of_a_long_line_the_part_around_the_place_is_shown() {
+fn a_long_line_is_shown_around_the_position() {
     let long = "x".repeat(1000);
     insta::assert_snapshot!(plain(&format!("{{:a \"{long}\" :b 08 :c \"{long}\"}}")), @r#"
     error: invalid number `08`
@@ -110,7 +110,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_line() {
 }
 
 #[test]
-fn the_arrow_stands_above_the_bar_however_long_the_numbers_are() {
+fn the_arrow_is_above_the_bar_for_numbers_of_any_length() {
     let far = format!("{{:a 1{}:a 2}}", "\n".repeat(1233));
     insta::assert_snapshot!(plain(&far), @"
     error: duplicate key `:a`
@@ -183,7 +183,7 @@ fn redacted(source: &str) -> String {
 }
 
 #[test]
-fn a_redacted_line_shows_what_surely_is_no_secret() {
+fn a_redacted_line_shows_only_what_is_certainly_no_secret() {
     insta::assert_snapshot!(redacted("{:apps [{:name \"a\" :instances 2 :args [\"x\" :k] :env {:TOKEN \"s3cr\\\"et\" :A b \"C\" 1}, :time true} ; note\n] :x #{1} :deploy {:p {:user \"u\"}}}"), @"
     warning: x: unknown key `:x` beside `:apps`: PM2 ignores it
      --> x.edn:2:3
@@ -209,8 +209,7 @@ fn a_redacted_line_shows_what_surely_is_no_secret() {
 }
 
 #[test]
-fn of_a_source_that_cannot_be_read_nothing_is_shown_from_the_first_letters_that_may_name_an_environment()
- {
+fn an_invalid_source_is_hidden_from_the_first_possible_environment_on() {
     insta::assert_snapshot!(redacted("{:apps [{:name \"a\" :x 08 :env {:PW 0hunter2}}\n {:name \"b\" :x 09}]}"), @r#"
     error: invalid number `08`
      --> x.edn:1:23

@@ -30,7 +30,7 @@ fn colons_may_begin_a_name_in_a_namespace() {
 }
 
 #[test]
-fn a_tag_may_stand_apart_from_its_sign() {
+fn whitespace_may_follow_the_sign_of_a_tag() {
     assert_eq!(x("# inst \"2020\""), Ok(json!("2020-01-01T00:00:00.000Z")));
     assert_eq!(x("#\n, inst \"2020\""), x("#inst \"2020\""));
     assert!(x("# {1 2}").is_err());
@@ -44,7 +44,7 @@ fn only_a_line_feed_ends_a_comment() {
 }
 
 #[test]
-fn what_is_discarded_has_only_to_be_readable() {
+fn a_discarded_form_only_has_to_be_readable() {
     for text in [
         "##NaN",
         "1/0",
@@ -73,7 +73,7 @@ fn what_is_discarded_has_only_to_be_readable() {
 }
 
 #[test]
-fn what_javascript_would_get_from_clojure_is_not_rendered() {
+fn clojure_data_inside_of_js_is_not_rendered() {
     for text in [
         "#js {:a :b}",
         "#js [:b]",
@@ -91,7 +91,7 @@ fn what_javascript_would_get_from_clojure_is_not_rendered() {
 }
 
 #[test]
-fn digits_that_a_radix_has_not_are_no_number() {
+fn digits_outside_of_the_radix_are_not_a_number() {
     assert_eq!(
         x("2r12"),
         Err(vec![
@@ -113,7 +113,7 @@ fn code_among_the_apps_is_for_another_renderer() {
 }
 
 #[test]
-fn what_removes_nothing_is_said() {
+fn a_removal_marker_without_an_effect_is_reported() {
     for source in [
         "{:apps [] :x :pm2-clj/remove}",
         "{:apps [{:x :pm2-clj.dsl/remove}]}",
@@ -192,7 +192,7 @@ fn a_set_that_sets_nothing_is_an_error() {
 }
 
 #[test]
-fn no_message_repeats_what_is_long_or_may_be_secret() {
+fn messages_repeat_no_long_or_possibly_secret_text() {
     let long = "x".repeat(5000);
     for text in [
         format!("08{long}"),
@@ -220,7 +220,7 @@ fn no_message_repeats_what_is_long_or_may_be_secret() {
 }
 
 #[test]
-fn of_many_warnings_the_first_are_told_and_the_rest_counted() {
+fn the_first_of_many_warnings_are_shown_and_the_rest_counted() {
     for (one, source) in [
         ("x", "{:apps [{:name \"a\" :x []}] MANY}"),
         ("(f)", "{:apps [{:name \"a\" :x [MANY]}]}"),

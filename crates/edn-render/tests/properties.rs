@@ -140,7 +140,7 @@ fn config() -> impl Strategy<Value = Map<String, Value>> {
 
 proptest! {
     #[test]
-    fn a_config_renders_from_what_is_printed_of_it(config in config()) {
+    fn a_printed_config_renders_to_itself(config in config()) {
         let text = edn_render::print(&config).unwrap();
         let rendered = read(text.as_bytes(), &Options::default());
         let document = rendered.document.ok_or_else(|| TestCaseError::fail(format!("{text}: {:?}", rendered.diagnostics)))?;
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_printed_reads_back_the_same(value in value()) {
+    fn a_printed_definition_reads_back_the_same(value in value()) {
         let text = format!("{{:v {}}}", edn(&value));
         let document = read_map(text.as_bytes()).map_err(|found| TestCaseError::fail(format!("{text}: {found:?}")))?;
         prop_assert_eq!(&document.value()["v"], &value);
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn where_edn_format_reads_a_whole_file_it_reads_the_same(text in r#"\{:v [\[\](){}:"a-c0-9 ,]{0,40}\}"#) {
+    fn files_that_edn_format_can_read_read_the_same(text in r#"\{:v [\[\](){}:"a-c0-9 ,]{0,40}\}"#) {
         prop_assume!(edn_format_is_reliable(&text));
         if let (Ok(theirs), Ok(ours)) = (edn_format::parse_str(&text), read_map(text.as_bytes()))
             && let Some(theirs) = from_edn_format(&theirs)

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_large_file_only_a_part_is_read() {
+    fn only_a_part_of_a_large_file_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "first and last").unwrap();

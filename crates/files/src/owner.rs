@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_counts_as_what_it_leads_to_does() {
+    fn a_link_counts_like_its_target() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         std::fs::write(&file, "").unwrap();

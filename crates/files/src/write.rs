@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_file_is_whole_and_private_and_leaves_nothing_beside_it() {
+    fn a_written_file_is_complete_and_private_and_leaves_no_temporary_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         for durability in [Durability::Cached, Durability::Synced] {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_is_told_in_the_same_words_each_time() {
+    fn a_failed_write_has_the_same_message_each_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("missing/file");
         let error = || {

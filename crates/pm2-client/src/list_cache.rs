@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_read_again() {
+    fn only_changed_files_are_read_again() {
         let mut cache = ListCache::default();
         let leftover = json!({ "pid": 3, "pm2_env": { "pm_id": "_old_1" } });
         let list = json!([
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn one_look_finds_what_many_do() {
+    fn a_list_read_once_gives_the_same_processes() {
         let list = json!([entry(1, 20, "online", 5), entry(0, 10, "stopped", 5)]).to_string();
         let once = read(&mut ListCache::once(), &list).unwrap();
         assert_eq!(once, read(&mut ListCache::default(), &list).unwrap());

@@ -610,7 +610,7 @@ fn a_process_has_ended_when_a_restart_is_done_also_after_treekill_was_switched_o
 }
 
 #[test]
-fn a_pm2_that_does_not_run_is_told_apart_from_one_that_does_not_answer() {
+fn a_stopped_pm2_is_distinguished_from_one_that_does_not_answer() {
     let bed = Testbed::home_only();
     let connect = |options| SocketAdapter::connect(bed.home(), options);
     let missing = connect(ConnectOptions::default());

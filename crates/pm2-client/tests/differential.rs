@@ -238,7 +238,7 @@ const DIFFERENCES: &[Reason] = &[
 ];
 
 #[test]
-fn what_is_sent_is_what_pm2_itself_sends() {
+fn the_same_payloads_are_sent_as_by_pm2() {
     let shell = Shell::new();
     let cases = cases::all();
     assert!(cases.len() >= 120, "only {} cases", cases.len());
@@ -354,7 +354,7 @@ fn run_all(shell: &Shell, files: &[Vec<&Case>]) -> String {
 
 /// What one of the two refuses, with the reason where the other does not.
 #[test]
-fn what_is_refused_is_what_pm2_itself_refuses() {
+fn the_same_configs_are_refused_as_by_pm2() {
     let shell = Shell::new();
     let refused = refused::all();
     let files = in_files(refused.iter().map(|(case, _)| case));

@@ -82,7 +82,7 @@ fn a_process_that_does_not_run_is_looked_for_once_more() {
 }
 
 #[test]
-fn an_answer_that_is_lost_makes_no_list_of_before_count_as_one_of_after() {
+fn after_a_lost_answer_an_older_list_is_not_reused() {
     let (pm2, mut world, _dir) = memory();
     lists(&pm2, &mut world, &[app("a", 1)]);
     pm2.inject(Method::Restart, 0, Fault::LoseAnswer);

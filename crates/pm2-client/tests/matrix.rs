@@ -358,7 +358,7 @@ fn run(case: &Case, world: &mut World) -> Result<Vec<&'static str>, String> {
 }
 
 #[test]
-fn every_attribute_converges_to_what_a_fresh_start_gives() {
+fn every_attribute_converges_to_the_state_of_a_fresh_start() {
     let only = std::env::var("MATRIX").ok();
     let cases: Vec<Case> = cases()
         .into_iter()

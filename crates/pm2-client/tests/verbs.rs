@@ -117,7 +117,7 @@ impl Bench {
 }
 
 #[test]
-fn what_changes_nothing_is_no_drift() {
+fn commands_without_an_effect_are_no_drift() {
     let mut bench = Bench::new(|_| true);
     bench.pm2(&["scale", "cluster-two", "+1"]);
     assert_eq!(bench.drift(), ["delete cluster-two: too-many"]);
@@ -193,7 +193,7 @@ fn what_changes_nothing_is_no_drift() {
 }
 
 #[test]
-fn what_changes_something_is_drift() {
+fn commands_with_an_effect_are_drift() {
     let kinds = [
         "args",
         "bash",

@@ -238,7 +238,7 @@ fn values_get_the_verdict_that_pm2_gives_them() {
 
 /// `false` and `""` for "not set", as public config files have it.
 #[test]
-fn what_stands_for_nothing_is_nothing() {
+fn values_that_mean_unset_are_unset() {
     for (name, value) in [
         ("log_date_format", json!(false)),
         ("cron_restart", json!("")),

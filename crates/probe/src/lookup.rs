@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn lookups_that_hang_take_only_so_many_threads() {
+    fn hanging_lookups_use_a_limited_number_of_threads() {
         let (resolver, go, _) = slow();
         let lookup = |n: usize| Lookup::with(&format!("host{n}"), Arc::clone(&resolver));
         let mut lookups: Vec<Lookup> = (0..MOST_LOOKUPS + 4).map(lookup).collect();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_a_failure_that_does_not_hold_the_name() {
+    fn an_unknown_host_is_a_failure_whose_text_omits_the_name() {
         let resolver = Arc::new(Resolver::new(|_| None));
         let found = finish(&mut Lookup::with("secret.example", resolver));
         assert_eq!(found, Err(ProbeResult::failed("unknown host")));

@@ -105,7 +105,7 @@ fn a_command_that_ignores_sigterm_is_killed() {
 }
 
 #[test]
-fn what_a_command_started_ends_with_it() {
+fn children_of_a_command_end_with_it() {
     let time = unique(3);
     // Children and grandchildren, with and without SIGTERM.
     let text = format!("sleep {time} & (trap '' TERM; (sleep {time} & wait) & wait) & wait");

@@ -60,7 +60,7 @@ fn old_and_odd_answers_are_understood() {
 }
 
 #[test]
-fn what_is_not_http_is_a_failure() {
+fn an_answer_that_is_not_http_is_a_failure() {
     for text in [
         "SSH-2.0-OpenSSH_9.6\r\n",
         "\u{15}\u{3}\u{3}\r\n\r\n",
@@ -80,7 +80,7 @@ fn what_is_not_http_is_a_failure() {
 }
 
 #[test]
-fn a_request_is_complete_and_holds_nothing_of_this_process() {
+fn a_request_is_complete_and_independent_of_this_process() {
     let (sender, requests) = channel();
     let server = Server::start(move |mut stream, _| {
         sender.send(read_request(&mut stream)).unwrap();
@@ -271,7 +271,7 @@ fn a_name_that_does_not_resolve_is_a_failure() {
 }
 
 #[test]
-fn a_timeout_of_nothing_is_over_at_once() {
+fn a_zero_timeout_is_over_at_once() {
     let server = Server::start(|_, stopped| stopped.wait());
     let result = probe::run(&server.http(), Duration::ZERO);
     assert_eq!(

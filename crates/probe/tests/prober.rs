@@ -141,7 +141,7 @@ fn probes_that_hang_delay_no_other() {
 
 /// More than may run at a time: each gets its turn.
 #[test]
-fn when_too_many_are_due_the_longest_due_goes_first() {
+fn with_too_many_due_probes_the_longest_overdue_goes_first() {
     let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = full.local_addr().unwrap().port();
     let (prober, reports) = start();

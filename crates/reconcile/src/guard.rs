@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_counts_for_ten_minutes_whatever_the_clock_does() {
+    fn a_removal_counts_for_ten_minutes_even_if_the_clock_is_set() {
         let removed = Removed {
             daemon: id("a"),
             at: at(10_000),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_holds_what_lies_below_it_by_whole_names() {
+    fn a_mount_covers_paths_below_it_by_whole_components() {
         let mount = Utf8PathBuf::from("jobs/nightly");
         for (daemon, below) in [
             ("jobs/nightly", true),

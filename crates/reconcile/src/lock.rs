@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_names_the_holder_and_since_when_in_local_time() {
+    fn a_timeout_names_the_holder_and_its_start_in_local_time() {
         let dir = tempfile::tempdir().unwrap();
         let home = Utf8Path::from_path(dir.path()).unwrap();
         let take = |command: &str, seconds: u64| {

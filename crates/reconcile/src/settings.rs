@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_setting_says_what_was_meant() {
+    fn an_unknown_setting_gets_a_suggestion() {
         let error = Settings::read(b"{:on-remov :stop\n :daemons 3}").unwrap_err();
         let SettingsError::Invalid { diagnostics, .. } = error else {
             panic!("{error}");

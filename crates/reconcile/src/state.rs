@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_a_missing_file_is_the_default() {
+    fn a_state_file_reads_back_and_a_missing_one_is_the_default() {
         with_state(|state, lock| {
             assert!(matches!(state.read::<Counts>("counts.json"), (map, None) if map.is_empty()));
             let counts = Counts::from([("a".to_owned(), 1)]);

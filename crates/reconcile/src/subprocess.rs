@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_hangs_is_ended_with_what_it_started() {
+    fn a_hanging_program_is_killed_with_its_children() {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
         let fault = hang(dir, Duration::from_millis(300), &StopFlag::default());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_hangs_is_ended_when_work_is_to_stop() {
+    fn a_hanging_program_is_killed_on_a_stop_request() {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
         let stop = StopFlag::default();

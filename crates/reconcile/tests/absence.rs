@@ -153,7 +153,7 @@ fn blink(root: Utf8PathBuf, seen: Arc<Mutex<usize>>) -> impl FnMut(usize) + Send
 }
 
 #[test]
-fn a_sync_looks_again_until_what_goes_was_gone_twice() {
+fn a_sync_takes_snapshots_until_a_definition_is_absent_in_two() {
     let world = World::new();
     std::fs::remove_file(definition(&world.root(), "d0")).unwrap();
     let looks = Arc::new(Mutex::new(0));
@@ -168,7 +168,7 @@ fn a_sync_looks_again_until_what_goes_was_gone_twice() {
 }
 
 #[test]
-fn a_watch_removes_nothing_at_a_moment_when_more_goes() {
+fn a_watch_removes_nothing_while_further_definitions_disappear() {
     let world = World::new();
     std::fs::remove_file(definition(&world.root(), "d0")).unwrap();
     let looks = Arc::new(Mutex::new(0));

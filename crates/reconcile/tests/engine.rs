@@ -200,7 +200,7 @@ fn an_edit_restarts_its_own_process_and_no_other() {
 
 /// All that its timers do within ten minutes and more.
 #[test]
-fn looking_at_all_files_again_and_again_tells_pm2_nothing() {
+fn repeated_scans_of_all_files_send_nothing_to_pm2() {
     watching(|watch| {
         let generated = watch.root.join(".generated/pm2/b.json");
         let written = || generated.metadata().unwrap().modified().unwrap();
@@ -231,7 +231,7 @@ fn assert_waits(failures: &[Instant], seconds: &[f64]) {
 }
 
 #[test]
-fn what_pm2_refuses_is_tried_less_and_less_often_and_delays_no_other() {
+fn a_refused_step_is_retried_with_back_off_and_delays_no_other() {
     watching(|watch| {
         watch.pm2.inject_for("b", Fault::Refuse);
         define(watch.root, "b", 2000);
@@ -261,7 +261,7 @@ fn what_pm2_refuses_is_tried_less_and_less_often_and_delays_no_other() {
 }
 
 #[test]
-fn a_call_that_hangs_until_its_deadline_holds_up_no_other_and_is_tried_less_and_less_often() {
+fn a_hanging_call_delays_no_other_and_is_retried_with_back_off() {
     let pm2 = MemoryAdapter::new();
     pm2.set_deadline(Duration::from_secs(1));
     pm2.inject_for("b", Fault::Timeout);
@@ -295,7 +295,7 @@ fn a_call_that_hangs_until_its_deadline_holds_up_no_other_and_is_tried_less_and_
 }
 
 #[test]
-fn what_was_done_though_the_answer_was_lost_is_not_done_again() {
+fn a_step_whose_answer_was_lost_is_not_repeated() {
     watching(|watch| {
         watch.pm2.set_deadline(Duration::from_millis(200));
         watch.pm2.inject_for("d", Fault::LoseAnswer);
@@ -435,7 +435,7 @@ fn a_file_that_was_just_written_and_is_broken_counts_later() {
 }
 
 #[test]
-fn an_edit_that_is_superseded_while_its_restart_is_under_way_costs_no_third_one() {
+fn a_superseded_edit_causes_no_third_restart() {
     watching(|watch| {
         for seconds in [2000, 2001, 2002, 2003] {
             define(watch.root, "b", seconds);

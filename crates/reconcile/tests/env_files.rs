@@ -309,7 +309,7 @@ fn read(reads: Reads) -> Option<BTreeMap<String, String>> {
 }
 
 #[test]
-fn env_files_are_read_as_compose_and_node_read_them_but_for_what_is_listed() {
+fn env_files_read_like_compose_and_node_except_listed_differences() {
     assert!(CASES.len() >= 60, "{}", CASES.len());
     let dir = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
@@ -343,7 +343,7 @@ fn env_files_are_read_as_compose_and_node_read_them_but_for_what_is_listed() {
 
 /// The cases of compose's own documentation, "Env-file syntax".
 #[test]
-fn the_documented_cases_of_compose_hold() {
+fn the_documented_cases_of_compose_pass() {
     for (text, value) in [
         ("VAR=VAL", "VAL"),
         ("VAR=\"VAL\"", "VAL"),

@@ -191,7 +191,7 @@ fn a_log_is_followed_through_truncation_and_rotation() {
 }
 
 #[test]
-fn a_line_is_whole_where_it_ends() {
+fn a_line_is_complete_at_its_end() {
     let mut logs = Logs::new();
     logs.append("a", "first\nsec");
     assert_eq!(logs.add(&["a"], last(10)), ["a first"]);
@@ -233,7 +233,7 @@ fn colours_go_and_pm2s_json_is_read() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_once_and_a_device_has_no_lines() {
+fn an_unreadable_log_is_reported_once_and_a_device_has_no_lines() {
     let mut logs = Logs::new();
     std::fs::create_dir(logs.path("dir")).unwrap();
     let null = LogFile {

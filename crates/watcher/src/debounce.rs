@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_first_write_of_a_burst_is_one_batch() {
+    fn later_writes_of_a_burst_form_one_batch() {
         assert_reports(
             &[(0, "/a"), (5, "/a"), (20, "/a"), (100, "/a"), (120, "/b")],
             &[(0, true, "/a"), (50, false, "/a"), (150, false, "/a /b")],
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_swallows_paths_and_so_do_too_many_of_them() {
+    fn everything_absorbs_paths_and_so_do_too_many_of_them() {
         let start = Instant::now();
         let mut debounce = Debounce::new(QUIET, MAX_WAIT, BURST);
         debounce.push(Scope::Everything, start);

@@ -218,7 +218,7 @@ fn permissions_count_as_a_change() {
 
 /// Random operations on files, their directories and links to them; afterwards what is known is what is on disk.
 #[test]
-fn whatever_happens_to_files_arrives_in_the_end() {
+fn all_changes_of_files_are_eventually_reported() {
     let number = |name: &str, default: u64| {
         let given = std::env::var(name).ok();
         given

@@ -218,7 +218,7 @@ fn a_directory_below_the_root_that_is_mounted_over_is_found_by_the_resync() {
 
 #[test]
 #[ignore = "needs a mount namespace: `cargo xtask limits`"]
-fn a_scan_tells_where_file_systems_are_mounted() {
+fn a_scan_reports_where_file_systems_are_mounted() {
     let world = World::new();
     world.define("plain", "1");
     let dir = world.layout.daemons_dir().join("a/mounted");

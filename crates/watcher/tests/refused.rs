@@ -65,8 +65,8 @@ fn world() -> World {
 }
 
 #[test]
-fn what_lies_below_a_directory_that_may_not_be_read_is_unknown_and_not_absent() {
-    let name = "what_lies_below_a_directory_that_may_not_be_read_is_unknown_and_not_absent";
+fn the_content_of_an_unreadable_directory_is_unknown_and_not_absent() {
+    let name = "the_content_of_an_unreadable_directory_is_unknown_and_not_absent";
     unprivileged(name, || {
         let world = world();
         let mut scanner = Scanner::new(world.layout.clone());
@@ -87,8 +87,8 @@ fn what_lies_below_a_directory_that_may_not_be_read_is_unknown_and_not_absent() 
 }
 
 #[test]
-fn a_root_that_may_not_be_read_is_an_error_and_no_empty_tree() {
-    let name = "a_root_that_may_not_be_read_is_an_error_and_no_empty_tree";
+fn an_unreadable_root_is_an_error_and_not_an_empty_tree() {
+    let name = "an_unreadable_root_is_an_error_and_not_an_empty_tree";
     unprivileged(name, || {
         let world = world();
         let root = world.layout.daemons_dir().as_std_path();
@@ -101,8 +101,8 @@ fn a_root_that_may_not_be_read_is_an_error_and_no_empty_tree() {
 }
 
 #[test]
-fn what_may_not_be_read_for_a_while_is_watched_afterwards() {
-    let name = "what_may_not_be_read_for_a_while_is_watched_afterwards";
+fn a_temporarily_unreadable_directory_is_watched_afterwards() {
+    let name = "a_temporarily_unreadable_directory_is_watched_afterwards";
     unprivileged(name, || {
         let world = world();
         let settings = Settings {

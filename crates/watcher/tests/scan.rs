@@ -132,7 +132,7 @@ fn a_file_whose_reading_fails_is_unreadable_and_not_absent() {
 }
 
 #[test]
-fn what_is_named_like_a_definition_but_is_none_is_unreadable_and_never_blocks() {
+fn a_special_file_named_like_a_definition_is_unreadable_and_never_blocks() {
     let world = World::new();
     for name in ["fifo", "dir", "dangling", "loop", "large"] {
         fs::create_dir(world.tree(name)).unwrap();
@@ -200,7 +200,7 @@ fn linked_directories_are_followed_once_and_real_ones_win() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_makes_what_it_led_to_unknown_not_absent() {
+fn the_target_of_a_dangling_link_is_unknown_and_not_absent() {
     let world = World::new();
     define(world.outside("shared"), "1");
     symlink(world.outside("shared"), world.tree("a")).unwrap();
@@ -220,7 +220,7 @@ fn a_link_that_leads_nowhere_makes_what_it_led_to_unknown_not_absent() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_listed_makes_what_lies_below_it_unknown() {
+fn the_content_of_an_unlistable_directory_is_unknown() {
     let world = World::new();
     world.define("fine", "1");
     // Deeper than a path may be long: the one way to be refused that holds for root as well.

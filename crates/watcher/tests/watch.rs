@@ -143,7 +143,7 @@ fn a_file_in_a_directory_made_an_instant_before_is_never_missed() {
 }
 
 #[test]
-fn what_links_lead_to_is_watched() {
+fn targets_of_links_are_watched() {
     let world = World::new();
     define(world.outside("one"), "1");
     define(world.outside("two"), "2");
@@ -253,7 +253,7 @@ fn two_links_to_one_directory_and_to_one_in_the_tree_are_no_trouble() {
 }
 
 #[test]
-fn things_that_are_no_definitions_arrive_as_what_they_are() {
+fn non_files_in_place_of_definitions_are_reported_as_unreadable() {
     let world = World::new();
     world.define("a", "1");
     let mut engine = start(&world);
@@ -293,7 +293,7 @@ fn things_that_are_no_definitions_arrive_as_what_they_are() {
 }
 
 #[test]
-fn what_concerns_no_definition_wakes_nobody() {
+fn irrelevant_files_cause_no_batch() {
     let world = World::new();
     world.define("a", "1");
     world.define("a/node_modules/x", "no");
@@ -318,7 +318,7 @@ fn what_concerns_no_definition_wakes_nobody() {
 }
 
 #[test]
-fn polling_finds_what_watching_would() {
+fn polling_finds_the_same_as_watching() {
     let world = World::new();
     world.define("a", "1");
     let settings = Settings {
@@ -376,7 +376,7 @@ fn time_to_drop() -> Duration {
 }
 
 #[test]
-fn an_edit_arrives_within_the_blink_of_an_eye() {
+fn an_edit_is_reported_within_a_fraction_of_a_second() {
     let world = World::new();
     for n in 0..200 {
         world.define(&format!("d{n}"), "1");

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_machine_measured_is_not_mixed_in() {
+    fn measurements_of_another_machine_are_not_mixed_in() {
         let full = page("m\n", &[("a", "### A\n"), ("b", "### B\n")]);
         assert!(merged(&full, "n\n", &[("a", String::new())], &ORDER).is_err());
         let both = [("a", "x".to_owned()), ("b", "y".to_owned())];

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_a_command_or_a_property_is_escaped() {
+    fn delimiters_of_workflow_commands_are_escaped() {
         let mut found = Diagnostic::new(Severity::Error, Level::Definition, "100 %\r\n::error::no")
             .at_path("apps[0].env.A,B:C")
             .with_help("write `%25`");

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_controls_a_terminal_is_escaped_and_all_else_stays() {
+    fn only_terminal_control_characters_are_escaped() {
         let text = "a\u{1b}]0;x\u{7}\u{9b}31m\n::error::b\t\r\u{7f}\u{202e}";
         let escaped = r"a\u{1b}]0;x\u{7}\u{9b}31m\n::error::b\t\r\u{7f}\u{202e}";
         assert_eq!(Line::from(text).paint(true), escaped);

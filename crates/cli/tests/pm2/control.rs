@@ -163,7 +163,7 @@ const COMMANDS: [&[&str]; 14] = [
 ];
 
 #[test]
-fn nothing_that_a_definition_holds_reaches_a_terminal_or_a_log() {
+fn control_characters_of_definitions_reach_no_terminal_or_log() {
     let env = Env::new();
     poisoned(&env);
     for args in COMMANDS {
@@ -187,7 +187,7 @@ fn nothing_that_a_definition_holds_reaches_a_terminal_or_a_log() {
 }
 
 #[test]
-fn nothing_that_is_given_as_an_argument_does() {
+fn control_characters_of_arguments_reach_no_terminal_or_log() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.sync();
@@ -226,7 +226,7 @@ fn nothing_that_is_given_as_an_argument_does() {
 }
 
 #[test]
-fn nothing_that_pm2_records_does() {
+fn control_characters_of_pm2s_records_reach_no_terminal_or_log() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.sync();

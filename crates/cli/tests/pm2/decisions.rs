@@ -103,7 +103,7 @@ fn a_stopped_daemon_stays_stopped_until_it_is_started() {
 }
 
 #[test]
-fn a_watcher_respects_what_was_decided() {
+fn a_watcher_respects_decisions_of_users() {
     let env = Env::with_sleepers(1);
     let watch = env.watch(&[]);
     env.expect(0, &["stop", "d0"]);

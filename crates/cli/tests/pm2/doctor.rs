@@ -34,7 +34,7 @@ fn tree(dir: &Utf8Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn doctor_says_what_is_wrong_and_what_to_do() {
+fn doctor_reports_problems_and_gives_advice() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     assert_eq!(about(&env.json(0, &["doctor"]), "fault"), [""; 0]);
@@ -125,7 +125,7 @@ fn doctor_examines_the_rest_when_no_home_is_known() {
 }
 
 #[test]
-fn a_command_that_is_not_pm2s_is_a_fault() {
+fn a_command_other_than_pm2_is_a_fault() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     let script = |name: &str, text: &str| {

@@ -184,7 +184,7 @@ fn a_state_directory_that_cannot_be_made_is_a_warning() {
 
 /// The first connection to a PM2 that was just started makes no call of its own: its step fails before.
 #[test]
-fn what_a_first_sync_starts_runs_once_though_a_step_beside_it_fails() {
+fn a_first_sync_starts_apps_once_although_another_step_fails() {
     let env = Env::with_sleepers(2);
     env.define("late", &missing_script("late"));
     let report = env.json(3, &["sync"]);
@@ -236,7 +236,7 @@ fn a_pm2_that_ends_while_steps_are_taken_is_reported_as_such() {
 
 /// Another program works on PM2 while a slow step is under way.
 #[test]
-fn a_sync_puts_right_what_is_changed_behind_its_back() {
+fn a_sync_undoes_outside_changes_while_it_waits() {
     let env = Env::with_sleepers(2);
     env.write("stubborn.sh", STUBBORN);
     let stubborn = |seconds: u32| {

@@ -41,7 +41,7 @@ fn nothing_is_overwritten() {
 }
 
 #[test]
-fn apps_are_put_together_as_asked() {
+fn apps_are_grouped_as_requested() {
     let env = Env::new();
     env.write("ecosystem.config.js", CONFIG);
     env.write(
@@ -175,7 +175,7 @@ fn values_of_the_environment_are_named_and_secrets_moved() {
 }
 
 #[test]
-fn what_cannot_be_evaluated_changes_nothing() {
+fn a_config_that_cannot_be_evaluated_changes_nothing() {
     let env = Env::new();
     env.write("throws.config.js", "\nthrow new Error('no such luck');");
     env.write("syntax.json", "{ apps: [");

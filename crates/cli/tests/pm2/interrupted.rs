@@ -80,7 +80,7 @@ fn killed_while_it_starts_pm2_there_is_one_pm2_afterwards() {
 }
 
 #[test]
-fn what_is_being_stopped_is_not_in_sync() {
+fn a_stopping_app_is_not_in_sync() {
     let env = Env::new();
     env.write(
         "stays.sh",
@@ -104,7 +104,7 @@ fn what_is_being_stopped_is_not_in_sync() {
 
 /// A sync that is killed leaves PM2 in the middle of a restart: the next one does not take that for the end of it.
 #[test]
-fn what_a_killed_sync_left_under_way_is_waited_for() {
+fn operations_of_a_killed_sync_are_waited_for() {
     let env = Env::new();
     env.write(
         "slow.sh",
@@ -156,7 +156,7 @@ fn what_a_killed_sync_left_under_way_is_waited_for() {
 }
 
 #[test]
-fn what_lives_on_when_pm2_is_killed_is_ended_before_it_starts_again() {
+fn orphans_of_a_killed_pm2_end_before_their_apps_start_again() {
     let env = Env::new();
     env.define("a", &sleeper("survivor", 1000));
     env.define("b", &sleeper("other", 2000));
@@ -208,7 +208,7 @@ fn a_second_process_of_a_running_app_is_ended_by_a_sync_of_its_daemon() {
 }
 
 #[test]
-fn what_an_app_forks_away_is_no_orphan_while_its_pm2_lives() {
+fn a_forked_child_is_no_orphan_while_its_pm2_lives() {
     let env = Env::new();
     env.write(
         "run.sh",
@@ -295,7 +295,7 @@ impl Running {
 }
 
 #[test]
-fn the_first_interrupt_finishes_the_step_under_way_and_says_so_at_once() {
+fn the_first_interrupt_finishes_the_step_in_progress_and_is_acknowledged_at_once() {
     let env = Env::new();
     slow_to_start(&env, "a", 2500);
     env.define("b", &sleeper("b", 1000));

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 #[test]
-fn every_command_prints_what_its_schema_says() {
+fn every_command_output_matches_its_schema() {
     let env = Env::with_sleepers(2);
     let missing = json!(["d0", "d1"]);
     assert_eq!(env.json(2, &["render", "--check"])["missing"], missing);
@@ -31,7 +31,7 @@ fn every_command_prints_what_its_schema_says() {
 }
 
 #[test]
-fn what_is_not_in_sync_is_in_the_problems() {
+fn everything_out_of_sync_is_in_the_problems() {
     let env = Env::with_sleepers(4);
     env.write("crash.js", "throw new Error('no luck');\n");
     env.define(
@@ -139,7 +139,7 @@ fn output_that_is_lost_is_a_failure() {
 }
 
 #[test]
-fn events_of_a_watch_are_what_their_schema_says() {
+fn events_of_a_watch_match_their_schema() {
     let env = Env::with_sleepers(4);
     let watch = env.watch(&["--format", "json"]);
     let has = |kind: &str| !watch.events(kind).is_empty();

@@ -69,7 +69,7 @@ const KINDS: [&str; 4] = [
 ];
 
 #[test]
-fn what_is_removed_while_it_is_launching_is_gone() {
+fn an_app_removed_while_launching_is_gone() {
     for more in KINDS {
         let env = launching(more);
         env.undefine("slow");
@@ -81,7 +81,7 @@ fn what_is_removed_while_it_is_launching_is_gone() {
 }
 
 #[test]
-fn what_is_stopped_while_it_is_launching_stays_stopped() {
+fn an_app_stopped_while_launching_stays_stopped() {
     for more in &KINDS[..2] {
         let more = format!("{more} :pm2-sync {{:on-remove :stop}}");
         let env = launching(&more);
@@ -93,7 +93,7 @@ fn what_is_stopped_while_it_is_launching_stays_stopped() {
 }
 
 #[test]
-fn what_is_changed_while_it_is_launching_runs_once_and_as_defined() {
+fn an_app_changed_while_launching_runs_once_as_defined() {
     for more in KINDS {
         let env = launching(more);
         let before = alive(&env);

@@ -106,7 +106,7 @@ fn stops_and_removals_go_the_other_way_round() {
 }
 
 #[test]
-fn beside_a_dependency_that_failed_nothing_starts_and_what_runs_goes_on() {
+fn with_a_failed_dependency_nothing_starts_and_running_apps_continue() {
     let world = World::new();
     let env = &world.env;
     world.define_chain();

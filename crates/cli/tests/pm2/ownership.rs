@@ -142,7 +142,7 @@ fn a_pm2_home_of_another_user_is_left_alone() {
 }
 
 #[test]
-fn a_pm2_that_runs_as_another_user_is_told_nothing() {
+fn nothing_is_sent_to_a_pm2_of_another_user() {
     let env = Env::new();
     env.define(
         "a",

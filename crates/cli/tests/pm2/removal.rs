@@ -72,7 +72,7 @@ fn a_missing_or_empty_tree_removes_nothing() {
 }
 
 #[test]
-fn no_slip_of_the_pen_removes_a_daemon() {
+fn no_typo_removes_a_daemon() {
     let env = Env::new();
     let app = "{:name \"a\" :script \"/bin/sleep\" :args [\"9999\"]}";
     env.define("a", &format!("{{:apps [{app}]}}"));
@@ -151,7 +151,7 @@ fn a_protected_app_stays_until_its_removal_is_confirmed() {
 }
 
 #[test]
-fn what_removal_does_is_for_the_settings_and_for_each_app_to_say() {
+fn the_settings_and_each_app_decide_how_removal_works() {
     let env = Env::new();
     env.write("pm2-sync.edn", "{:on-remove :keep}");
     for n in 0..3 {

@@ -27,7 +27,7 @@ require("http").createServer((request, response) => {
 "#;
 
 #[test]
-fn a_definition_with_probes_and_an_env_file_does_what_its_author_meant() {
+fn a_definition_with_probes_and_an_env_file_works_as_documented() {
     let env = Env::new();
     env.write("pm2-sync.edn", "{:interpolate true}");
     env.write("api.js", API);
@@ -106,7 +106,7 @@ fn a_definition_with_probes_and_an_env_file_does_what_its_author_meant() {
 }
 
 #[test]
-fn what_pm2_gave_up_is_started_and_judged_again_when_a_user_asks_for_it() {
+fn an_app_that_pm2_gave_up_is_started_and_judged_again_on_request() {
     let env = Env::new();
     env.write(
         "app.js",
@@ -147,7 +147,7 @@ fn what_pm2_gave_up_is_started_and_judged_again_when_a_user_asks_for_it() {
 }
 
 #[test]
-fn what_nobody_judged_in_time_is_judged_by_how_it_stands() {
+fn an_app_judged_late_is_judged_by_its_current_state() {
     let env = Env::new();
     env.write("app.js", SERVER);
     let server = Server::new("api", 0);
@@ -181,7 +181,7 @@ fn what_nobody_judged_in_time_is_judged_by_how_it_stands() {
 }
 
 #[test]
-fn what_could_not_be_applied_stays_open_no_longer_than_the_sync() {
+fn an_unapplied_entry_does_not_stay_open_after_the_sync() {
     let env = Env::with_sleepers(1);
     env.sync();
     env.define(

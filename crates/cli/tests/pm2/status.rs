@@ -5,7 +5,7 @@ use pm2_testbed::wait_for;
 use crate::common::{Env, planted, sleeper};
 
 #[test]
-fn status_says_what_is_wrong_in_words() {
+fn status_describes_problems_in_words() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.define("b", &sleeper("b", 1000));
@@ -99,7 +99,7 @@ fn status_follows_what_changes() {
 }
 
 #[test]
-fn status_shows_what_apps_use_and_how_often_they_were_restarted_lately() {
+fn status_shows_resource_use_and_recent_restarts() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.write("dies.js", "setTimeout(() => process.exit(1), 100);\n");

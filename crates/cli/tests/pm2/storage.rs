@@ -101,7 +101,7 @@ fn a_damaged_artifact_of_a_broken_definition_is_named() {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_an_artifact_is_replaced() {
+fn a_non_file_in_place_of_an_artifact_is_replaced() {
     let env = Env::new();
     let names = ["fifo", "socket", "loop", "device"];
     for name in names {
@@ -232,7 +232,7 @@ fn an_unsaved_process_list_is_in_status_plan_and_doctor_until_it_is_saved() {
 }
 
 #[test]
-fn a_watch_that_cannot_write_artifacts_says_so_once_and_heals() {
+fn a_watch_that_cannot_write_artifacts_reports_it_once_and_heals() {
     let env = Env::new();
     for name in ["a", "b"] {
         env.define(name, &sleeper(name, 1000));
@@ -266,7 +266,7 @@ fn a_watch_that_cannot_write_artifacts_says_so_once_and_heals() {
 }
 
 #[test]
-fn a_watch_that_cannot_work_waits_longer_each_time_and_says_so_once() {
+fn a_failing_watch_backs_off_and_reports_it_once() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     let watch = env.watch(&["-v"]);
@@ -299,7 +299,7 @@ fn a_watch_that_cannot_work_waits_longer_each_time_and_says_so_once() {
 }
 
 #[test]
-fn what_is_larger_than_any_of_its_kind_is_not_read() {
+fn files_above_the_size_limit_are_not_read() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     let sparse = |path: &Utf8Path| {

@@ -26,7 +26,7 @@ fn assert_watched(env: &Env, seconds: u32) {
 }
 
 #[test]
-fn the_watcher_outlives_what_people_do_to_pm2() {
+fn the_watcher_survives_manual_pm2_commands() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     let done = env.expect(0, &["up"]);
@@ -118,7 +118,7 @@ fn the_watcher_outlives_what_people_do_to_pm2() {
 
 /// Whichever shell starts PM2 gives its variables to PM2, and PM2 gives them to its modules.
 #[test]
-fn a_watcher_that_pm2_launches_passes_nothing_on_of_the_shell_that_started_pm2() {
+fn a_watcher_passes_on_nothing_from_the_shell_that_started_pm2() {
     let env = Env::new();
     env.write("worker.js", "setInterval(() => {}, 1000);");
     let worker = "{:apps [{:name \"worker\" :script \"worker.js\" :exec_mode \"cluster\"}]}";
@@ -248,7 +248,7 @@ fn with_a_watcher_in_the_tree() -> Env {
 }
 
 #[test]
-fn a_watcher_in_the_tree_starts_itself_anew_when_its_pm2_was_killed() {
+fn a_watcher_in_the_tree_restarts_itself_after_its_pm2_was_killed() {
     let env = with_a_watcher_in_the_tree();
     for round in 1..=2 {
         let before = env.pid("own");
@@ -271,7 +271,7 @@ fn a_watcher_in_the_tree_starts_itself_anew_when_its_pm2_was_killed() {
 
 /// A start of PM2 by its own command line launches the module, while the old one lives.
 #[test]
-fn a_watcher_ends_when_somebody_else_has_started_pm2_and_another_watcher_with_it() {
+fn a_watcher_ends_when_a_new_pm2_runs_another_watcher() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.expect(0, &["up"]);

@@ -101,7 +101,7 @@ fn two_apps_of_one_daemon_change_apart() {
 }
 
 #[test]
-fn a_broken_definition_keeps_its_process_and_blocks_nobody() {
+fn a_broken_definition_keeps_its_process_and_blocks_no_other_daemon() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     env.define("b", &sleeper("b", 1000));
@@ -126,7 +126,7 @@ fn a_broken_definition_keeps_its_process_and_blocks_nobody() {
 }
 
 #[test]
-fn a_step_that_fails_is_told_and_blocks_nobody() {
+fn a_failed_step_is_reported_and_blocks_no_other_daemon() {
     let env = Env::new();
     env.define("a", "{:apps [{:name \"a\" :script \"./missing.sh\"}]}");
     env.define("b", &sleeper("b", 1000));
@@ -264,7 +264,7 @@ fn daemons_are_named_in_several_ways() {
 
 /// What people do to PM2 by hand: each is shown in words, and mended.
 #[test]
-fn what_was_done_by_hand_is_shown_and_mended() {
+fn manual_changes_are_shown_and_undone() {
     let env = Env::new();
     env.define(
         "fork",

@@ -88,7 +88,7 @@ fn watch_removes_the_artifact_of_a_daemon_that_moved_or_had_no_process() {
 }
 
 #[test]
-fn watch_heals_what_people_do_to_pm2() {
+fn watch_heals_manual_changes_to_pm2() {
     let env = Env::with_sleepers(4);
     let watch = env.watch(&[]);
     let back = |names: &[&str]| {
@@ -147,7 +147,7 @@ fn watch_without_healing_applies_edits_only() {
 }
 
 #[test]
-fn what_fails_backs_off_and_delays_nobody() {
+fn a_failing_daemon_backs_off_and_delays_no_other() {
     let env = Env::new();
     env.define("bad", "{:apps [{:name \"bad\" :script \"./missing.sh\"}]}");
     env.define("good", &sleeper("good", 1000));

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_other_tools_are_understood() {
+    fn the_names_of_other_tools_get_suggestions() {
         for (written, meant) in [
             ("working-dir", "cwd"),
             ("WorkingDirectory", "cwd"),

@@ -116,7 +116,7 @@ fn words_are_split_as_pm2_splits_them() {
 }
 
 #[test]
-fn what_does_not_fit_says_what_would() {
+fn a_value_of_the_wrong_type_names_the_expected_one() {
     assert_eq!(
         read("instances", json!("two")),
         Err("expected an integer or \"max\", got \"two\"".into())

@@ -147,7 +147,7 @@ fn the_last_ready_entry_outlives_any_number_of_others() {
 }
 
 #[test]
-fn an_entry_that_is_applied_again_and_again_pushes_no_other_out() {
+fn a_repeated_entry_displaces_no_other() {
     let mut history = History::default();
     for outcome in [READY, READY, failed(), READY, failed(), failed()] {
         if history.entries().is_empty() {

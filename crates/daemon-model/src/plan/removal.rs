@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_protected_is_held_alone() {
+    fn only_protected_daemons_are_held() {
         let workspace = Utf8Path::new("/w");
         let loss = Loss {
             losing: ids(&["a", "b"]),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lay_on_an_unmounted_file_system_is_held_with_what_is_protected() {
+    fn unmounted_and_protected_daemons_are_held() {
         let loss = Loss {
             losing: ids(&["a", "b"]),
             protected: ids(&["c"]),

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_reference_is_shown() {
+    fn an_invalid_reference_is_quoted() {
         for (text, written) in [
             ("${", "${"),
             ("a${B", "${B"),

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_refused() {
+    fn an_invalid_url_is_refused() {
         for url in [
             "",
             "localhost:3000",

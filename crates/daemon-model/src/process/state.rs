@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_is_one_input_among_others() {
+    fn the_status_word_is_only_one_input() {
         use ProcessState::{
             Crashing, Ended, GaveUp, NoProcess, Running, Starting, Stopped, Stopping, Unstoppable,
             Waiting,

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_duration_is_refused() {
+    fn an_invalid_duration_is_refused() {
         for value in [
             json!(true),
             json!(-1),

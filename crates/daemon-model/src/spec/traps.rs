@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_told_from_dollar_signs() {
+    fn references_are_distinguished_from_dollar_signs() {
         for text in [
             "${A}",
             "x${HOME}/y",

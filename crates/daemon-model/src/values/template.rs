@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_value_is_named() {
+    fn a_reference_without_a_value_is_named() {
         for (text, expected) in [
             ("${B}", "B None"),
             ("${A}${C:-${D}}", "D None"),

@@ -59,7 +59,7 @@ fn the_same_text_leaves_the_file_alone_but_mends_its_mode() {
 }
 
 #[test]
-fn what_was_written_is_remembered_until_it_is_forgotten() {
+fn written_texts_are_cached_until_forgotten() {
     let (_dir, layout, store) = store();
     let (id, text) = (id("a"), text());
     store.write(&id, &text).unwrap();
@@ -120,7 +120,7 @@ fn leftovers_of_a_killed_run_are_swept() {
 }
 
 #[test]
-fn what_lies_in_the_place_of_an_artifact_is_replaced_unless_it_is_a_directory() {
+fn anything_but_a_directory_in_place_of_an_artifact_is_replaced() {
     let (_dir, layout, store) = store();
     store.prepare().unwrap();
     let victim = layout.root().join("victim");

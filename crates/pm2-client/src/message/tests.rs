@@ -26,7 +26,7 @@ fn a_whole_app_passes() {
 }
 
 #[test]
-fn what_ends_the_daemon_cannot_be_made() {
+fn messages_that_crash_the_daemon_cannot_be_made() {
     for (key, _) in REQUIRED {
         let mut map = app();
         map.remove(*key);

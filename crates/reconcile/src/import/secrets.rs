@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_told_from_settings() {
+    fn secrets_are_distinguished_from_settings() {
         let app = json!({ "env": {
             "NODE_ENV": "production",
             "PORT": "8080",

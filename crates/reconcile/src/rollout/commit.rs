@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_none_there_is_none() {
+    fn without_a_valid_commit_there_is_none() {
         for files in [
             vec![(".git/HEAD", "ref: refs/heads/main\n")],
             vec![(".git/HEAD", "garbage")],

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_writes_another_reads_however_soon() {
+    fn a_write_is_visible_to_other_stores_at_once() {
         with_stores(|one, other, _, lock| {
             for round in 1..20_usize {
                 let commands: Vec<&str> = std::iter::repeat_n("sync", round).collect();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_does_not_miss_what_another_wrote_before() {
+    fn a_writer_sees_earlier_writes_of_another() {
         with_stores(|one, other, path, lock| {
             let written = history(&["sync"]);
             for round in 0..20 {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_knows_what_it_wrote() {
+    fn a_writer_caches_what_it_wrote() {
         with_stores(|one, other, path, lock| {
             one.write_history(&id("a"), &history(&["x"]), lock).unwrap();
             let dir = path.join(HISTORY);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_remembered() {
+    fn records_that_cannot_be_written_are_remembered() {
         with_stores(|one, other, path, lock| {
             std::fs::create_dir_all(path).unwrap();
             std::fs::write(path.join("history"), "in the way").unwrap();

@@ -33,7 +33,7 @@ fn a_beat_comes_back_without_a_hint() {
 }
 
 #[test]
-fn more_events_than_may_wait_are_told_as_lost() {
+fn queue_overflow_is_reported_as_lost() {
     let (dir, mut source, wakes) = open();
     for n in 0..QUEUE {
         std::fs::write(dir.path().join(format!("daemons/{n}")), "").unwrap();
@@ -79,14 +79,14 @@ fn reported_after(work: impl FnOnce(&mut Callback)) -> (Option<LostReason>, bool
 }
 
 #[test]
-fn an_overflow_names_no_path_and_is_told_as_lost() {
+fn an_overflow_names_no_path_and_is_reported_as_lost() {
     let rescan = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
     assert!(rescan.paths.is_empty());
     assert_eq!(reported(Ok(rescan)), (Some(LostReason::Overflow), true));
 }
 
 #[test]
-fn errors_are_told_as_lost() {
+fn errors_are_reported_as_lost() {
     let limit = notify::Error::new(ErrorKind::MaxFilesWatch);
     assert_eq!(reported(Err(limit)), (Some(LostReason::WatchLimit), true));
     let other = notify::Error::generic("something");
@@ -94,7 +94,7 @@ fn errors_are_told_as_lost() {
 }
 
 #[test]
-fn a_panic_in_the_callback_is_told_as_lost_and_ends_no_thread() {
+fn a_panic_in_the_callback_is_reported_as_lost_and_ends_no_thread() {
     let reported = reported_after(|_| panic!("on purpose"));
     assert_eq!(reported, (Some(LostReason::Panicked), true));
 }

@@ -129,7 +129,7 @@ impl Bench {
 }
 
 #[test]
-fn an_idle_watch_looks_again_on_its_timers_only() {
+fn an_idle_watch_only_scans_on_its_timers() {
     let mut bench = Bench::running();
     let causes = bench.run_until(600_000);
     let resyncs = (1..10).map(|n| (n * 60_000, Cause::Resync));
@@ -167,7 +167,7 @@ fn a_file_that_was_written_is_reported_at_once_unless_something_else_is_pending(
 }
 
 #[test]
-fn what_was_written_below_a_root_that_is_gone_is_not_reported() {
+fn writes_below_a_removed_root_are_not_reported() {
     let mut bench = Bench::running();
     bench.run_until(1_999);
     // The next check of the root comes in the same step as the hint.
@@ -235,7 +235,7 @@ fn lost_hints_make_it_look_at_everything_and_open_anew_within_a_second() {
 }
 
 #[test]
-fn a_source_that_loses_all_the_time_is_opened_less_and_less_often() {
+fn a_source_that_keeps_losing_events_is_reopened_with_back_off() {
     let mut bench = Bench::running();
     for millis in (100..120_000).step_by(100) {
         bench.hint(Hint::Lost(LostReason::Overflow));
@@ -280,7 +280,7 @@ fn without_watches_it_polls_and_tries_again() {
 }
 
 #[test]
-fn a_root_that_is_gone_is_told_once_and_waited_for() {
+fn a_missing_root_is_reported_once_and_waited_for() {
     let mut bench = Bench::running();
     bench.script.lock().unwrap().root = None;
     assert_eq!(bench.run_until(10_000), [(1_000, Cause::RootGone)]);
@@ -292,7 +292,7 @@ fn a_root_that_is_gone_is_told_once_and_waited_for() {
 }
 
 #[test]
-fn a_root_that_died_and_is_back_with_the_same_number_is_watched_anew() {
+fn a_root_recreated_with_the_same_inode_is_watched_again() {
     let mut bench = Bench::running();
     bench.hint(Hint::Dead(DeadReason::RootGone));
     let causes = bench.run_until(1_500);

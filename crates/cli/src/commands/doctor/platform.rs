@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_tested_is_said() {
+    fn an_untested_system_is_reported() {
         assert!(check_system("linux").is_none());
         for (system, text) in [("macos", "not tested"), ("freebsd", "cannot be inspected")] {
             let finding = check_system(system).unwrap();

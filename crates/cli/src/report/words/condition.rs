@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_defined_says_why() {
+    fn an_app_that_is_not_in_sync_has_a_reason() {
         let by = Override {
             user: Some("ann".to_owned()),
             reason: Some("migration".to_owned()),

@@ -230,7 +230,7 @@ fn edits_soon_after_one_that_was_not_waited_for_are_one_more_change() {
 }
 
 #[test]
-fn an_edit_a_moment_after_one_that_was_not_waited_for_waits() {
+fn an_edit_soon_after_an_early_one_waits() {
     let now = Instant::now();
     let edited = ids(&["a"]);
     let mut schedule = Schedule::default();
