@@ -1,4 +1,4 @@
-//! `action.yml`: its steps, run as GitHub's runner runs them.
+//! Runs the steps of `action.yml` as GitHub's runner does.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The condition of the last step.
 const PLAN_IS_WANTED: &str = "${{ inputs.plan == 'true' && (success() || failure()) }}";
 
-/// How a run of the action ended.
+/// The result of a run of the action.
 struct Run {
     /// The output of all steps.
     output: String,
@@ -27,7 +27,7 @@ fn action() -> Value {
     serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
-/// Runs all steps with these inputs in place of the defaults, with the binary of this build in PATH.
+/// Runs all steps with these inputs instead of the defaults, with the binary of this build in PATH.
 fn run_with(env: &Env, given: &[(&str, &str)]) -> Run {
     let action = action();
     let input = |name: &str| {
@@ -43,7 +43,7 @@ fn run_with(env: &Env, given: &[(&str, &str)]) -> Run {
         failed: Vec::new(),
     };
     for step in action["runs"]["steps"].as_array().unwrap() {
-        // A step without a condition runs when none has failed; the only other condition asks for an input.
+        // A step without a condition runs if none has failed; the only other condition asks for an input.
         match step["if"].as_str() {
             None if run.failed.is_empty() => {}
             Some(PLAN_IS_WANTED) if input("plan") == "true" => {}

@@ -1,4 +1,4 @@
-//! The rules of the house, as far as they can be executed.
+//! Checks the architecture rules that can be automated.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,7 +14,7 @@ fn root() -> PathBuf {
         .unwrap()
 }
 
-/// Which of our crates each of our crates uses, outside of its tests.
+/// The allowed dependencies between our crates, outside of tests.
 #[test]
 fn crates_only_use_their_allowed_dependencies() {
     let metadata = MetadataCommand::new()
@@ -126,7 +126,7 @@ struct Source {
 }
 
 impl Source {
-    /// Its code without comments and without the tests inside of it.
+    /// Its code without comments and without inline tests.
     fn code(&self) -> impl Iterator<Item = &str> {
         let tests = self.text.find("\n#[cfg(test)]\nmod tests {");
         let code = &self.text[..tests.unwrap_or(self.text.len())];
@@ -134,7 +134,7 @@ impl Source {
             .filter(|line| !line.trim_start().starts_with("//"))
     }
 
-    /// Whether the code has one of these words, not as the end of a longer one.
+    /// Whether the code contains one of these words, not as the end of a longer one.
     fn mentions(&self, words: &[&str]) -> bool {
         let is_in = |line: &str, word: &str| {
             line.match_indices(word).any(|(at, _)| {
@@ -147,7 +147,7 @@ impl Source {
     }
 }
 
-/// All crates but the tools.
+/// All crates except the tools.
 fn crates() -> Vec<String> {
     let dirs = root().join("crates").read_dir().unwrap();
     let mut names: Vec<String> = dirs
@@ -157,7 +157,7 @@ fn crates() -> Vec<String> {
     names
 }
 
-/// Every source file of a crate, without those that hold only tests.
+/// Every source file of a crate, except those that contain only tests.
 fn sources(krate: &str) -> Vec<Source> {
     let src = root().join("crates").join(krate).join("src");
     let mut found = Vec::new();
@@ -182,7 +182,7 @@ fn sources(krate: &str) -> Vec<Source> {
     found
 }
 
-/// Which files of a crate may have an effect.
+/// The files of a crate that may have an effect.
 enum Rooms {
     Any,
     /// Exactly these, below `src`.
@@ -191,7 +191,7 @@ enum Rooms {
 
 use Rooms::{Any, Files};
 
-/// An effect, the words that give it away, and the crates that may have it. All others may not.
+/// An effect, the words that reveal it, and the crates that may have it. No others may.
 struct Effect {
     name: &'static str,
     words: &'static [&'static str],
@@ -215,7 +215,7 @@ const EFFECTS: &[Effect] = &[
             ),
             ("edn-render", Files(&["artifact.rs"])),
             ("files", Any),
-            // In `launch.rs` for the output of a command only.
+            // In `launch.rs` only for the output of a command.
             (
                 "pm2-client",
                 Files(&[
@@ -230,8 +230,8 @@ const EFFECTS: &[Effect] = &[
             ("watcher", Any),
         ],
     },
-    // Files are opened, written and renamed by the crate `files`, which does it the careful way. The exceptions read what
-    // only the kernel or root can write, or take the output of a command.
+    // The crate `files` opens, writes and renames files defensively. The exceptions read files that only the kernel or root can
+    // write, or capture the output of a command.
     Effect {
         name: "opened files",
         words: &[
@@ -292,7 +292,7 @@ const EFFECTS: &[Effect] = &[
             ("reconcile", Files(&["subprocess.rs"])),
         ],
     },
-    // Where subprocesses are started, it is the child's directory and environment that is set.
+    // For subprocesses, this sets the child's directory and environment.
     Effect {
         name: "environment, working directory and home",
         words: &["std::env", "env::var", "current_dir(", "home_dir("],
@@ -321,7 +321,7 @@ const EFFECTS: &[Effect] = &[
             ("watcher", Any),
         ],
     },
-    // A clock that is set moves no timer. Where the time of a file is compared with that of its reading, it is the same clock.
+    // Setting the clock does not affect timers. Times of files are compared with the time of reading them, from the same clock.
     Effect {
         name: "wall clock",
         words: &["SystemTime", "Timestamp::now", "Zoned::now"],
@@ -329,7 +329,7 @@ const EFFECTS: &[Effect] = &[
             ("cli", Any),
             ("files", Files(&["write.rs"])),
             ("pm2-client", Any),
-            // What is recorded for people, for a window that outlives the process, and what PM2 records.
+            // Times recorded for people, for a window that outlives the process, and those that PM2 records.
             (
                 "reconcile",
                 Files(&["lock.rs", "pass/snapshot.rs", "pm2.rs", "rollout/store.rs"]),
@@ -413,7 +413,7 @@ fn each_effect_is_confined_to_its_files() {
     }
 }
 
-/// Code counts, comments and tests do not.
+/// Only code counts, not comments and tests.
 #[test]
 fn an_effect_is_found_in_code() {
     let source = |text: &str| Source {
@@ -429,13 +429,13 @@ fn an_effect_is_found_in_code() {
     assert!(!opens(
         "fn read() {}\n\n#[cfg(test)]\nmod tests {\n    File::open(path);\n}\n"
     ));
-    // Code that follows something else that is for tests only.
+    // Code after other code that is only for tests.
     assert!(opens(
         "struct A {\n    #[cfg(test)]\n    seen: u8,\n}\nfn read() {\n    File::open(path);\n}\n"
     ));
 }
 
-/// What docs/embedding.md promises of the libraries.
+/// The promises of docs/embedding.md about the libraries.
 #[test]
 fn libraries_have_an_example_and_errors_that_may_grow() {
     for krate in crates().into_iter().filter(|krate| krate != "cli") {
@@ -457,10 +457,10 @@ fn libraries_have_an_example_and_errors_that_may_grow() {
     }
 }
 
-/// How many lines a source file may have, its tests aside.
+/// The most lines in a source file, without its tests.
 const LONGEST_FILE: usize = 500;
 
-/// How many lines a command may have.
+/// The most lines in a command.
 const LONGEST_COMMAND: usize = 150;
 
 #[test]

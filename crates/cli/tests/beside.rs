@@ -1,5 +1,5 @@
-//! What somebody else does to PM2 at the same moment, or was doing when he was killed: nothing runs twice, and nothing
-//! runs that PM2 does not know of.
+//! Outside changes to PM2 during a sync, or by a process that was killed: nothing runs twice, and PM2 knows every process that
+//! runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,7 +13,7 @@ use pm2_testbed::{is_alive, wait_for};
 
 /// Live processes of this PM2's home that PM2 does not list.
 fn unknown(env: &Env) -> Vec<(u32, Vec<String>)> {
-    // Looked for first: what PM2 starts meanwhile is in its list then.
+    // Search processes first: PM2's list then includes those that it starts meanwhile.
     let mut pids = env.bed.processes();
     let known: BTreeSet<u32> = env
         .list()
@@ -50,7 +50,7 @@ fn a_node_process_is_known_by_the_title_that_pm2_gives_it() {
     lose_sight(&env);
 }
 
-/// Makes PM2 lose sight of the app `a`, and sees that one process of it is left in the end.
+/// Makes PM2 lose track of the app `a`, and checks that exactly one process of it is left in the end.
 fn lose_sight(env: &Env) {
     env.sync();
     std::thread::scope(|scope| {
@@ -102,7 +102,7 @@ fn there_is_one_pm2_after_an_update_beside_a_watch() {
     env.sync();
 }
 
-/// PM2 refuses a reload while another one is under way.
+/// PM2 refuses a reload while another one is in progress.
 #[test]
 fn an_edit_during_a_reload_by_hand_is_applied_after_it() {
     let env = Env::new();
@@ -125,7 +125,7 @@ fn an_edit_during_a_reload_by_hand_is_applied_after_it() {
     let before = pids(&env);
     std::thread::scope(|scope| {
         let reloading = scope.spawn(|| env.bed.cli(&["reload", "web"]));
-        // The first new worker is there, and does not listen yet.
+        // The first new worker exists, but does not listen yet.
         wait_for(|| pids(&env) != before);
         env.define("web", &web(2));
         assert!(reloading.join().unwrap().status.success());
@@ -141,7 +141,7 @@ fn an_edit_during_a_reload_by_hand_is_applied_after_it() {
     env.sync();
 }
 
-/// `pm2 kill` stops everything before it comes to PM2, which starts until then what it is asked to, and leaves it behind.
+/// `pm2 kill` stops all processes before it stops PM2. Until then PM2 accepts requests to start processes, and leaves them behind.
 #[test]
 fn nothing_is_started_in_a_pm2_that_is_being_killed() {
     let env = Env::new();
@@ -160,7 +160,7 @@ fn nothing_is_started_in_a_pm2_that_is_being_killed() {
         let killing = scope.spawn(|| env.bed.cli(&["kill"]));
         let mut n = 0;
         while !killing.is_finished() {
-            // Each is a reason to look at everything.
+            // Each triggers a complete check.
             env.define(&format!("new{n}"), &sleeper(&format!("new{n}"), 1000));
             n += 1;
             std::thread::sleep(std::time::Duration::from_millis(200));

@@ -1,4 +1,4 @@
-//! `check` as an editor runs it: on one file, and with `--watch`.
+//! `check` as used by an editor: on one file, and with `--watch`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -89,7 +89,7 @@ fn each_save_of_an_env_file_that_changes_findings_is_a_round() {
     let clean = ["checking", "checked 1 definition: 0 errors, 0 warnings"];
     assert_eq!(check.round(), clean);
 
-    // At the line of the file, and where it is named.
+    // At the line of the file, and where the definition names it.
     env.write_private("conf/app.env", "A=1\nB=\"no end\n");
     let round = check.round().join("\n");
     assert!(round.contains("error: conf/app.env:2: "), "{round}");
@@ -123,7 +123,7 @@ fn a_file_of_a_workspace_is_checked_with_its_env_files() {
         done.err
     );
     assert!(!done.err.contains("no end"), "{}", done.err);
-    // As the check of its ID says it.
+    // As in the check by ID.
     let by_id = env.json(1, &["check", "a"]);
     let by_file = env.json(1, &["check", file]);
     assert_eq!(by_file["errors"], by_id["errors"]);
@@ -146,7 +146,7 @@ fn a_file_of_a_workspace_is_checked_with_its_env_files() {
     );
     env.expect(0, &["check", file, "--no-env-files"]);
 
-    // Paths are relative to the workspace, wherever it is called.
+    // Paths are relative to the workspace, whatever the current directory.
     let mut command = env.command(&["check", "ecosystem.pm2.edn"]);
     command.current_dir(env.root.join("system/daemons/a"));
     let output = command.output().unwrap();
@@ -154,7 +154,7 @@ fn a_file_of_a_workspace_is_checked_with_its_env_files() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("error: conf/app.env:2: "), "{text}");
 
-    // Of a file that lies elsewhere it is not known.
+    // For a file elsewhere, the base of its paths is not known.
     let elsewhere = env.bed.dir().join("elsewhere.edn");
     std::fs::write(&elsewhere, WITH_ENV_FILE).unwrap();
     env.expect(0, &["check", elsewhere.as_str()]);

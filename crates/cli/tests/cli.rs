@@ -120,7 +120,7 @@ fn an_unreadable_file_hides_no_other_problem() {
     };
     assert_eq!(marks(&of_file.err), marks(&done.err));
 
-    // A key twice, and nothing about what the second of both would change.
+    // A duplicate key hides errors that depend on the second value.
     env.define(
         "a",
         "{:apps [{:name \"a\" :name \"all\" :script \"s\"\n         :watching true}]}\n",
@@ -505,7 +505,7 @@ fn hostile_files_are_answered_at_once() {
     for (name, bytes) in files {
         let path = env.bed.dir().join(format!("{name}.edn"));
         std::fs::write(&path, bytes).unwrap();
-        // Seconds of processor time: far above what it takes, far below what not being linear would.
+        // Processor time in seconds: far above what it takes, far below what non-linear growth would take.
         let done = env.run_limited("ulimit -t 10", &["check", path.as_str()]);
         assert_eq!(
             done.code,

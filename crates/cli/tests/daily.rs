@@ -1,4 +1,4 @@
-//! What hands know: completions, the version, short flags, names of other tools' commands.
+//! Everyday use: completions, the version, short flags, commands of other tools.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,7 +14,7 @@ fn workspace() -> Env {
     env
 }
 
-/// What a shell is answered when it asks how the last of these words goes on.
+/// The completions that a shell gets for the last of these words.
 fn completed(env: &Env, shell: &str, words: &[&str]) -> Vec<String> {
     let mut command = env.command(&[&["--", "pm2-sync"], words].concat());
     command.env("PM2_SYNC_COMPLETE", shell);
@@ -54,7 +54,7 @@ fn shells_complete_commands_flags_and_ids() {
     let other = Env::new();
     let words = ["-C", root.as_str(), "plan", "we"];
     assert_eq!(completed(&other, "bash", &words), ["web"]);
-    // Nothing to complete from is no error.
+    // Without candidates there is no error.
     assert_eq!(
         completed(&other, "bash", &["-C", "/nowhere", "plan", "we"]),
         [""; 0]

@@ -1,4 +1,4 @@
-//! Every command that the pages show is run, and every flag that they mention exists.
+//! Runs every command shown in the pages, and checks that every flag they mention exists.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,14 +13,14 @@ use common::checked::Checked;
 use common::{Env, planted, sleeper};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Commands that other tests or the gate run, by how they begin.
+/// Prefixes of commands that other tests or the gate run.
 const ELSEWHERE: &[&str] = &[
     // The gate: `.ci/run`.
     ".ci/run",
     "npm ci",
     "cargo build",
     "cargo test",
-    // Chores; that they exist is checked below.
+    // Chores; a test below checks that they exist.
     "cargo xtask",
     // `docs/benchmarks.md`, measured by hand.
     "cargo bench",
@@ -34,7 +34,7 @@ const ELSEWHERE: &[&str] = &[
     "source <(pm2-sync completions",
     // `packages.rs` runs what the unit runs.
     "systemctl --user",
-    // A code that fits no removal: `tests/pm2/removal.rs`.
+    // A code that matches no removal: `tests/pm2/removal.rs`.
     "pm2-sync sync --confirm 3f9a01c7",
 ];
 
@@ -58,7 +58,7 @@ fn pages() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The lines of all blocks of commands. A block that begins with a prompt is a record, with a test of its own.
+/// The lines of all command blocks. A block that starts with a prompt is a transcript, which has its own test.
 fn commands(page: &str) -> Vec<&str> {
     let mut commands = Vec::new();
     let mut lines = page.lines().map(str::trim);
@@ -76,7 +76,7 @@ fn commands(page: &str) -> Vec<&str> {
     commands
 }
 
-/// A workspace in which the commands mean something.
+/// A workspace in which the commands work.
 fn workspace() -> Env {
     let env = Env::new();
     let copied = Command::new("cp")
@@ -90,7 +90,7 @@ fn workspace() -> Env {
         "FILE.edn",
         "{:apps [{:name \"web\" :script \"./web.js\" :watch true :env {:PORT 80}}]\n :profiles {:dev {:apps [{:name \"web\" :time true}]}}}",
     );
-    // The scripts and files of PM2 that pages name.
+    // The scripts and PM2 files that the pages mention.
     let idle = "setInterval(() => {}, 100000);";
     let config = "module.exports = { apps: [{ name: 'shop', script: './server.js' }] };";
     env.write("server.js", idle);
@@ -102,7 +102,7 @@ fn workspace() -> Env {
     env
 }
 
-/// A line in a shell, which ends within a minute.
+/// A shell command line that ends within a minute.
 fn shell(env: &Env, line: &str) -> Checked {
     let mut bash = env.program("timeout");
     bash.args(["--foreground", "60", "bash", "-c", line]);

@@ -1,4 +1,4 @@
-//! The reference renderer as a fallback, played by scripts: each trap of it in a test.
+//! The reference renderer as a fallback, simulated by scripts: one test for each of its pitfalls.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -51,10 +51,10 @@ fn only_unsupported_definitions_are_passed_on() {
       ]
     }
     "#);
-    // It is planned like any other.
+    // It is planned like any other definition.
     let plan = env.json(2, &["plan"]);
     assert_eq!(plan["steps"].as_array().unwrap().len(), 2, "{plan}");
-    // A broken file is not handed on: the reference may read it as no apps at all.
+    // An invalid file is not passed on: the reference may read it as having no apps.
     env.define("code", "{:apps [");
     env.define("data", "");
     std::fs::remove_file(env.root.join("asked")).unwrap();
@@ -69,7 +69,7 @@ fn native_never_asks_and_without_a_command_nothing_is_looked_for() {
     env.expect(1, &["check", "--renderer", "native"]);
     assert!(!env.root.join("asked").exists());
 
-    // One published `pm2-clj` is a wrapper around `pm2` that starts a daemon: what lies in PATH is not run.
+    // One published `pm2-clj` is a wrapper around `pm2` that starts a daemon, so a program in PATH is not run.
     let env = Env::new();
     env.define("code", CODE);
     stand_in(&env, "bin/pm2-clj", GOOD);
@@ -92,7 +92,7 @@ fn native_never_asks_and_without_a_command_nothing_is_looked_for() {
 
 #[test]
 fn output_larger_than_a_pipe_is_complete() {
-    // Like the real one, it gives a pipe no more than it takes at once, and is content.
+    // Like the real renderer, it loses what does not fit into a pipe, and reports success.
     let env = with_script(
         r#"text=$(printf '{"apps": [{"name": "api", "script": "s", "env": {"A": "%0200000d"}}]}' 0)
 if [ -p /dev/stdout ]; then printf '%s' "$text" | head -c 65536; else printf '%s' "$text"; fi"#,
@@ -132,7 +132,7 @@ fn a_bad_answer_breaks_the_definition_and_says_why() {
         env.expect(0, &["render"]);
         let good = std::fs::read(env.artifact("code")).unwrap();
         stand_in(&env, "tools/pm2-clj.sh", script);
-        // What it printed may come from an environment.
+        // Its output may contain values of an environment.
         let done = env.expect(3, &["render"]);
         assert!(!done.err.contains("resolve symbol"), "{}", done.err);
         let done = env.expect(3, &["render", "--show-values"]);
@@ -209,7 +209,7 @@ fn its_apps_are_checked_like_any_others() {
         "{}",
         done.err
     );
-    // A name that two definitions use breaks both, wherever it comes from.
+    // A name in two definitions makes both invalid, whichever renderer they use.
     let env = with_script(r#"echo '{"apps": [{"name": "same", "script": "s"}]}'"#);
     env.define("code", CODE);
     env.define("data", &sleeper("same", 1));

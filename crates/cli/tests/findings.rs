@@ -1,4 +1,4 @@
-//! What the command line makes of findings: how many it tells, and in what words it ends.
+//! How the command line presents findings: how many it shows, and its summary.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn omitted_findings_are_counted_in_the_output() {
     assert_eq!(last["message"], "1 more finding is not shown");
     assert_eq!(last["severity"], "warning");
 
-    // Errors precede warnings, each in its place.
+    // Errors precede warnings; each group is sorted by position.
     define(5000, " :instances \"two\"");
     let done = env.expect(1, &["check"]);
     assert!(done.err.contains("expected an integer"), "{}", done.err);
@@ -191,7 +191,7 @@ fn values_that_pm2_would_misread_render_but_are_not_written() {
     1 | {:apps [{:name "***" :script "*" :instances "two"}]}
       |                                             ^^^^^
     "#);
-    // What would lose something does not render at all.
+    // A definition with silent data loss does not render at all.
     env.write(
         "x.edn",
         "{:apps [{:name \"a\" :x/name \"b\" :script \"x\"}]}\n",

@@ -1,4 +1,4 @@
-//! What `status --follow` shows while things change around it, and when it ends.
+//! What `status --follow` shows while the state changes, and when it ends.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

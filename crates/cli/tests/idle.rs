@@ -1,4 +1,4 @@
-//! How often a watch with nothing to do polls PM2, and what it notices all the same.
+//! How often an idle watch polls PM2, and what it still notices.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{Env, proxy, sleeper};
 use pm2_testbed::wait_for;
 
-/// Whether PM2 is not asked for its list for this long.
+/// Whether PM2's list is not requested for this long.
 fn is_idle(lists: &AtomicUsize, time: Duration) -> bool {
     let before = lists.load(Ordering::SeqCst);
     let began = Instant::now();
@@ -22,7 +22,7 @@ fn is_idle(lists: &AtomicUsize, time: Duration) -> bool {
     true
 }
 
-/// Waits until PM2 was asked for its list so many times, each at least a second after the one before, within such a time.
+/// Waits until PM2's list has been requested `count` times within `time`, at least a second apart.
 fn wait_for_polls(lists: &AtomicUsize, count: usize, time: Duration) {
     let mut known = lists.load(Ordering::SeqCst);
     let mut polls = VecDeque::from([Instant::now()]);
@@ -42,7 +42,7 @@ fn wait_for_polls(lists: &AtomicUsize, count: usize, time: Duration) {
     });
 }
 
-/// Stops `app0` by hand; how long until it runs again.
+/// Stops `app0` by hand; returns how long until it runs again.
 fn healing(env: &Env) -> Duration {
     let pid = env.pid("app0");
     let began = Instant::now();
@@ -66,7 +66,7 @@ fn a_watch_with_nothing_to_do_polls_pm2_rarely_and_heals_at_once() {
     assert_eq!(watch.stop(), 0);
 }
 
-/// Its connection stands, and nothing comes.
+/// Its connection is open, but nothing arrives.
 #[test]
 fn events_that_do_not_come_are_noticed_and_pm2_is_polled_as_without_them() {
     let env = Env::with_sleepers(2);

@@ -1,7 +1,6 @@
-//! A watch that is killed at random moments of busy work leaves nothing that one sync does not put right.
+//! After a watch is killed at random moments of busy work, one sync repairs everything.
 //!
-//! `CHAOS_KILLS` says how often it is killed, `CHAOS_SEED` which moments and edits are drawn; `cargo xtask chaos` asks for
-//! many.
+//! `CHAOS_KILLS` sets how often it is killed, `CHAOS_SEED` which moments and edits are drawn; `cargo xtask chaos` runs many rounds.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +18,7 @@ use common::{Env, Watch, command_line, sleeper};
 use pm2_testbed::{Random, is_alive, wait_for};
 
 const DAEMONS: u64 = 6;
-/// A pass over all of them takes a third of this.
+/// A pass over all daemons takes a third of this.
 const LONGEST: u64 = 300;
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -29,7 +28,7 @@ fn number(variable: &str, default: u64) -> u64 {
     }
 }
 
-/// Edits some of the definitions; the seconds that each app sleeps afterwards.
+/// Edits some of the definitions; updates the seconds that each app sleeps.
 fn edit(env: &Env, random: &mut Random, seconds: &mut [u32]) {
     for _ in 0..1 + random.below(2 * DAEMONS) {
         let n = random.below(DAEMONS);
@@ -72,7 +71,7 @@ fn end_at_random_moments(end: impl Fn(Watch)) {
         let pause = random.below(LONGEST);
         for _ in 0..3 {
             edit(&env, &mut random, &mut seconds);
-            // Not a wait for anything: the moment of the kill is what varies.
+            // This does not wait for a condition: it varies the moment of the kill.
             std::thread::sleep(Duration::from_millis(pause / 3));
         }
         end(watch);
@@ -87,7 +86,7 @@ fn end_at_random_moments(end: impl Fn(Watch)) {
                 assert!(whole, "kill {kill} of seed {seed}: {path}: {text}");
             }
         }
-        // What PM2 was asked before the kill may still be in progress.
+        // Requests to PM2 from before the kill may still be in progress.
         let mut syncs = 0;
         wait_for(|| {
             syncs += 1;
@@ -106,7 +105,7 @@ fn end_at_random_moments(end: impl Fn(Watch)) {
             );
         }
         assert_eq!(env.pid("stranger"), stranger);
-        // Nothing lives that PM2 does not know of.
+        // PM2 knows every process that lives.
         let known: BTreeSet<u32> = list
             .iter()
             .filter_map(|record| record.pid)

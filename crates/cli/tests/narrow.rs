@@ -1,4 +1,4 @@
-//! What a person sees in a terminal of 80 and of 50 columns.
+//! The output on terminals with 80 and with 50 columns.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use pm2_testbed::wait_for;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// What a command prints to a terminal that is so wide.
+/// The output of a command on a terminal of this width.
 fn seen(env: &Env, args: &[&str], columns: u16) -> Vec<String> {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
@@ -36,12 +36,12 @@ fn seen(env: &Env, args: &[&str], columns: u16) -> Vec<String> {
     command.env("NO_COLOR", "1").env("TERM", "xterm");
     command.stdout(side()).stderr(side());
     let mut child = command.spawn().unwrap();
-    // Its sides of the terminal, but for those that the child has.
+    // Close our copies of the terminal's child side.
     drop(command);
     let mut terminal = File::from(terminal);
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
-    // When the last one closes its side, there is an error on Linux.
+    // On Linux, reading fails once the last process has closed it.
     while let Ok(count @ 1..) = terminal.read(&mut buffer) {
         text.extend(&buffer[..count]);
     }
@@ -92,7 +92,7 @@ fn nothing_is_wider_than_the_terminal() {
             let lines = seen(&env, args, columns);
             assert!(lines.len() > 3, "{args:?}: {lines:#?}");
             for line in &lines {
-                // A path cannot be broken, nor can another long word.
+                // A path or another long word cannot be wrapped.
                 let is_word = line.contains(log.as_str()) || line.split_whitespace().count() == 2;
                 let width = line.chars().count();
                 let fits = width <= usize::from(columns) || is_word;

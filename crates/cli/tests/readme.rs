@@ -1,4 +1,4 @@
-//! The session in README.md: PM2 alone beside pm2-sync, recorded from a real run. `UPDATE_DOCS=1` writes it.
+//! The session in README.md: PM2 alone next to pm2-sync, recorded from a real run. `UPDATE_DOCS=1` writes it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ use common::Env;
 const BEGIN: &str = "<!-- begin: session.";
 const END: &str = "<!-- end: session -->";
 
-/// A terminal in the workspace, and what it shows.
+/// A terminal in the workspace, and its transcript.
 struct Session {
     env: Env,
     shown: String,
@@ -23,7 +23,7 @@ impl Session {
         for script in ["v1.js", "v2.js"] {
             env.write(script, "setInterval(() => {}, 1000);\n");
         }
-        // Slow enough that PM2 has not given it up before its third exit is seen.
+        // Slow enough that PM2 has not given it up before its third exit is observed.
         let crash = "setTimeout(() => { throw new Error('no database'); }, 200);\n";
         env.write("crash.js", crash);
         Self {
@@ -50,7 +50,7 @@ impl Session {
         String::from_utf8(done.stdout).unwrap()
     }
 
-    /// Begins a part of the session.
+    /// Starts a part of the session.
     fn note(&mut self, text: &str) {
         if !self.shown.is_empty() {
             self.shown.push('\n');
@@ -69,7 +69,7 @@ impl Session {
     }
 }
 
-/// The text without what differs from run to run: durations, times of day, and how many exits were seen.
+/// The text without parts that differ from run to run: durations, times of day, and the number of exits.
 fn without_times(text: &str) -> String {
     let mut words: Vec<&str> = text.split(' ').collect();
     for n in 1..words.len() {
@@ -87,7 +87,7 @@ fn without_times(text: &str) -> String {
     words.join(" ")
 }
 
-/// What follows the unit of a duration, `ms` or `s`, as in `1.0 s: script changed`.
+/// The rest after the unit of a duration, `ms` or `s`, as in `1.0 s: script changed`.
 fn without_unit(word: &str) -> Option<&str> {
     let rest = word.strip_prefix("ms").or_else(|| word.strip_prefix('s'))?;
     let is_longer = rest.starts_with(|c: char| c.is_alphanumeric());
@@ -124,7 +124,7 @@ fn the_session_in_the_readme_is_a_real_one() {
         "script: \"./v2.js\", exec_mode: \"fork\", instances: 2",
         ":script \"./v2.js\" :exec_mode \"fork\" :merge_logs true :instances 2",
     ];
-    // A busy machine may take longer than the default of 1 s to come to the error.
+    // On a busy machine it may take longer than the default of 1 s until the error.
     const CRASHING: [&str; 2] = [
         "script: \"./crash.js\", exec_mode: \"fork\", instances: 2, min_uptime: \"10s\"",
         ":script \"./crash.js\" :exec_mode \"fork\" :merge_logs true :instances 2 :min_uptime \"10s\"",

@@ -1,4 +1,4 @@
-//! What becomes of changes that work and of changes that do not, on real PM2: every section of docs/rollouts.md.
+//! The outcome of changes that work and of changes that fail, on real PM2: every section of docs/rollouts.md.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -33,7 +33,7 @@ fn daemon(apps: &[String]) -> String {
     format!("{{:apps [{}]}}", apps.join("\n"))
 }
 
-/// The status of an app, and all that is said of it.
+/// The status of an app.
 fn status(env: &Env, code: i32, name: &str) -> Value {
     let status = env.json(code, &["status"]);
     let mut apps = status["apps"].as_array().unwrap().iter();
@@ -64,7 +64,7 @@ fn a_fork_app_that_does_not_become_ready_goes_back_and_is_not_tried_again() {
         let done = env.expect(3, &["sync"]);
         assert!(done.err.contains(why), "{}", done.err);
         if bad == "crash" {
-            // PM2 starts it again at once: it may have exited again before the third exit was seen.
+            // PM2 restarts it at once, so it may have exited again after the third exit was counted.
             let (_, exits) = done.err.split_once("exited ").unwrap();
             let (count, _) = exits.split_once(' ').unwrap();
             assert!(count.parse::<u32>().unwrap() >= 3, "{}", done.err);
@@ -82,7 +82,7 @@ fn a_fork_app_that_does_not_become_ready_goes_back_and_is_not_tried_again() {
         let retried = env.json(3, &["sync", "--retry", "api"]);
         assert_eq!(retried["steps"].as_array().unwrap().len(), 2, "{retried:#}");
         assert_eq!(version(&env, "api"), ["1".to_owned()].into());
-        // Another edit is another matter.
+        // Another edit gets another try.
         env.define("api", &daemon(&[app("api", port, "good", 3, "")]));
         env.sync();
         assert_eq!(version(&env, "api"), ["3".to_owned()].into());
@@ -135,14 +135,14 @@ fn a_definition_may_ask_to_stay_or_to_be_stopped() {
 #[test]
 fn a_cluster_app_tries_a_change_on_one_extra_worker_and_loses_no_request() {
     let (env, port) = workspace();
-    // A busy machine may take a second to start Node: a worker that ends at once must not look stable by then.
+    // On a busy machine, Node may take a second to start: a worker that ends at once must not look stable by then.
     let cluster = ":exec_mode \"cluster\" :instances 2 :min_uptime 2500";
     env.define("api", &daemon(&[app("api", port, "good", 1, cluster)]));
     env.sync();
     let workers = numbers(&env, "api");
     let load = Load::on(port);
     let mut goal = 500;
-    // A readiness probe of a port that the workers share says nothing about the extra one.
+    // A readiness probe of a port that the workers share cannot distinguish the canary.
     for bad in ["crash", "crash-later"] {
         load.wait_for(goal);
         env.define("api", &daemon(&[app("api", port, bad, 2, cluster)]));
@@ -225,7 +225,7 @@ fn an_app_starts_once_its_dependencies_are_ready() {
     let ms = |name: &str| started(name).parse::<u64>().unwrap();
     assert!(ms("web") >= ms("db") + 2000, "it was started too early");
 
-    // What depends on something that failed is not started, and what runs is left alone.
+    // Dependents of a failed app are not started, and running ones are left alone.
     let other = free_port();
     env.define("db", &daemon(&[app("db2", other, "never", 2, "")]));
     let late = app("late", free_port(), "good", 1, ":depends_on [\"db2\"]");
@@ -246,7 +246,7 @@ fn a_rollout_continues_without_a_waiting_or_living_sync() {
     let done = env.expect(3, &["sync", "--no-wait"]);
     assert!(done.err.contains("starting"), "{}", done.err);
     assert_eq!(version(&env, "api"), ["2".to_owned()].into());
-    // The next sync finds it, waits for what is left of its time, and goes back.
+    // The next sync finds the entry, waits for the rest of its time, and rolls back.
     env.expect(3, &["sync"]);
     assert_eq!(version(&env, "api"), ["1".to_owned()].into());
 
@@ -260,7 +260,7 @@ fn a_rollout_continues_without_a_waiting_or_living_sync() {
     assert_eq!(watch.stop(), 0);
     assert_eq!(env.expect(3, &["sync"]).out, "");
 
-    // A time of its own ends the wait, not the rollout.
+    // `--timeout` ends the wait, not the rollout.
     env.define("api", &daemon(&[app("api", port, "never", 4, "")]));
     let done = env.expect(3, &["sync", "--timeout", "1"]);
     assert!(

@@ -1,4 +1,4 @@
-//! Random workspaces, edits and kills on real PM2: the last spec that was ready always serves.
+//! Random workspaces, edits and kills on real PM2: the last ready spec always serves.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ use common::Env;
 use common::server::{Load, SERVER, Server};
 use pm2_testbed::{Random, wait_for};
 
-/// How many workspaces the gate tries; `cargo xtask chaos` tries more of them.
+/// How many workspaces the gate tests; `cargo xtask chaos` tests more.
 const WORLDS: usize = 6;
 
 /// How many of them at a time.
@@ -24,12 +24,12 @@ fn worlds() -> usize {
     chosen.map_or(WORLDS, |count| count.parse().unwrap())
 }
 
-/// One app of a workspace, and what of it is to serve.
+/// One app of a workspace, and its expected state.
 struct App {
     server: Server,
     /// The version that was ready last.
     ready: Option<u32>,
-    /// Whether the version that is defined is ready or was never tried before another one was.
+    /// Whether the defined version is ready, or was superseded before it was tried.
     is_in_sync: bool,
 }
 
@@ -42,7 +42,7 @@ fn define(env: &Env, app: &App, behaviour: &str, version: u32) {
     env.define(&app.server.name, &format!("{{:apps [{text}]}}"));
 }
 
-/// What serves now: the version of each process that runs.
+/// The versions of the running processes.
 fn serving(env: &Env, app: &App) -> Vec<String> {
     let records = env.named(&app.server.name).into_iter();
     let versions = records.map(|record| record.pm2_env["V"].to_string());
@@ -52,7 +52,7 @@ fn serving(env: &Env, app: &App) -> Vec<String> {
     versions
 }
 
-/// One workspace under edits; how many requests were answered.
+/// Edits one workspace; returns how many requests were answered.
 fn world(seed: u64) -> u64 {
     let mut random = Random::new(seed);
     let env = Env::new();
@@ -133,7 +133,7 @@ fn the_last_ready_spec_keeps_serving_after_any_edit() {
     assert!(answered >= 6_000, "{answered}");
 }
 
-/// An edit of which the command that applies it is killed at some moment; then the next one makes everything right.
+/// An edit whose command is killed at a random moment; the next command repairs everything.
 fn killed(command: &[&str], round: u64) {
     let mut random = Random::new(round);
     let env = Env::new();

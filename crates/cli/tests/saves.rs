@@ -1,4 +1,4 @@
-//! How programs save, on real PM2: an edit is applied as soon as its file is written, once, and the newest one wins.
+//! How programs save files, on real PM2: an edit is applied once, as soon as its file is written, and the newest one wins.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -27,7 +27,7 @@ fn definition(env: &Env, n: u32) -> Utf8PathBuf {
         .join(format!("system/daemons/d{n}/ecosystem.pm2.edn"))
 }
 
-/// Makes an edit and waits until it has run its course, so that what came before it has, too.
+/// Makes an edit and waits until it is fully applied, so that all earlier ones are, too.
 fn fence(env: &Env, seconds: u32) {
     env.define("fence", &sleeper("fence", seconds));
     env.wait_for_args("fence", &[&seconds.to_string()]);
@@ -46,7 +46,7 @@ fn run(program: &str, args: &[&str]) {
     assert!(done.status.success(), "{program} {args:?}: {done:?}");
 }
 
-/// Writes all of it at once into the file that is there, as VS Code does.
+/// Overwrites the existing file in one write, as VS Code does.
 fn truncate_and_write(file: &Utf8Path, text: &str) {
     let mut open = std::fs::File::create(file).unwrap();
     for part in text.as_bytes().chunks(20) {
@@ -63,7 +63,7 @@ fn a_save_of_each_program_is_one_restart() {
     type Save<'a> = Box<dyn Fn(&Utf8Path) + 'a>;
     let saves: [(&str, Save<'_>); 6] = [
         (
-            // By default vim keeps no copy of files in the temporary directory.
+            // By default, vim keeps no backups of files in the temporary directory.
             "vim",
             Box::new(|file| {
                 let change = format!("%{change}");
@@ -122,7 +122,7 @@ fn a_save_of_each_program_is_one_restart() {
     env.sync();
 }
 
-/// An editor that saves twice, a formatter that saves once more, a tool that writes several times.
+/// An editor that saves twice, a formatter that saves again, a tool that writes several times.
 #[test]
 fn saves_that_follow_each_other_within_moments_are_two_restarts_at_most() {
     let gaps = [0, 5, 20, 60, 120, 250];
@@ -131,7 +131,7 @@ fn saves_that_follow_each_other_within_moments_are_two_restarts_at_most() {
     for (n, gap) in (0_u32..).zip(gaps) {
         let began = Instant::now();
         let app = format!("app{n}");
-        // The second is superseded, whether its restart is under way or not.
+        // The second edit is superseded, whether its restart is in progress or not.
         let seconds = ["2000", "2001", "2002"];
         for seconds in seconds {
             if seconds != "2000" {
@@ -145,7 +145,7 @@ fn saves_that_follow_each_other_within_moments_are_two_restarts_at_most() {
         let took = began.elapsed();
         env.wait_for_args(&app, &["2002"]);
         fence(&env, 3000 + n);
-        // On a machine that was busy with something else they did not follow within moments.
+        // On a busy machine, they were not close enough together.
         if took < Duration::from_millis(300) {
             let steps = steps(&watch, &app);
             assert!((2..=3).contains(&steps.len()), "{gap} ms: {steps:#?}");
@@ -186,7 +186,7 @@ fn an_edit_asks_pm2_for_its_list_before_and_after_and_no_more() {
         let before = lists.load(Ordering::SeqCst);
         env.expect(3, &["sync", "--no-wait"]);
         let count = lists.load(Ordering::SeqCst) - before;
-        // A list that is not recent any more, on a machine that is busy, is asked for once more.
+        // On a busy machine, a list that is no longer recent is requested once more.
         assert!((2..=3).contains(&count), "{count}");
         env.wait_for_args("app1", &[&seconds.to_string()]);
         most += 1;

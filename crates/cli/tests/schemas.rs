@@ -1,4 +1,4 @@
-//! The JSON Schemas of what commands print, and the documentation that is made of them.
+//! The JSON Schemas of command output, and the documentation generated from them.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use std::fmt::Write;
 use common::contract;
 use serde_json::{Map, Value};
 
-/// A schema that changes is a new promise to those who read the output: fields and words may be added, and nothing else.
+/// A changed schema is a new promise to consumers of the output: only fields and words may be added.
 #[test]
 fn the_schemas_of_version_1_stay_as_they_are() {
     for name in contract::OUTPUTS {
@@ -23,7 +23,7 @@ fn the_schemas_of_version_1_stay_as_they_are() {
     }
 }
 
-/// What stands above this line in docs/json.md is written by hand.
+/// Everything above this line in docs/json.md is written by hand.
 const MARK: &str =
     "<!-- Generated from here on: `UPDATE_DOCS=1 cargo test -p pm2-sync --test schemas`. -->\n";
 
@@ -42,7 +42,7 @@ fn the_documentation_explains_every_field() {
     );
 }
 
-/// All outputs, and after them the types of their fields.
+/// All outputs, followed by the types of their fields.
 fn reference() -> String {
     let mut out = "\n# Outputs\n".to_owned();
     let mut types = BTreeMap::new();
@@ -57,7 +57,7 @@ fn reference() -> String {
         section(&mut out, name, &schema);
     }
     out.push_str("\n# Types\n");
-    // An output that stands in another one is explained already.
+    // An output that is nested in another one is described already.
     types.retain(|name, _| !contract::OUTPUTS.contains(&name.as_str()));
     for (name, schema) in &types {
         section(&mut out, name, schema);
@@ -68,14 +68,14 @@ fn reference() -> String {
 fn section(out: &mut String, name: &str, schema: &Value) {
     write!(out, "\n## {name}\n\n{}\n", description(schema)).unwrap();
     if let Some(mut fields) = schema["properties"].as_object().cloned() {
-        // Explained once, above.
+        // Described once, above.
         fields.retain(|field, _| !["version", "command", "exit_status"].contains(&field.as_str()));
         table(out, &fields);
     }
     let Some(variants) = schema["oneOf"].as_array() else {
         return;
     };
-    // Plain words, or objects that one field tells apart.
+    // Plain words, or objects that are distinguished by one field.
     if variants
         .iter()
         .all(|variant| variant.get("const").is_some())
@@ -145,7 +145,7 @@ fn link(reference: &str) -> String {
     format!("[{name}](#{name})")
 }
 
-/// A type's name as the documentation has it: `FailedArtifactOutput` is `failed-artifact`.
+/// The name of a type in the documentation: `FailedArtifactOutput` is `failed-artifact`.
 fn type_name(name: &str) -> String {
     let mut words = String::new();
     for c in name.trim_end_matches("Output").chars() {

@@ -1,5 +1,5 @@
-//! No value of an environment variable gets into what is printed: a secret in every position and shape that a definition
-//! allows, and in those that it does not allow, through every command that prints diagnostics.
+//! No value of an environment variable is printed: a secret in every position and form that a definition allows, and in some that
+//! it does not allow, through every command that prints diagnostics.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 use common::planted::{self, OUTSIDE};
 use common::{Done, Env};
 
-/// What must not be seen. Each case has its own, so that a leak names it.
+/// The text that must not appear. Each case has a variation of it, so that a leak identifies the case.
 const SECRET: &str = "hunter2x";
 
-/// Texts in which `SECRET` stands where the value of a variable is, or is meant to be.
+/// Texts with `SECRET` in place of a variable's value, or of what is meant as one.
 fn values() -> Vec<String> {
     let plain = [
         // Every kind of value.
@@ -66,7 +66,7 @@ fn values() -> Vec<String> {
         "{:toString \"SECRET\"}",
         "{:x {:toString SECRET}}",
         "{:__proto__ SECRET}",
-        // Strings that are wrong, and strings that are long.
+        // Invalid strings, and long strings.
         "\"SECRET\\q\"",
         "\"\\qSECRET\"",
         "\"SECRET\\ud83d\"",
@@ -113,9 +113,9 @@ fn values() -> Vec<String> {
     plain.iter().map(|&text| text.to_owned()).collect()
 }
 
-/// Where such a text may stand: `VALUE` is one of them.
+/// Positions for such a text, which replaces `VALUE`.
 const POSITIONS: &[&str] = &[
-    // Variables: alone, before and after others, on lines of their own.
+    // Variables: alone, before and after others, on separate lines.
     ":env {:PW VALUE}",
     ":env {:A \"x\" :PW VALUE :B \"y\"}",
     ":env {:A 08 :PW VALUE}",
@@ -125,13 +125,13 @@ const POSITIONS: &[&str] = &[
     ":env {:A nil\n :PW VALUE\n :name 1}",
     ":env {\"PW\" VALUE, \"A=\" 1}",
     ":env {PW VALUE}",
-    // A quote is missing, or too many, earlier on the line.
+    // A quote is missing or extra, earlier on the line.
     ":env {:A \"x :PW VALUE :B \"y\"}",
     ":env {:A x\" :PW VALUE :B \"y\"}",
     ":cwd \"x :env {:PW VALUE}",
     ":cwd x\" :env {:PW VALUE}",
     ":args [\"a \"b\"] :env {:PW VALUE}",
-    // With its name. What is a name by itself is shown.
+    // Together with its name. A separate name is shown.
     ":env {\"PW=SECRET\" VALUE}",
     ":env {:PW=SECRET nil}",
     // Not a map.
@@ -141,13 +141,13 @@ const POSITIONS: &[&str] = &[
     ":env [[\"PW\" VALUE]]",
     ":env [{:PW VALUE}]",
     ":env #{VALUE}",
-    // What is the content of an env file, not the path of one.
+    // The content of an env file in place of its path.
     ":env_file \"PW=SECRET\"",
     ":env_file [\"a=1\" {:path \"PW=SECRET\" :required 1}]",
     ":env_file {:PW VALUE}",
     ":env_file {:PW=SECRET 1}",
     ":env_file [{:path 1 :required VALUE}]",
-    // Other environments, and what is meant to be one.
+    // Other environments, and misspelt ones.
     ":env_production {:PW VALUE}",
     ":env_production VALUE",
     ":env-production {:PW VALUE :A nil}",
@@ -180,7 +180,7 @@ const DEFINITIONS: &[&str] = &[
     "(apps {:name \"NAME\" APP})",
 ];
 
-/// Every definition, each with a secret of its own.
+/// Every definition, each with a different secret.
 fn cases() -> Vec<(String, String)> {
     let mut cases = Vec::new();
     let mut add = |definition: &str, position: &str, value: &str| {
@@ -193,7 +193,7 @@ fn cases() -> Vec<(String, String)> {
             .replace("SECRET", SECRET);
         cases.push((format!("d{number}"), text));
     };
-    // Not all of all, which are 40,000, but each with many of the others.
+    // Not all 40,000 combinations, but each with many of the others.
     for (n, value) in values().iter().enumerate() {
         for position in POSITIONS.iter().skip(n % 3).step_by(3) {
             add(DEFINITIONS[0], position, value);
@@ -212,8 +212,8 @@ fn cases() -> Vec<(String, String)> {
     cases
 }
 
-/// What a plan says, without the names of the variables that an app will be started with: in some definitions the secret is such
-/// a name, and names are shown.
+/// The output of a plan, without the names of variables of new apps: in some definitions the secret is such a name, and names are
+/// shown.
 fn without_names(plan: Done) -> Done {
     let Ok(mut data) = serde_json::from_str::<serde_json::Value>(&plan.out) else {
         let lines = plan.out.lines();
@@ -233,7 +233,7 @@ fn without_names(plan: Done) -> Done {
     }
 }
 
-/// Insists that nothing of it shows a secret.
+/// Asserts that the output contains no secret.
 #[track_caller]
 fn assert_silent(cases: &[(String, String)], args: &[&str], done: &Done) {
     for text in [&done.out, &done.err] {
@@ -275,7 +275,7 @@ fn a_secret_in_the_state_directory_fails_every_test() {
     let env = Env::new();
     let state = env.bed.home().join("pm2-sync/01234567");
     std::fs::create_dir_all(&state).unwrap();
-    // What a definition holds may stand in the history alone.
+    // Only the history may contain values of a definition.
     std::fs::create_dir(state.join("history")).unwrap();
     std::fs::write(state.join("history/a.jsonl"), planted::IN_DEFINITION).unwrap();
     std::fs::write(state.join("failures.json"), planted::IN_DEFINITION).unwrap();
@@ -342,7 +342,7 @@ fn no_diagnostic_shows_a_value_of_a_variable() {
     ] {
         assert_silent(&cases, command, &without_names(env.run(command)));
     }
-    // Printed configs hold values, which is what they are for; what is said about them does not.
+    // Printed configs contain values on purpose; diagnostics do not.
     let files: Vec<String> = cases
         .iter()
         .map(|(id, _)| format!("system/daemons/{id}/ecosystem.pm2.edn"))
@@ -362,13 +362,13 @@ fn no_diagnostic_shows_a_value_of_a_variable() {
             assert_silent(&cases, first, &said);
         }
     }
-    // Who asks for it sees it.
+    // Values are shown on request.
     let shown = env.run(&["check", "--show-values"]);
     assert!(shown.err.contains(SECRET));
     let shown = env.run(&["check", "--show-values", "--format", "json"]);
     assert!(shown.out.contains(SECRET));
 
-    // What is not broken would be started.
+    // Valid definitions would be started.
     let data = env.json(1, &["check"]);
     let broken: BTreeSet<&str> = data["diagnostics"]
         .as_array()
@@ -395,7 +395,7 @@ fn no_diagnostic_shows_a_value_of_a_variable() {
     for format in ["text", "json"] {
         let args = ["-v", "--format", format];
         let watch = env.watch(&args);
-        // A definition that is broken in other words is reported once more.
+        // A definition with a different error is reported again.
         env.define("d0", &format!("{{:apps [{{:env {{:PW 1{SECRET}}}}}]}}"));
         watch.wait_for_line("d0/ecosystem.pm2.edn");
         let said = watch.lines().join("\n");

@@ -1,5 +1,5 @@
-//! What a watch makes of the ways in which files are saved, broken, taken away and brought back, on real PM2: how many
-//! steps each takes, and that nothing else is touched.
+//! How a watch handles files that are saved, made invalid, removed and restored in various ways, on real PM2: how many steps each
+//! takes, and that nothing else changes.
 
 mod common;
 
@@ -13,7 +13,7 @@ fn pids(env: &Env, count: u32) -> Vec<u32> {
     (0..count).map(|n| env.pid(&format!("app{n}"))).collect()
 }
 
-/// The steps that were taken for an app, once there are so many; they are reported when they end.
+/// The steps that were taken for an app, once there are `count`; steps are reported when they end.
 #[track_caller]
 fn steps(watch: &Watch, app: &str, count: usize) -> Vec<String> {
     wait_for(|| reported(watch, app).len() >= count);
@@ -33,7 +33,7 @@ fn reported(watch: &Watch, app: &str) -> Vec<String> {
     lines
 }
 
-/// Makes an edit and waits until it has run its course, so that what came before it has, too.
+/// Makes an edit and waits until it is fully applied, so that all earlier ones are, too.
 fn fence(env: &Env, seconds: u32) {
     env.define("fence", &sleeper("fence", seconds));
     env.wait_for_args("fence", &[&seconds.to_string()]);
@@ -155,7 +155,7 @@ fn changes_that_are_undone_at_once_take_no_step() {
         }
     };
     let first = |n: u32| sleeper(&format!("app{n}"), 1000);
-    // Another branch and back; a directory removed and made again; a file away for less than a second.
+    // Another branch and back; a directory removed and created again; a file missing for less than a second.
     all(&|n| sleeper(&format!("app{n}"), 2000));
     all(&first);
     for n in 0..10 {
@@ -168,7 +168,7 @@ fn changes_that_are_undone_at_once_take_no_step() {
     env.define("d0", &first(0));
     fence(&env, 2003);
     assert_eq!(pids(&env, 30), before);
-    // Another branch for good: half of them changed, each once, and nothing else.
+    // Another branch permanently: half of them changed, each once, and nothing else.
     all(&|n| sleeper(&format!("app{n}"), 1000 + 1000 * (n % 2)));
     for n in (1..30).step_by(2) {
         env.wait_for_args(&format!("app{n}"), &["2000"]);
@@ -194,13 +194,13 @@ fn nothing_is_removed_while_the_tree_is_away() {
     let away = env.root.join("away");
     std::fs::rename(&daemons, &away).unwrap();
     watch.wait_for_line("does not exist");
-    // Longer than what lost its definition may stay.
+    // Longer than the grace period of removals.
     let began = Instant::now();
     wait_for(|| {
         assert_eq!(pids(&env, 4), before);
         began.elapsed() > Duration::from_millis(2500)
     });
-    // Somebody makes a new tree, which has nothing in it.
+    // Another program creates a new, empty tree.
     std::fs::create_dir(&daemons).unwrap();
     watch.wait_for_line("is on hold");
     assert_eq!(pids(&env, 4), before);
@@ -240,7 +240,7 @@ fn an_edit_while_another_is_applied_ends_with_the_newest() {
         let line = list[0].pid.map(command_line).unwrap_or_default();
         line.last().is_some_and(|last| last == "9")
     });
-    // The start, the first edit, and one for all that came while that was applied.
+    // The start, the first edit, and one for all edits made while that was applied.
     steps(&watch, "slow", 3);
     assert_eq!(watch.stop(), 0);
     env.sync();
@@ -250,7 +250,7 @@ fn an_edit_while_another_is_applied_ends_with_the_newest() {
 fn a_definition_that_another_one_mends_gets_its_generated_config() {
     let env = Env::with_sleepers(3);
     let watch = env.watch(&[]);
-    // Both claim one name, and the one that changes is not the one that gives it up.
+    // Both declare one name, and the one that changes is not the one that gives it up.
     env.define("d0", &sleeper("app1", 2000));
     watch.wait_for_line("app1");
     wait_for(|| env.run(&["check"]).code == 1);
@@ -272,19 +272,19 @@ fn without_healing_removals_and_new_attempts_are_about_their_own_daemons_only() 
     let watch = env.watch(&["--no-heal"]);
     assert!(env.bed.cli(&["stop", "app0"]).status.success());
     let is_stopped = || env.named("app0")[0].pid.is_none();
-    // What goes, goes after its grace, though something else is edited meanwhile.
+    // A removed daemon is removed after its grace period, although another one is edited meanwhile.
     env.undefine("d1");
     env.undefine("d2");
     fence(&env, 2001);
     wait_for(|| env.list().len() == 7);
     assert!(is_stopped());
-    // What failed is tried again.
+    // A failed step is retried.
     env.define("bad", "{:apps [{:name \"bad\" :script \"./missing.sh\"}]}");
     watch.wait_for_line("failed to start bad: script not found");
     env.write("missing.sh", "#!/bin/sh\nexec sleep 1000\n");
     wait_for(|| !env.named("bad").is_empty());
     assert!(is_stopped());
-    // A removal that is held is let go when the files are back.
+    // A held removal is released when the files are back.
     for n in 3..8 {
         env.undefine(&format!("d{n}"));
     }
@@ -362,7 +362,7 @@ fn a_json_watch_reports_each_step_and_each_change_and_nothing_else() {
     assert_eq!(watch.events("step").len(), 7);
     let passes = watch.events("pass");
     let idle = passes.iter().filter(|pass| pass["steps"] == 0);
-    // That apps become ready is another matter.
+    // Apps becoming ready is reported separately.
     let problems = |pass: &serde_json::Value| -> Vec<serde_json::Value> {
         let problems = pass["problems"].as_array().unwrap().iter();
         let others = problems.filter(|it| it["kind"] != "starting");
@@ -371,13 +371,13 @@ fn a_json_watch_reports_each_step_and_each_change_and_nothing_else() {
     let mut reported: Vec<_> = idle.map(problems).collect();
     reported.dedup();
     reported.retain(|problems| !problems.is_empty());
-    // The removal that was held, and the definition that was broken.
+    // The held removal, and the invalid definition.
     assert_eq!(reported.len(), 2, "{passes:#?}");
     wait_for(|| watch.events("pass").last().unwrap()["in_sync"] == json!(true));
     let held = passes.iter().find(|pass| pass["held"] != json!(null));
     let held = &held.unwrap()["held"];
     let code = held["confirm"].as_str().unwrap();
-    // Another variant would want something else of the daemons that stay.
+    // Another mode would change the remaining daemons.
     assert_eq!(
         held["command"],
         format!("pm2-sync sync --confirm {code} --workspace {root} --renderer native")
@@ -433,7 +433,7 @@ fn every_line_of_a_watch_begins_with_day_and_time_and_every_step_has_a_duration(
     assert_eq!(watch.stop(), 0);
 }
 
-/// Nothing else happens that would make the watcher run a pass.
+/// Nothing else makes the watcher run a pass.
 #[test]
 fn an_app_that_pm2_gives_up_on_is_reported_at_once_with_its_error() {
     let env = Env::with_sleepers(1);
@@ -476,7 +476,7 @@ fn a_process_that_pm2_starts_again_is_out_of_sync_until_it_is_ready() {
     assert_eq!(watch.stop(), 0);
 }
 
-/// The label of its process does not know of it.
+/// The label of its process does not include it.
 #[test]
 fn an_app_that_is_protected_while_it_runs_stays_when_it_is_taken_out_of_its_definition() {
     let env = Env::with_sleepers(5);
@@ -498,7 +498,7 @@ fn an_app_that_is_protected_while_it_runs_stays_when_it_is_taken_out_of_its_defi
     assert_eq!(env.pid("precious"), before);
     env.define("db", &both("taken out", 1000));
     watch.wait_for_line("is on hold");
-    // However it happens.
+    // By any means.
     env.define("db", &both("taken out", 1001));
     env.wait_for_args("side", &["1001"]);
     fence(&env, 2002);

@@ -1,4 +1,4 @@
-//! What is wrong with the dependencies of a workspace's apps.
+//! Problems of the dependencies of a workspace's apps.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,8 +12,7 @@ use daemon_model::{
 };
 use serde_json::{Value, json};
 
-/// The findings about definitions, each an id and its apps with what they depend on. One that is marked with `?` cannot be read
-/// as a whole.
+/// The findings about definitions, each an id and its apps with their dependencies. One marked with `?` cannot be read completely.
 fn findings(definitions: &[(&str, &[(&str, Value)])]) -> String {
     let context = SpecContext {
         root: "/w".into(),
@@ -118,7 +117,7 @@ fn a_cycle_is_an_error_at_each_of_its_dependencies() {
             ("a", &[("a", json!(["b"])), ("aside", json!(["a"]))]),
             ("b", &[("b", json!(["before", "c"])), ("before", json!([]))]),
             ("c", &[("c", json!("a")), ("after", json!(["c", "b"]))]),
-            // Over the id of a daemon.
+            // Through the id of a daemon.
             ("d", &[("e", json!(["f"])), ("g", json!(null))]),
             ("f", &[("h", json!(["d"]))]),
         ]),

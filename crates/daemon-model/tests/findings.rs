@@ -1,11 +1,11 @@
-//! What is found about an app that PM2 would misread, ignore or lose.
+//! Findings about an app that PM2 would misread, ignore or lose.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use daemon_model::{AppSpec, DaemonId, DocumentPath, Severity, SpecContext};
 use serde_json::{Value, json};
 
-/// The findings about an app, one on a line.
+/// The findings about an app, one per line.
 fn findings(mut app: Value) -> String {
     app["name"] = json!("x");
     if app.get("script").is_none() {
@@ -14,7 +14,7 @@ fn findings(mut app: Value) -> String {
     findings_as_it_is(&app)
 }
 
-/// The same about an app that nothing is added to.
+/// As [`findings`], without adding a script.
 fn findings_as_it_is(app: &Value) -> String {
     let context = SpecContext {
         root: "/w".into(),
@@ -125,7 +125,7 @@ fn cluster_mode_runs_nothing_but_pm2s_own_node() {
         json!({ "exec_mode": "cluster_mode", "exec_interpreter": "none" }),
         json!({ "exec_mode": "cluster", "interpreter": "/usr/bin/node" }),
         json!({ "exec_mode": "cluster", "interpreter": "ts-node" }),
-        // `instances` alone means cluster mode for what looks like node or bun.
+        // `instances` alone means cluster mode for interpreters that look like node or bun.
         json!({ "instances": 2, "interpreter": "ts-node" }),
         json!({ "instances": "max", "interpreter": "babel-node" }),
         json!({ "instances": 0, "interpreter": "bun" }),
@@ -234,7 +234,7 @@ fn an_unreplaced_reference_is_reported_at_its_position() {
 #[test]
 fn text_in_place_of_a_block_of_variables_is_ignored_unless_it_is_chosen() {
     insta::assert_snapshot!(findings(json!({ "env_variable": "TOTO", "env_x": null })), @"warning: env_variable: an `env_NAME` must be a map of environment variables: PM2 ignores this one (write variables in `:env`, or make it a map that `--env` can select)");
-    // PM2 refuses these, and with them the whole file.
+    // PM2 refuses these, and the whole file with them.
     for value in [json!(3), json!(true), json!(["A=1"])] {
         let found = findings(json!({ "env_variable": value }));
         assert!(
@@ -278,7 +278,7 @@ fn a_refused_attribute_is_not_reported_as_missing() {
         findings_as_it_is(&json!({ "name": "a\u{0}b", "script": "s.js" })),
         @"error: name: contains U+0000, which cannot be passed to a process"
     );
-    // What hides nothing is reported completely.
+    // An error that hides nothing is reported together with the others.
     insta::assert_snapshot!(
         findings_as_it_is(&json!({ "name": "all", "script": "", "cmd": null, "env": { "name": "x" } })),
         @"

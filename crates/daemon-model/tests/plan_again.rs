@@ -1,4 +1,4 @@
-//! What a plan remembers of an earlier one must not show.
+//! A plan must not show what it remembers of an earlier one.
 
 mod common;
 
@@ -49,7 +49,7 @@ fn a_process_that_was_as_defined_is_compared_again_when_it_or_the_policy_changes
         assert_eq!(steps(&desired, &edited, &passing), [ActionKind::Restart]);
         assert_eq!(steps(&desired, &process, &strict), [ActionKind::Restart]);
     }
-    // The address of a process that is gone may be used again.
+    // The address of a dropped process may be reused.
     for n in 0..100 {
         let again = with(&n.to_string());
         let expected: &[ActionKind] = if n == 1 { &[] } else { &[ActionKind::Restart] };

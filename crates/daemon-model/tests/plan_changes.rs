@@ -1,4 +1,4 @@
-//! A plan of what changed is the plan of everything.
+//! An incremental plan equals a full plan.
 
 mod common;
 
@@ -16,7 +16,7 @@ use serde_json::json;
 /// How many daemons there are.
 const DAEMONS: u8 = 8;
 
-/// A workspace, and what PM2 runs of it.
+/// A workspace, and what PM2 runs.
 struct World {
     desired: Desired,
     observed: Observed,
@@ -48,7 +48,7 @@ impl World {
         world
     }
 
-    /// An edit of a definition: one app, under the name of any daemon's that no other definition has.
+    /// Edits a definition: one app, with the name of any daemon that no other definition uses.
     fn define(&mut self, n: u8, name: u8, needs: Option<String>) {
         self.versions += 1;
         let name = match self.is_free(n, name) {
@@ -100,7 +100,7 @@ impl World {
         self.observed.processes.push(Arc::new(running(app, pm_id)));
     }
 
-    /// What became of what a daemon's definition declares.
+    /// Records the outcome of a daemon's definition.
     fn record(&mut self, n: u8, outcome: EntryOutcome) {
         let apps = self.apps(n);
         let record = self.desired.records.entry(daemon(n)).or_default();
@@ -163,7 +163,7 @@ impl World {
             1 => self.define(a, b, None),
             2 => self.define(a, a, Some(format!("app{}", b % DAEMONS))),
             3 => self.define(a, a, Some(daemon(b).to_string())),
-            // One at a time: how many go at once is not what this is about.
+            // One at a time: this test is not about how many are removed at once.
             4 if self.desired.daemons.len() == usize::from(DAEMONS) => {
                 self.desired.daemons.remove(&daemon(a));
             }

@@ -1,4 +1,4 @@
-//! One rule of the planner in each file of `fixtures/plan`.
+//! Each file of `fixtures/plan` tests one rule of the planner.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,7 +14,7 @@ use daemon_model::{
 };
 use serde_json::Value;
 
-/// The process that PM2 would have after starting `app`, with what a case changes of it.
+/// The process that PM2 would have after starting `app`, with the changes of a case.
 fn process(case: &Value) -> ObservedProcess {
     let daemon = case["daemon"].as_str();
     let spec = spec(daemon.unwrap_or("nobody"), &case["app"]);

@@ -1,4 +1,4 @@
-//! Rollouts of random workspaces under random edits, in a simulated PM2.
+//! Rollouts of random workspaces with random edits, in a simulated PM2.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,12 +19,12 @@ use simulation::{Simulation, app, behaviour};
 /// What an app may do.
 const BEHAVIOURS: [&str; 6] = ["good", "slow", "never", "bad", "crash", "flap"];
 
-/// Whether an app that behaves so becomes ready.
+/// Whether an app with this behaviour becomes ready.
 fn works(behaviour: &str) -> bool {
     matches!(behaviour, "good" | "slow")
 }
 
-/// What of an app never changes.
+/// The parts of an app that never change.
 #[derive(Debug, Clone)]
 struct Fixed {
     workers: Option<u8>,
@@ -41,7 +41,7 @@ fn fixed() -> impl Strategy<Value = Fixed> {
     })
 }
 
-/// An edit: an app, how it behaves from now on, and how many rounds pass before the next one.
+/// An edit: an app, its new behaviour, and how many rounds pass before the next one.
 type Edit = (Index, usize, u8);
 
 fn edits() -> impl Strategy<Value = Vec<Edit>> {
@@ -91,7 +91,7 @@ impl World {
         self.define();
     }
 
-    /// As many workers as a cluster app has serve at any time, from a spec that works.
+    /// A cluster app always has its full number of serving workers, from a spec that works.
     fn workers_serve(&self) {
         for (n, (fixed, ..)) in self.apps.iter().enumerate() {
             let Some(workers) = fixed.workers else {
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    /// Every app is ready: as defined, or as it was when it was ready for the last time.
+    /// Every app is ready: as defined, or as it was when it was last ready.
     fn everything_is_ready(&self) {
         let planned = self.sim.plan();
         for (n, (fixed, ..)) in self.apps.iter().enumerate() {
@@ -121,7 +121,7 @@ impl World {
     }
 }
 
-/// No step tries a spec again that failed with the definition as it is.
+/// No step retries a spec that failed with the current definition.
 fn is_not_rejected(sim: &Simulation, step: &Step) {
     let (Action::Start { spec, .. } | Action::Change { spec, .. }) = &step.action else {
         return;
@@ -159,12 +159,12 @@ proptest! {
         prop_assert_eq!(left.plan.steps, []);
         prop_assert_eq!(left.attempts, []);
         world.everything_is_ready();
-        // Each edit is tried once, and taken back at most once.
+        // Each edit is tried once, and rolled back at most once.
         for history in world.sim.histories.values() {
             let last = history.last().map_or(0, |last| last.number);
             prop_assert!(usize::try_from(last).unwrap() <= 1 + 2 * count, "{history:?}");
         }
-        // Nothing goes on.
+        // No further steps follow.
         world.sim.watch = |_, step| assert_eq!(None, Some(step), "a step of its own accord");
         for _ in 0..40 {
             world.sim.round();
@@ -172,7 +172,7 @@ proptest! {
     }
 }
 
-/// Apps that depend on earlier ones: how each behaves, and a bit for each that it needs.
+/// Apps that depend on earlier ones: the behaviour of each, and a bit for each dependency.
 fn graph() -> impl Strategy<Value = Vec<(usize, u8)>> {
     let behaviour = prop_oneof![3 => 0..2_usize, 1 => 0..BEHAVIOURS.len()];
     prop::collection::vec((behaviour, any::<u8>()), 1..8)
@@ -185,7 +185,7 @@ fn needs(graph: &[(usize, u8)], at: usize) -> impl Iterator<Item = usize> {
 
 fn define_graph(sim: &mut Simulation, graph: &[(usize, u8)], version: u8) {
     for at in 0..graph.len() {
-        // The names are in another order than the dependencies.
+        // The names sort differently from the dependencies.
         let name = |at: usize| format!("{}{at}", if at.is_multiple_of(2) { "z" } else { "a" });
         let names: Vec<String> = needs(graph, at).map(name).collect();
         let more = json!({ "depends_on": names });
@@ -194,7 +194,7 @@ fn define_graph(sim: &mut Simulation, graph: &[(usize, u8)], version: u8) {
     }
 }
 
-/// Whatever a step starts that was not there, all that it needs is ready.
+/// When a step starts a new process, all its dependencies are ready.
 fn needs_are_ready(sim: &Simulation, step: &Step) {
     let is_ready = |name: &str| {
         let of_app = |process: &&ObservedProcess| process.name == name;
@@ -223,7 +223,7 @@ proptest! {
         define_graph(&mut sim, &graph, 1);
         let left = sim.settle();
         prop_assert_eq!(left.plan.steps, []);
-        // An app runs if it works and all that it needs, directly or not, works; the others wait or have failed.
+        // An app runs if it and all its direct and indirect dependencies work; the others wait or have failed.
         let mut works_all = Vec::new();
         let mut started = BTreeSet::new();
         for at in 0..graph.len() {

@@ -24,7 +24,7 @@ fn spec(mut app: Value) -> AppSpec {
     common::spec("api", &app)
 }
 
-/// A process of the app that was started when the gate began and runs.
+/// A running process of the app that was started when the gate began.
 fn process(app: &AppSpec, pm_id: u32) -> ObservedProcess {
     ObservedProcess {
         started_at_ms: Some(BEGAN),
@@ -32,11 +32,11 @@ fn process(app: &AppSpec, pm_id: u32) -> ObservedProcess {
     }
 }
 
-/// What a case changes of a process.
+/// What a case changes about a process.
 type Change<'a> = &'a dyn Fn(&mut ObservedProcess);
 
-/// One case: an app, how many processes have to be ready, those there are, what its probes say, when it is judged, and when
-/// it was first judged.
+/// One case: an app, how many processes have to be ready, its processes, its probe results, when it is judged, and when it was
+/// first judged.
 struct Case<'a> {
     app: Value,
     want: u32,
@@ -163,7 +163,7 @@ fn pm2_has_to_say_online_with_a_process() {
             |it| it.status = Status::Errored,
             "waiting: PM2 could not stop it",
         ),
-        // What is not from this spec does not count.
+        // Processes of another spec do not count.
         (
             |it| it.label.as_mut().unwrap().spec.0 = "v1:other".to_owned(),
             "waiting: 0 of 1 processes started",
@@ -201,9 +201,9 @@ fn an_app_judged_late_gets_the_time_that_its_probes_need() {
             "failed: readiness probe: HTTP 500".to_owned(),
         ),
         (ProbeOutcome::Succeeded, 60_000, 60_100, "ready".to_owned()),
-        // Just before its time was over.
+        // Just before its time is over.
         (unknown(""), 4_900, 5_000, format!("waiting: {no_result}")),
-        // Never longer than it has from the beginning.
+        // Never longer than its full window.
         (unknown(""), 0, 4_999, format!("waiting: {no_result}")),
         (unknown(""), 0, 5_000, format!("failed: {no_result}")),
     ] {
@@ -296,7 +296,7 @@ fn the_startup_probe_comes_before_the_readiness_probe_and_both_before_the_uptime
             expected,
         );
     }
-    // What is not declared is not asked.
+    // Undeclared probes are not run.
     check(
         Case {
             readiness: unknown("x"),

@@ -1,4 +1,4 @@
-//! What of a process differs from its definition, in records that PM2 5, 6 and 7 really gave (`fixtures/records`).
+//! Differences between processes and their definitions, in real records of PM2 5, 6 and 7 (`fixtures/records`).
 
 #![expect(
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ fn env_policy() -> EnvPolicy {
     }
 }
 
-/// What PM2 was made to do, and the records that it gave then.
+/// The commands given to PM2, and the records that it returned.
 struct Case {
     about: String,
     did: String,
@@ -68,7 +68,7 @@ fn cases() -> Vec<Case> {
     all
 }
 
-/// A process from the flat record that PM2 keeps of it. `spec` is what it was started from.
+/// A process from PM2's flat record. `spec` is what it was started from.
 fn process(record: &Value, spec: &AppSpec) -> ObservedProcess {
     let record_keys = record["pm2_env"].as_object().unwrap();
     let number = |key: &str| record_keys.get(key).and_then(Value::as_u64);
@@ -112,7 +112,7 @@ fn process(record: &Value, spec: &AppSpec) -> ObservedProcess {
     }
 }
 
-/// The plan for `app` where these processes run, long after their start.
+/// The plan for `app` while these processes run, long after their start.
 fn planned(app: &Value, processes: &[ObservedProcess]) -> daemon_model::Planned {
     let apps = DesiredDaemon::Apps(vec![spec(app)]);
     let desired = Desired {
@@ -158,7 +158,7 @@ fn the_plan_follows_from_the_manual_changes() {
             })
         });
         let expected: &[&str] = match (case.did.as_str(), case.state.as_str()) {
-            // It is taken over, by the gentlest step.
+            // It is adopted, with the least disruptive step.
             ("pm2 start apps.json", _) if reloads => &["reload"],
             ("pm2 start apps.json", _) => &["restart"],
             ("pm2 scale app +1", _) => &["delete"],
@@ -179,7 +179,7 @@ fn the_plan_follows_from_the_manual_changes() {
     }
 }
 
-/// The processes that pm2-sync started on PM2 7 from the app that has these keys besides those that all have.
+/// The processes that pm2-sync started on PM2 7 from the app with these keys in addition to the common ones.
 fn started(wanted: Value) -> (Value, Vec<ObservedProcess>) {
     let is_it = |case: &Case| {
         let mut own = case.app.as_object().unwrap().clone();
@@ -346,7 +346,7 @@ fn every_stored_attribute_is_compared() {
                 .iter()
                 .any(|change| change.field.to_string() == one.name)
         });
-        // Their default is what every sample of their kind is, or what is written is no change of the record.
+        // Their default is the same as every sample of their kind, or the written value does not change the record.
         assert!(found || one.name == "disable_trace", "{}", one.name);
     }
 }
@@ -415,7 +415,7 @@ fn additions_by_pm2_and_the_machine_are_no_difference() {
             [format!("env.{name}: x -> -")]
         );
     }
-    // The number of an instance is where the app wants it.
+    // The instance number is in the variable that the app names.
     let other = with(&app, &json!({ "instance_var": "N" }));
     let found = changes(&other, &with_env("N"));
     assert!(
@@ -426,7 +426,7 @@ fn additions_by_pm2_and_the_machine_are_no_difference() {
         found.contains(&"env.NODE_APP_INSTANCE: 0 -> -".to_owned()),
         "{found:?}"
     );
-    // A variable that counts up has another value in each process.
+    // A counting variable has a different value in each process.
     let counting = with(&app, &json!({ "increment_var": "C", "env": { "C": 5 } }));
     let found = changes(&counting, &with_env("C"));
     assert_eq!(found, ["increment_var: - -> C"]);
@@ -500,13 +500,13 @@ fn choices_of_pm2_are_no_difference() {
     assert!(changes(&app_ts, &typescript).is_empty());
     let javascript = set(&processes[0], &json!({ "node_args": ["--x"] }));
     assert_eq!(changes(&app, &javascript), ["node_args: [\"--x\"] -> -"]);
-    // Any shell does for a command.
+    // Any shell works for a command.
     let (command, processes) = started_command();
     for (shell, same) in [("/bin/bash", true), ("/bin/sh", true), ("/bin/zsh", false)] {
         let process = set(&processes[0], &json!({ "pm_exec_path": shell }));
         assert_eq!(changes(&command, &process).is_empty(), same, "{shell}");
     }
-    // A group that PM2 adds to a user; a user and a group by name are looked up at the next start only.
+    // A group that PM2 adds for a user; users and groups by name are only looked up at the next start.
     let owned = set(
         &javascript,
         &json!({ "uid": 1000, "gid": 1000, "node_args": [] }),
@@ -551,7 +551,7 @@ fn the_number_in_the_name_of_a_file_is_no_difference() {
         let process = set(process, &json!({ "pm_out_log_path": path }));
         assert_eq!(changes(&app, &process).is_empty(), same, "{path}");
     }
-    // Where the log is shared there is no number.
+    // A shared log has no number.
     let (app, processes) = started(json!({}));
     let process = set(
         &processes[0],
@@ -599,7 +599,7 @@ fn orphan() -> Orphan {
     }
 }
 
-/// The steps for `app` beside this orphan, where PM2 runs nothing.
+/// The steps for `app` with this orphan, while PM2 runs nothing.
 fn steps_beside(app: &Value, orphan: Orphan) -> Vec<Action> {
     let apps = DesiredDaemon::Apps(vec![spec(app)]);
     let desired = Desired {
@@ -631,7 +631,7 @@ fn an_orphan_is_recognised_after_edits_and_ends_before_its_app_starts() {
     };
     let app = json!({ "name": "app", "script": "./app.sh", "args": ["new"] });
     assert!(ends(&app, orphan()));
-    // A Node process: with its title, with as much of it as there is room for, with one of its own, and before it has any.
+    // A Node process: with its full title, a truncated title, a title of its own, and before any title is set.
     let node_app = with(&app, &json!({ "script": "app.js" }));
     for (title, command_line) in [
         ("node /w/app.js", &["node /w/app.js", ""][..]),

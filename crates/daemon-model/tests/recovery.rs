@@ -1,4 +1,4 @@
-//! When a version that failed counts as ready after all, and what is done about an app that waits for another.
+//! When a failed version counts as ready after all, and how an app is handled that waits for another.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn failure() -> EntryOutcome {
     }
 }
 
-/// An app that stays as it failed, and runs.
+/// A running app that is left in its failed state.
 fn left(name: &str, number: u32) -> AppState {
     let app = app(name);
     let process = Arc::new(running(&app, PmId(0)));

@@ -1,4 +1,4 @@
-//! The committed reference is the one that the table of attributes gives, and the schema agrees with what is read.
+//! The committed reference matches the attribute table, and the schema agrees with the reader.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -6,7 +6,7 @@ use daemon_model::attribute::{ATTRIBUTES, Kind};
 use daemon_model::{AppSpec, DaemonId, DocumentPath, Severity, SpecContext, reference};
 use serde_json::{Value, json};
 
-/// Compares a committed file with what the table gives; `UPDATE_DOCS` writes it.
+/// Compares a committed file with the generated text; `UPDATE_DOCS` writes it.
 fn assert_committed(file: &str, generated: &str) {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let path = root.join(file);
@@ -30,7 +30,7 @@ fn the_committed_schema_for_clojure_is_up_to_date() {
     assert_committed("editors/pm2_sync/definition.cljc", &reference::malli());
 }
 
-/// Whether the app can be given to PM2.
+/// Whether the app can be passed to PM2.
 fn is_read(app: &Value) -> bool {
     let context = SpecContext {
         root: "/w".into(),
@@ -103,7 +103,7 @@ fn the_schema_agrees_with_the_reader() {
                 let text = value.as_str();
                 let about_names = attribute.name == "name" && text.is_some();
                 let no_script = attribute.name == "script" && text.is_none_or(str::is_empty);
-                // `0` is more than a pattern of fields can tell apart from other words.
+                // A field pattern cannot distinguish `0` from other words.
                 let odd_cron =
                     attribute.kind == Kind::Cron && text.is_some_and(|text| text.contains(' '));
                 if about_names || no_script || odd_cron {

@@ -1,4 +1,4 @@
-//! What an app declares about going live: values of every spelling, and findings about what is wrong.
+//! The rollout settings of an app: values in every spelling, and findings about problems.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ fn read(mut app: Value) -> (Option<AppSpec>, Vec<Finding>) {
     AppSpec::read(&id, &app, &DocumentPath::root(), &context)
 }
 
-/// The findings, one on a line.
+/// The findings, one per line.
 fn findings(app: Value) -> String {
     let (_, found) = read(app);
     let lines: Vec<String> = found
@@ -53,7 +53,7 @@ fn findings(app: Value) -> String {
     lines.join("\n")
 }
 
-/// What is declared, where nothing is wrong with it.
+/// The settings, which must have no findings.
 fn rollout(app: Value) -> Rollout {
     let (spec, found) = read(app);
     assert_eq!(found, []);
@@ -71,7 +71,7 @@ fn readiness(probe: Value) -> Probe {
         .unwrap()
 }
 
-/// What a readiness probe checks in a process with PORT 3001.
+/// The check of a readiness probe in a process with PORT 3001.
 fn check(probe: Value) -> Check {
     let variables: Variables = [("PORT", "3001")].into_iter().collect();
     let app = json!({ "readiness_probe": probe, "port": 3000 });

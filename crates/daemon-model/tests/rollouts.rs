@@ -1,4 +1,4 @@
-//! Rollouts in a simulated PM2: what becomes of an app in each situation.
+//! Rollouts in a simulated PM2: the outcome for an app in each situation.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -22,7 +22,7 @@ fn running(apps: Vec<Value>) -> Simulation {
     sim
 }
 
-/// Edits the daemon `api`, and waits until its rollout is over. A second sync right after it does nothing.
+/// Edits the daemon `api`, and waits until its rollout is over. A second sync right after it must do nothing.
 fn edit(sim: &mut Simulation, apps: Vec<Value>) {
     sim.define(&id("api"), apps);
     settle(sim);
@@ -34,7 +34,7 @@ fn settle(sim: &mut Simulation) {
     assert_eq!(planned.attempts, []);
 }
 
-/// How each app stands: its condition, and the version of each process, with a `-` before it when it does not run.
+/// The state of each app: its condition, and the version of each process, with a `-` in front if it does not run.
 fn stands(sim: &Simulation) -> String {
     let planned = sim.plan();
     let apps = planned.apps.iter().map(|state| {
@@ -95,7 +95,7 @@ fn an_app_that_does_not_become_ready_goes_back_and_is_not_tried_again() {
             _ => "readiness probe: connection refused",
         };
         assert_eq!(failures[0].reason, expected);
-        // The same again is no change. Another version, or a word that it is to be tried again, is.
+        // The same definition again is no change. Another version, or a request for a retry, is.
         edit(&mut sim, one(behaviour, 2, json!({})));
         assert_eq!(sim.histories[&id("api")].last().unwrap().back_to, Some(1));
         edit(&mut sim, one(behaviour, 3, json!({})));
@@ -119,11 +119,11 @@ fn a_new_app_that_fails_is_left_as_pm2_has_it() {
     assert!(
         matches!(cause(&sim, "api"), Cause::Failed { failed: 1, reason, .. } if reason == expected)
     );
-    // Neither a manual change nor a restart by PM2 is a reason to touch it.
+    // Neither a manual change nor a restart by PM2 is a reason to change it.
     let process = sim.processes.values_mut().next().unwrap();
     (process.status, process.pid) = (Status::Stopped, None);
     assert_eq!(steps(&sim), "");
-    // What is missing is started.
+    // Missing processes are started.
     sim.processes.clear();
     assert_eq!(steps(&sim), "start api");
     settle(&mut sim);
@@ -136,7 +136,7 @@ fn a_new_app_that_fails_is_left_as_pm2_has_it() {
 fn a_mended_probe_is_a_new_attempt_without_a_restart() {
     let mut sim = running(one("never", 1, json!({})));
     let started = sim.processes.values().next().unwrap().started_at_ms;
-    // Its author takes the probe out.
+    // Its author removes the probe.
     let mut mended = one("never", 1, json!({}));
     mended[0].as_object_mut().unwrap().remove("readiness_probe");
     edit(&mut sim, mended);
@@ -178,7 +178,7 @@ fn the_definition_may_ask_to_stay_or_to_stop() {
     assert_eq!(stands(&sim), "api failed: -3");
     edit(&mut sim, one("good", 4, json!({})));
     assert_eq!(stands(&sim), "api in sync: 4");
-    // A new app too.
+    // This applies to a new app, too.
     let sim = running(one("never", 1, policy(json!({ "on-failure": "stop" }))));
     assert_eq!(stands(&sim), "api failed: -1");
 }
@@ -249,7 +249,7 @@ fn a_canary_that_is_overtaken_by_another_edit_goes_first() {
     assert_eq!(stands(&sim), "api starting: 1 1 3");
     settle(&mut sim);
     assert_eq!(stands(&sim), "api in sync: 3 3");
-    // And when the edit is taken back, it is as if nothing had been.
+    // When the edit is undone, everything is as before.
     sim.define(&id("api"), one("never", 4, cluster()));
     sim.round();
     edit(&mut sim, one("good", 3, cluster()));
@@ -285,7 +285,7 @@ fn without_a_canary_the_workers_roll_back() {
     assert_eq!(steps(&sim), "reload api");
     settle(&mut sim);
     assert_eq!(stands(&sim), "api rolled back: 1 1");
-    // What was ready once needs no canary.
+    // A spec that was ready before needs no canary.
     let mut sim = running(one("good", 1, cluster()));
     edit(&mut sim, one("good", 2, cluster()));
     sim.define(&id("api"), one("good", 1, cluster()));
@@ -317,7 +317,7 @@ fn the_apps_of_a_daemon_go_back_together() {
     let mut sim = running(two("good", "good", 1, &json!({})));
     edit(&mut sim, two("good", "never", 2, &json!({})));
     assert_eq!(stands(&sim), "api rolled back: 1, worker rolled back: 1");
-    // One that is new and fails stays, one that is new goes, one that was gone comes back.
+    // A new app that fails stays, another new one is removed, and a removed one comes back.
     let apps = vec![
         app("api", "never", 3, &json!({})),
         app("new", "good", 3, &json!({})),
@@ -332,7 +332,7 @@ fn the_apps_of_a_daemon_go_back_together() {
     let mut sim = running(two("good", "good", 1, &alone));
     edit(&mut sim, two("good", "never", 2, &alone));
     assert_eq!(stands(&sim), "api in sync: 2, worker rolled back: 1");
-    // That is what is ready from now on.
+    // That becomes the new last ready spec.
     edit(&mut sim, two("never", "never", 3, &alone));
     assert_eq!(stands(&sim), "api rolled back: 2, worker rolled back: 1");
 }
@@ -355,7 +355,7 @@ fn the_rollback_target_may_fail_as_well() {
     while sim.histories[&id("api")].last().unwrap().number < 3 {
         sim.round();
     }
-    // It has just gone back, and the old one cannot start any more.
+    // It has just rolled back, and the old spec can no longer start.
     let process = sim.processes.values_mut().next().unwrap();
     (process.status, process.pid, process.exit_code) = (Status::Errored, None, Some(1));
     settle(&mut sim);
@@ -388,7 +388,7 @@ fn a_failed_step_is_not_a_failed_rollout() {
     let mut sim = running(one("good", 1, json!({})));
     sim.define(&id("api"), one("good", 2, json!({})));
     sim.refuses = ["api".to_owned()].into();
-    // Many times longer than it has.
+    // Many times its window.
     for _ in 0..100 {
         sim.round();
         assert_eq!(sim.histories[&id("api")].pending(), None);
@@ -396,7 +396,7 @@ fn a_failed_step_is_not_a_failed_rollout() {
     assert_eq!(stands(&sim), "api pending: 1");
     let history = &sim.histories[&id("api")];
     assert!(is_not_applied(history));
-    // However often it was tried, it pushed nothing out.
+    // However often it was tried, it displaced no other entry.
     assert_eq!(history.last_ready().unwrap().number, 1);
     assert_eq!(history.entries().len(), 3);
     sim.refuses.clear();
@@ -427,7 +427,7 @@ fn apps_applied_beside_a_failed_step_are_judged() {
         sim.define(&id("api"), two(behaviour, 2));
         sim.refuses = ["refused".to_owned()].into();
         sim.round();
-        // The one that was applied is waited for.
+        // The entry that was applied is still judged.
         assert_eq!(sim.histories[&id("api")].pending().unwrap().number, 2);
         for _ in 0..100 {
             sim.round();
@@ -455,11 +455,11 @@ fn an_app_that_pm2_gave_up_is_started_on_request() {
     assert_eq!(steps(&sim), "resume api");
     assert_eq!(sim.plan().plan.steps[0].reasons, [Reason::RetryRequested]);
     sim.round();
-    // One request is one try.
+    // One request means one try.
     sim.policy.retry = false;
     settle(&mut sim);
     assert_eq!(stands(&sim), "api failed: -1");
-    // The same holds for what was ready, and was given up long after that.
+    // The same applies to a ready spec that was given up long after that.
     let mut sim = running(one("good", 1, json!({})));
     let process = sim.processes.values_mut().next().unwrap();
     (process.status, process.pid) = (Status::Errored, None);
@@ -484,7 +484,7 @@ fn an_app_stopped_by_a_user_is_not_judged() {
     }
     assert_eq!(stands(&sim), "api stopped: -2");
     assert!(sim.histories[&id("api")].pending().is_some());
-    // It gets all of its time when it is started again.
+    // It gets its full time when it is started again.
     sim.overrides.change(&id("api"), |it| it.stop = None);
     settle(&mut sim);
     assert_eq!(stands(&sim), "api in sync: 2");
@@ -511,7 +511,7 @@ fn an_entry_is_only_judged_by_its_own_specs() {
     sim.overrides.change(&id("api"), |it| it.hold = None);
     settle(&mut sim);
     assert_eq!(stands(&sim), "api in sync: 3");
-    // Its definition goes before it is ready: that does not make it ready.
+    // Its definition is removed before it is ready: that does not make it ready.
     let mut sim = pending();
     sim.define(&id("other"), one("good", 1, json!({})));
     sim.definitions.insert(id("api"), Some(Vec::new()));
@@ -610,7 +610,7 @@ fn an_older_entry_is_in_force_until_the_definition_changes() {
     assert_eq!(stands(&sim), "api pinned: 1");
     assert!(sim.plan().is_in_sync());
     assert_eq!(sim.histories[&id("api")].last().unwrap().back_to, Some(1));
-    // It is kept so.
+    // It stays that way.
     sim.processes.clear();
     settle(&mut sim);
     assert_eq!(stands(&sim), "api pinned: 1");
@@ -632,7 +632,7 @@ fn an_app_is_restarted_when_a_person_asks_for_it() {
     assert_eq!(steps(&sim), "restart api");
     sim.define(&id("api"), one("good", 2, json!({})));
     assert_eq!(steps(&sim), "restart api");
-    // One that was rolled back is restarted for no other reason.
+    // A rolled-back app is restarted without another reason.
     sim.policy.restart.clear();
     edit(&mut sim, one("never", 2, json!({})));
     sim.policy.restart.push(RestartRequest::App {
@@ -640,7 +640,7 @@ fn an_app_is_restarted_when_a_person_asks_for_it() {
         app: None,
     });
     assert_eq!(sim.plan().plan.steps[0].reasons, [Reason::RestartRequested]);
-    // An app that was left as it is after a failure gets another chance.
+    // An app that was left as it is after a failure gets another try.
     sim.policy.restart.clear();
     edit(
         &mut sim,
@@ -692,7 +692,7 @@ fn unhealthy_processes_are_restarted_one_at_a_time() {
     assert_eq!(steps(&sim), "");
 }
 
-/// `api` needs `db`, in a daemon of its own.
+/// `api` depends on `db`, in another daemon.
 fn with_db(db: &str) -> Simulation {
     let mut sim = Simulation::default();
     sim.define(&id("services/db"), vec![app("db", db, 1, &json!({}))]);
@@ -725,7 +725,7 @@ fn an_app_is_started_once_its_dependencies_are_ready() {
     assert_eq!(stands(&sim), "api waiting:, db starting: 1");
     settle(&mut sim);
     assert_eq!(stands(&sim), "api in sync: 1, db in sync: 1");
-    // A change of a dependency does not restart it.
+    // A change of a dependency does not restart the dependent.
     let before = sim.processes[&PmId(1)].clone();
     sim.define(&id("services/db"), vec![app("db", "good", 2, &json!({}))]);
     settle(&mut sim);
@@ -745,7 +745,7 @@ fn apps_of_one_daemon_may_need_each_other() {
     let mut sim = running(apps(1));
     assert_eq!(stands(&sim), "api in sync: 1, db in sync: 1");
     assert_eq!(sim.histories[&id("api")].entries().len(), 1, "one rollout");
-    // A change of both: the dependent is restarted when the other one is ready again.
+    // Both change: the dependent is restarted when its dependency is ready again.
     sim.define(&id("api"), apps(2));
     assert_eq!(steps(&sim), "restart db");
     settle(&mut sim);
@@ -762,7 +762,7 @@ fn an_app_is_not_started_if_a_dependency_failed() {
     sim.define(&id("services/db"), vec![app("db", "good", 2, &json!({}))]);
     settle(&mut sim);
     assert_eq!(stands(&sim), "api in sync: 1, db in sync: 2");
-    // One that runs stays as it is, and may be edited: that may be what mends it.
+    // A running app stays as it is, and may be edited: the edit may be the fix.
     sim.define(
         &id("services/db"),
         vec![app(
@@ -779,7 +779,7 @@ fn an_app_is_not_started_if_a_dependency_failed() {
     sim.processes.retain(|_, process| process.name != "api");
     settle(&mut sim);
     assert_eq!(stands(&sim), "api waiting:, db failed: -3");
-    // A person stopped it, or does not let it be started.
+    // A user stopped it, or does not let it start.
     sim.overrides
         .change(&id("services/db"), |it| it.stop = Some(by("jane")));
     settle(&mut sim);
@@ -864,7 +864,7 @@ fn a_failing_external_value_cannot_be_rolled_back() {
     assert_eq!(stands(&sim), "api failed: -2");
     rotate(&mut sim, "B=good\nV=3");
     assert_eq!(stands(&sim), "api in sync: 3");
-    // An older entry is run with the values of today.
+    // An older entry runs with the current values.
     edit(&mut sim, one("bad", 4, json!({})));
     assert_eq!(stands(&sim), "api rolled back: 3");
 }

@@ -1,5 +1,4 @@
-//! Values from outside of definitions: which of them an app gets, what is said where there is none, and what a digest gives
-//! away.
+//! External values: which of them an app gets, the messages for missing ones, and what a digest reveals.
 
 #![expect(
     clippy::unwrap_used,
@@ -140,7 +139,7 @@ fn references_are_replaced_where_it_is_asked_for_and_nowhere_else() {
     );
     let found = found.unwrap();
     assert_eq!(found.cwd(), "/srv/app");
-    // PM2 hands what has a blank to a shell, wherever the blank comes from.
+    // PM2 passes a script with a space to a shell, wherever the space comes from.
     assert_eq!(found.script(), "bash");
     assert_eq!(found.written("script"), Some(&json!("${BIN}/run.js")));
     assert_eq!(env(&found)["URL"], "http://:3000/");
@@ -222,7 +221,7 @@ fn a_value_that_is_not_there_is_an_error_that_names_it_and_the_file() {
     error: args[4]: `EMPTY` is empty (name a file in `:env_file` that sets `EMPTY`)
     "#);
     insta::assert_snapshot!(errors(json!({ "args": "${NONE}", "env_file": { "path": "gone.env", "required": false }, "pm2-sync": on })), @r#"error: args: `NONE` has no value: no env file of the app sets it (add `NONE=...` to `gone.env`)"#);
-    // What cannot be known is not reported on top of why.
+    // Consequences of an unreadable file are not reported in addition to it.
     insta::assert_snapshot!(errors(json!({ "args": "${NONE}", "env_file": "gone.env", "pm2-sync": on })), @r#"error: env_file: `gone.env` does not exist (create it, or write `{:path "gone.env" :required false}` if it may be absent)"#);
     let optional = json!({ "env_file": { "path": "gone.env", "required": false } });
     assert!(env(&spec(optional, &values)).is_empty());
@@ -267,13 +266,13 @@ fn a_digest_changes_with_the_values_and_does_not_give_them_away() {
         spec(app(), &of("# same\nPIN='1234'")).digest()
     );
 
-    // With another key the same values have another digest, which proves nothing about them.
+    // With another key, the same values have another digest, so the digests cannot be compared.
     let other_key = of("PIN=1234").with_key(Some(ValueKey::new([8; 32])));
     let rekeyed = spec(app(), &other_key);
     assert_ne!(one.digest(), rekeyed.digest());
     assert!(!one.digest().differs_from(rekeyed.digest()));
     assert!(!other.digest().differs_from(rekeyed.digest()));
-    // Without one the digest is of what the definition says.
+    // Without a key, the digest only covers the definition's own content.
     let keyless = |text: &str| spec(app(), &of(text).with_key(None));
     assert_eq!(keyless("PIN=1").digest(), keyless("PIN=2").digest());
     assert!(!one.digest().differs_from(keyless("PIN=1").digest()));
@@ -282,7 +281,7 @@ fn a_digest_changes_with_the_values_and_does_not_give_them_away() {
     edited["max_restarts"] = json!(3);
     let edited = spec(edited, &other_key);
     assert!(edited.digest().differs_from(one.digest()));
-    // An app without references has the digest that it had before there were any.
+    // An app without references keeps the digest that it had before references existed.
     let plain = spec(json!({}), &of("PIN=1"));
     assert_eq!(plain.digest().0.matches('.').count(), 0);
     assert!(one.digest().differs_from(plain.digest()));

@@ -1,7 +1,7 @@
-//! What definitions of 10 MB take in time and memory: `cargo run --release --package edn-render --example large`.
+//! Time and memory for definitions of 10 MB: `cargo run --release --package edn-render --example large`.
 //!
-//! Each shape is rendered in a process of its own, which tells the processor time it took and its peak of memory (Linux
-//! only). It is read, checked, and written as JSON to nowhere.
+//! Each shape is rendered in a separate process, which reports its processor time and its peak memory (Linux only). It is read,
+//! checked, and written as JSON to a sink.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "it has nothing else to tell with")]
@@ -12,7 +12,7 @@ use edn_render::{Options, read};
 
 const LENGTH: usize = 10_000_000;
 
-/// A shape: its name, what it begins with, what is repeated, and what it ends with.
+/// A shape: its name, its start, the repeated part, and its end.
 type Shape = (&'static str, String, fn(usize) -> String, String);
 
 fn shapes() -> Vec<Shape> {
@@ -84,10 +84,10 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
-/// Of this process so far, in milliseconds. Linux counts it in hundredths of a second.
+/// The processor time of this process so far, in milliseconds. Linux counts it in hundredths of a second.
 fn processor_time() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // User and system time; before them stands the program's name, which may hold anything.
+    // User and system time. They follow the program's name, which may contain anything.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks = fields.split_whitespace().skip(11).take(2);
     ticks.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum()

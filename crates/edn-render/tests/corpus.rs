@@ -1,4 +1,4 @@
-//! The reference renderer's answers: what it renders to, what it rejects.
+//! The reference renderer's answers: what it renders, and what it rejects.
 
 #![expect(clippy::print_stdout, reason = "a skip has to be seen")]
 
@@ -10,7 +10,7 @@ use compare::{same, sorted};
 use edn_render::{Options, read};
 use serde_json::Value;
 
-/// The corpus beside the project. It is not part of it: where it is missing, only CI insists.
+/// The corpus beside the project, which is not part of it: only CI requires it.
 fn corpus(part: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/corpus")

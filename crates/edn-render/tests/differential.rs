@@ -1,4 +1,4 @@
-//! Definitions drawn at random, rendered by us and by the reference's own reader: `cargo xtask differential`.
+//! Random definitions, rendered by us and by the reference's own reader: `cargo xtask differential`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -16,7 +16,7 @@ use edn_render::{Options, read};
 use generate::{Random, definition};
 use serde_json::Value;
 
-/// Where we are stricter on purpose, by a part of the message. `docs/differences.md` gives the reasons.
+/// Intended cases in which we are stricter, by a part of the message. `docs/differences.md` gives the reasons.
 const STRICTER: &[&str] = &[
     "text after the first form",
     "the file ends where a value should follow",
@@ -40,7 +40,7 @@ const STRICTER: &[&str] = &[
     "more findings are not shown",
 ];
 
-/// Where we are more lenient on purpose, by a part of the reference's message and of the text.
+/// Intended cases in which we are more lenient, by a part of the reference's message and of the text.
 const MORE_LENIENT: &[(&str, &str)] = &[
     ("No reader function for tag inst", "#_"),
     ("No reader function for tag uuid", "#_"),
@@ -57,7 +57,7 @@ fn variable(name: &str, default: u64) -> u64 {
     }
 }
 
-/// What the reference makes of each text: a document, or its message.
+/// The reference's result for each text: a document, or its message.
 fn reference(nbb: &Path, dir: &Path, texts: &[String]) -> Vec<Result<Value, String>> {
     let (from, to) = (dir.join("from.json"), dir.join("to.json"));
     std::fs::write(&from, serde_json::to_vec(texts).unwrap()).unwrap();
@@ -73,7 +73,7 @@ fn reference(nbb: &Path, dir: &Path, texts: &[String]) -> Vec<Result<Value, Stri
         .unwrap()
         .iter()
         .map(|answer| match answer["json"].as_str() {
-            // Half of a surrogate pair is no text that can be read here.
+            // Half of a surrogate pair is not valid text here.
             Some(text) => serde_json::from_str(text)
                 .or_else(|error| Ok(Value::String(format!("unreadable: {error}")))),
             None => Err(answer["error"].as_str().unwrap().to_owned()),
@@ -81,7 +81,7 @@ fn reference(nbb: &Path, dir: &Path, texts: &[String]) -> Vec<Result<Value, Stri
         .collect()
 }
 
-/// What is wrong, if anything is.
+/// The difference between both results, if there is one.
 fn difference(text: &str, theirs: &Result<Value, String>) -> Option<String> {
     let rendered = read(text.as_bytes(), &Options::default());
     let faults: Vec<&Diagnostic> = rendered
@@ -96,7 +96,7 @@ fn difference(text: &str, theirs: &Result<Value, String>) -> Option<String> {
     match (ours, theirs) {
         (None, Err(_)) => None,
         (Some(ours), Ok(theirs)) => {
-            // The reference leaves the order of sets to its hash.
+            // In the reference, the order of sets depends on hashes.
             let equal =
                 same(&ours, theirs) || text.contains("#{") && same(&sorted(&ours), &sorted(theirs));
             (!equal).then(|| format!("we give        {ours}\nthey give      {theirs}"))

@@ -1,4 +1,4 @@
-//! How findings are drawn over lines that are hard to draw.
+//! Drawing findings on difficult lines.
 
 use edn_render::{DrawStyle, Excerpts, Options, draw, read};
 
@@ -72,7 +72,7 @@ fn a_long_line_is_shown_around_the_position() {
     1 | ...xxxxxxxxxxxxxxxxxxxxxxxxxxxx" :b 08 :c "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...
       |                                     ^^
     "#);
-    // The first of two places on one long line is far from the second.
+    // The first of two positions on one long line is far from the second.
     insta::assert_snapshot!(plain(&format!("{{:key 1 :a \"{long}\" :key 2}}")), @r#"
     error: duplicate key `:key`
      --> x.edn:1:1015
@@ -105,7 +105,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_line() {
     1 | {:a 08 :b "x"}
       |     ^^
     "#);
-    // A finding about the mark itself is drawn all the same.
+    // A finding about the byte order mark itself is still drawn.
     assert!(plain("\u{feff}").starts_with("error: the file is empty"));
 }
 
@@ -226,7 +226,7 @@ fn an_invalid_source_is_hidden_from_the_first_possible_environment_on() {
       |
     2 | (not shown: this may be a value of an environment variable)
     "#);
-    // Where a quote is missing, nobody knows where strings begin.
+    // If a quote is missing, the start of strings is unknown.
     insta::assert_snapshot!(redacted("{:apps [{:name \"a :env {:PW \"hunter2\" :B \"y\"}}]}"), @r#"
     error: unexpected end of file: the string is never closed
      --> x.edn:1:49

@@ -1,4 +1,4 @@
-//! What the reference reads and what it does not, where that surprises; and what messages may say.
+//! Surprising cases of what the reference can and cannot read, and what messages may reveal.
 
 use edn_render::{Options, read};
 use serde_json::{Value, json};
@@ -242,7 +242,7 @@ fn the_first_of_many_warnings_are_shown_and_the_rest_counted() {
         assert_eq!(rendered.diagnostics.iter().count(), 100, "{one}");
         assert_eq!(rendered.diagnostics.warnings(), 5000, "{one}");
         assert!(!rendered.diagnostics.has_errors(), "{one}");
-        // Warnings leave no error untold.
+        // Warnings do not hide errors.
         let broken =
             many(5000)
                 .replacen(":x []", ":x [08 09]", 1)

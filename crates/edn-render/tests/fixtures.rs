@@ -1,4 +1,4 @@
-//! One rule of the reader or the renderer in each file of `fixtures/render`.
+//! Each file of `fixtures/render` tests one rule of the reader or the renderer.
 
 use edn_render::{DrawStyle, Excerpts, Options, draw, read, to_json};
 

@@ -1,4 +1,4 @@
-//! What must hold for every input.
+//! Properties that hold for every input.
 
 use daemon_model::{Diagnostic, Level};
 use edn_render::{Excerpts, Options, read, read_map};
@@ -51,13 +51,13 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Where edn-format 3.3.0 is known to differ on whole files, so that its answer says nothing.
+/// Whether edn-format 3.3.0 reads whole files correctly; there are known exceptions, for which its answer means nothing.
 fn edn_format_is_reliable(text: &str) -> bool {
-    // It takes comments and discards before a closing bracket, metadata, and other tags for errors, and what follows
-    // the first form for nothing; it panics on `\u` before what is not ASCII.
+    // It rejects comments and discards before a closing bracket, metadata, and other tags; it ignores what follows the first form;
+    // and it panics on `\u` before a character outside of ASCII.
     !text.contains([';', '#', '^', '\\', '\u{feff}'])
         && text.is_ascii()
-        // `1.` and `.5`, signs and octal numbers are read otherwise.
+        // It reads `1.` and `.5`, signs and octal numbers differently.
         && !text.contains(['.', '+', '/', '\'', '@', '~', '`'])
         && !text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.starts_with('0') && word.len() > 1)
 }
@@ -90,7 +90,7 @@ fn from_edn_format(value: &edn_format::Value) -> Option<Value> {
     })
 }
 
-/// The numbers of JavaScript.
+/// Converts numbers to those of JavaScript.
 fn doubles(value: Value) -> Value {
     match value {
         Value::Number(number) => number
@@ -105,7 +105,7 @@ fn doubles(value: Value) -> Value {
     }
 }
 
-/// A config of PM2 with anything in it.
+/// A PM2 config with arbitrary content.
 fn config() -> impl Strategy<Value = Map<String, Value>> {
     let number = any::<f64>().prop_filter("JSON", |n| n.is_finite());
     let leaf = prop_oneof![
@@ -154,11 +154,11 @@ proptest! {
         let text = format!("{{:v {}}}", edn(&value));
         let document = read_map(text.as_bytes()).map_err(|found| TestCaseError::fail(format!("{text}: {found:?}")))?;
         prop_assert_eq!(&document.value()["v"], &value);
-        // An artifact reads back as what was rendered.
+        // An artifact reads back as the rendered document.
         let printed = edn_render::to_json(document.value(), Some("header"));
         let parsed = edn_render::artifact::parse(printed.as_bytes()).unwrap();
         prop_assert_eq!(&parsed, document.value());
-        // As it was read it prints as its value does.
+        // The parsed tree prints the same as its value.
         let text = format!("{{:profiles {{}} :v {0} {0} 1}}", edn(&value));
         for text in [text, format!("{{:v {}, \"//\" 1, :apps \"\"}}", edn(&value))] {
             if let Some(document) = read(text.as_bytes(), &Options::default()).document {

@@ -1,4 +1,4 @@
-//! The table of attributes against the one that PM2 itself validates with.
+//! Compares the attribute table with PM2's own validation schema.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 fn schema() -> Map<String, Value> {
     let pm2 = pm2_testbed::pm2_bin();
-    // `bin/pm2` of the package, whatever links to it.
+    // The real path of `bin/pm2` in the package, behind any links.
     let pm2 = pm2.canonicalize_utf8().unwrap();
     let path = pm2
         .parent()
@@ -30,7 +30,7 @@ fn texts(value: &Value) -> BTreeSet<String> {
     }
 }
 
-/// PM2's types of a kind. Where there are several, PM2's own table has them in one place and not in the other.
+/// PM2's types for a kind. If there are several, PM2's schema is inconsistent.
 fn types(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Bool => &["boolean"],
@@ -41,7 +41,7 @@ fn types(kind: Kind) -> &'static [&'static str] {
         Kind::BoolTextOrList => &["array boolean string"],
         Kind::List => &["array", "array string"],
         Kind::Memory | Kind::Duration | Kind::Account => &["number string"],
-        // PM2 5.0 and 5.1 know no 0.
+        // PM2 5.0 and 5.1 do not accept 0.
         Kind::Cron => &["number string", "string"],
         Kind::ExitCodes => &["array number"],
         Kind::Env => &["object string"],

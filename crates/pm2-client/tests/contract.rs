@@ -1,4 +1,4 @@
-//! One set of scenarios, run on real PM2 and on the fake: a fake that behaves otherwise than PM2 fails it.
+//! One set of scenarios, run on both real PM2 and the in-memory one. The in-memory one must behave the same.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use pm2_client::{
 use pm2_testbed::{Testbed, wait_for};
 use serde_json::{Map, Value, json};
 
-/// Anything that is a PM2, with a directory for its apps.
+/// Either PM2, with a directory for its apps.
 struct Bench {
     world: World,
     // Ends its PM2 when dropped.
@@ -242,7 +242,7 @@ fn a_list_is_read_again_only_when_something_may_have_changed(bench: &mut Bench) 
     adapter.observe().unwrap();
     assert_eq!(recent(adapter, None), Some(vec![id, other]));
     assert_eq!(recent(adapter, Some(&[other])), Some(vec![other]));
-    // The list that one process was looked up in is a whole one.
+    // The list in which one process was looked up is a complete one.
     adapter.records(&[id]).unwrap();
     assert_eq!(recent(adapter, None), Some(vec![id, other]));
     adapter.stop(other).unwrap();
@@ -331,7 +331,7 @@ fn what_pm2_sets_itself_is_left_out(bench: &mut Bench) {
             .clone()
     };
     assert_eq!(unbuffered(bench), "1");
-    // Whatever is written for them, nothing changes.
+    // Values written for them have no effect.
     node["env"]["PM2_HOME"] = json!("/elsewhere");
     python["env"]["PYTHONUNBUFFERED"] = json!("2");
     assert!(bench.world.converge(&[("d", &[node, python])]).is_empty());
@@ -496,7 +496,7 @@ fn a_cluster_worker_carries_its_record(bench: &mut Bench) {
     assert_eq!(bench.world.list().len(), 2);
 }
 
-/// Apps that are valid for the types, but strange; PM2 may refuse them, but must not die of them.
+/// Apps that are valid for the types, but strange; PM2 may refuse them, but must not crash.
 fn hostile_apps_leave_pm2_alive(bench: &mut Bench) {
     let long = "x".repeat(200_000);
     let names = [
@@ -585,7 +585,7 @@ fn try_hostile(bench: &mut Bench, mut base: Map<String, Value>, changes: &[(&str
     assert_eq!(daemon, after, "{changes:?}: PM2 died");
 }
 
-/// PM2 keeps the pids that it found when it last ended the process with all below it.
+/// PM2 keeps the pids that it found when it last stopped the process with all its descendants.
 #[test]
 fn a_process_has_ended_when_a_restart_is_done_also_after_treekill_was_switched_off() {
     let bench = &mut Bench::real();
@@ -651,7 +651,7 @@ fn a_list_that_was_asked_for_ahead_is_given_once() {
         };
         SocketAdapter::connect(&home, options)
     };
-    // Without processes PM2 has its list ready before its version.
+    // Without processes, PM2 has its list ready before its version.
     assert_eq!(asking().unwrap().observe().unwrap(), []);
     let id = bench.start(&sleeper(), 1)[0];
     let mut early = asking().unwrap();

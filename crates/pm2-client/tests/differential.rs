@@ -1,8 +1,8 @@
-//! What PM2's own command line sends to its daemon, and what is sent here: the same for every config, but for the
-//! differences that [`DIFFERENCES`] lists with a reason each.
+//! Compares the payloads of PM2's own command line with ours: they are equal for every config, except for the differences in
+//! [`DIFFERENCES`], each with a reason.
 //!
-//! The real `pm2 start file.json` talks to a stand-in that answers as PM2's daemon does and writes down what it is
-//! asked to start. Nothing is started.
+//! The real `pm2 start file.json` talks to a stand-in that answers like PM2's daemon and records what it is asked to start. Nothing
+//! is started.
 
 #![expect(
     clippy::unwrap_used,
@@ -34,17 +34,17 @@ use daemon_model::env_text;
 use serde_json::{Map, Value, json};
 use shell::{CPUS, Shell};
 
-/// Variables of PM2's caller that its apps should not get.
+/// Variables of PM2's caller that its apps must not get.
 const CALLERS_OWN: [(&str, &str); 2] = [("SECRET_TOKEN", "hunter2"), ("SHLVL", "2")];
 
-/// One key that is not the same in both.
+/// A key that differs.
 struct Difference<'a> {
     case: &'a Case,
     /// A key of the payload, or `env.` and a variable.
     key: &'a str,
     pm2: Option<&'a Value>,
     ours: Option<&'a Value>,
-    /// All that PM2 sends.
+    /// PM2's complete payload.
     payload: &'a Value,
 }
 
@@ -73,7 +73,7 @@ struct Reason {
     holds: fn(&Difference<'_>) -> bool,
 }
 
-/// Every difference there may be. The first that holds counts; one that never does fails the test.
+/// All allowed differences. The first matching one counts; one that never matches fails the test.
 const DIFFERENCES: &[Reason] = &[
     Reason {
         why: "the caller's environment is not passed on, but for a fixed base",
@@ -97,7 +97,7 @@ const DIFFERENCES: &[Reason] = &[
         holds: |d| {
             let raw = d.written("cwd").filter(|cwd| **cwd != json!(""));
             d.key == "env.PWD" && d.ours == d.payload.get("pm_cwd") && d.pm2 == raw
-                // `filter_env` takes it away from PM2's command line, which has it from its caller.
+                // `filter_env` removes it from PM2's command line, which has it from its caller.
                 || d.key == "env.PWD"
                     && d.ours == d.payload.get("pm_cwd")
                     && d.pm2.is_none()
@@ -153,7 +153,7 @@ const DIFFERENCES: &[Reason] = &[
     Reason {
         why: "what is off or empty is not sent",
         holds: |d| {
-            // PM2's command line makes a number of an empty list of exit codes, which is none in JSON.
+            // PM2's command line converts an empty list of exit codes to a number, which JSON cannot express.
             let nothing = [json!(false), json!([]), json!(""), json!(null)];
             d.variable().is_none() && d.ours.is_none() && d.pm2.is_some_and(|v| nothing.contains(v))
         },
@@ -335,7 +335,7 @@ fn in_files<'a>(cases: impl IntoIterator<Item = &'a Case>) -> Vec<Vec<&'a Case>>
     files
 }
 
-/// Runs PM2's command line for each of these files; gives its complaints.
+/// Runs PM2's command line for each of these files; returns its error messages.
 fn run_all(shell: &Shell, files: &[Vec<&Case>]) -> String {
     let next = AtomicUsize::new(0);
     let complaints = Mutex::new(String::new());
@@ -352,7 +352,7 @@ fn run_all(shell: &Shell, files: &[Vec<&Case>]) -> String {
     complaints.into_inner().unwrap()
 }
 
-/// What one of the two refuses, with the reason where the other does not.
+/// Configs that only one of the two refuses, each with a reason.
 #[test]
 fn the_same_configs_are_refused_as_by_pm2() {
     let shell = Shell::new();
@@ -381,7 +381,7 @@ fn the_same_configs_are_refused_as_by_pm2() {
     assert!(bugs.is_empty(), "{}", bugs.join("\n"));
 }
 
-/// The payload with the variables on the same level, as `env.NAME`.
+/// The payload with variables flattened to `env.NAME`.
 fn flat(payload: &Value) -> Map<String, Value> {
     let mut flat = Map::new();
     for (key, value) in payload.as_object().unwrap() {
@@ -395,7 +395,7 @@ fn flat(payload: &Value) -> Map<String, Value> {
     flat
 }
 
-/// Whether both read as the same in JavaScript, which has one kind of number.
+/// Whether both are equal in JavaScript, which has only one type of number.
 fn is_same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
@@ -416,7 +416,7 @@ fn show(value: Option<&Value>) -> String {
 }
 
 impl Case {
-    /// Whether PM2's command line may be given both in one file. It carries the PWD of an app with `cwd` over to
+    /// Whether PM2's command line may get both in one file. It carries the PWD of an app with `cwd` over to later ones.
     /// later ones.
     fn may_be_with(&self, other: &Self) -> bool {
         let cwd = |case: &Self| case.app.get("cwd").is_some_and(|cwd| *cwd != json!(""));

@@ -1,4 +1,4 @@
-//! Real PM2 outlives every restart and every reload that the types of messages let through, however strange the conf.
+//! Real PM2 survives every restart and reload with a conf that the message types accept, however strange.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -21,7 +21,7 @@ process.on('SIGINT', () => process.exit(0));
 process.on('message', (message) => message === 'shutdown' && process.exit(0));
 ";
 
-/// One process on a PM2 of its own.
+/// One process on its own PM2.
 struct Target {
     bed: Testbed,
     world: World,
@@ -78,7 +78,7 @@ impl Target {
         self.id = self.world.adapter.prepare(&payload).unwrap()[0].pm_id;
     }
 
-    /// A whole conf that takes away whatever the one before has left.
+    /// A complete conf that removes everything left by the previous one.
     fn conf(&mut self) -> Map<String, Value> {
         if !self.world.list().iter().any(|one| one.pm_id == self.id) {
             self.start();
@@ -92,7 +92,7 @@ impl Target {
             .clone()
     }
 
-    /// Sends the conf with these changes, if it can be made. Whether it could.
+    /// Sends the conf with these changes, if the message accepts them. Returns whether it did.
     fn try_changes(&mut self, reload: bool, changes: &[(String, Value)]) -> bool {
         let mut conf = self.conf();
         for (key, value) in changes {
@@ -101,7 +101,7 @@ impl Target {
         let Ok(conf) = CurrentConf::new(conf) else {
             return false;
         };
-        // PM2 may refuse or fail; it may not go away.
+        // PM2 may refuse or fail, but must not crash.
         let _ = if reload {
             let Ok(conf) = conf.for_reload() else {
                 return false;
@@ -120,7 +120,7 @@ impl Target {
     }
 }
 
-/// Values of every type, each strange in its own way.
+/// Strange values of every type.
 fn strange_values() -> Vec<Value> {
     vec![
         json!("null"),
@@ -181,7 +181,7 @@ fn together() -> Vec<Vec<(String, Value)>> {
         .iter()
         .map(|attribute| (attribute.name, json!("null")))
         .filter(|(name, _)| {
-            // What a message has to have.
+            // Required keys of a message.
             !matches!(
                 *name,
                 "autostart"
@@ -281,7 +281,7 @@ fn together() -> Vec<Vec<(String, Value)>> {
     ]
 }
 
-/// How many of these confs could be sent.
+/// Sends these confs; returns how many were accepted.
 fn send(cluster: bool, reload: bool, confs: &[Vec<(String, Value)>]) -> usize {
     let mut target = Target::new(cluster);
     let (mut sent, mut deaths) = (0, Vec::new());
@@ -304,7 +304,7 @@ fn send(cluster: bool, reload: bool, confs: &[Vec<(String, Value)>]) -> usize {
 
 fn outlives(cluster: bool, reload: bool, confs: &[Vec<(String, Value)>]) {
     let sent = AtomicUsize::new(0);
-    // Much of the time is PM2's waiting.
+    // Most of the time is spent waiting for PM2.
     std::thread::scope(|scope| {
         for part in confs.chunks(confs.len().div_ceil(4)) {
             let sent = &sent;

@@ -1,4 +1,4 @@
-//! How often PM2 is asked for its list, the most expensive request; and that reusing a list never changes the wrong process.
+//! How often PM2's list is requested, the most expensive request, and that reusing a list never changes the wrong process.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -33,8 +33,8 @@ fn memory() -> (MemoryAdapter, World, tempfile::TempDir) {
     (pm2, world, dir)
 }
 
-/// Carries out the plan for these apps of one daemon, and reads what is to be saved afterwards; how often PM2 was asked for
-/// its list.
+/// Executes the plan for these apps of one daemon, and reads what is to be saved afterwards; returns how often the list was
+/// requested.
 #[track_caller]
 fn lists(pm2: &MemoryAdapter, world: &mut World, apps: &[Value]) -> usize {
     let before = pm2.lists();
@@ -61,7 +61,7 @@ fn a_change_of_one_app_asks_for_the_list_before_and_after_it() {
     assert_eq!(restarted, 2, "restarted");
     let reloaded = lists(&pm2, &mut world, &[app("a", 2), cluster(2)]);
     assert_eq!(reloaded, 2, "reloaded");
-    // What is removed is looked for once more.
+    // Removed processes are looked up once more.
     let removed = lists(&pm2, &mut world, &[app("a", 2)]);
     assert_eq!(removed, 3, "removed");
     let again = world.plan(&[("d", &[app("a", 2)])]);
@@ -109,7 +109,7 @@ fn a_process_that_others_replaced_since_the_list_was_read_is_left_alone() {
         adapter: Box::new(adapter),
     };
     world.converge(&[("d", &[app("a", 1000)])]);
-    // Another process gets the number of the one that the plan is about.
+    // Another process gets the number that the plan refers to.
     let mut others = connect();
     let spec = world.spec("d", &app("b", 1000));
     let other = ResolvedApp::resolve(&spec, &world.root, &world.pm2_home, world.host.as_ref());

@@ -1,5 +1,5 @@
-//! Every attribute of PM2's schema, added, changed and removed, in fork and in cluster mode, on real PM2: after one
-//! pass PM2's record and the live process are those of a fresh start of the new definition, with nothing left over.
+//! Every attribute of PM2's schema, added, changed and removed, in fork and in cluster mode, on real PM2: after one pass, PM2's
+//! record and the live process equal those of a fresh start of the new definition, with nothing left over.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -30,7 +30,7 @@ struct Case {
     new: Value,
 }
 
-/// Two values for each attribute; nothing for those that are tested in another way.
+/// Two values for each attribute; none for those that are tested in another way.
 fn values(attribute: &str) -> Option<(Value, Value)> {
     Some(match attribute {
         "name_prefix" | "install_url" | "log_type" => (json!("one"), json!("two")),
@@ -69,7 +69,7 @@ fn values(attribute: &str) -> Option<(Value, Value)> {
         "vizion" | "autorestart" | "pmx" | "automation" | "treekill" | "windowsHide" => {
             (json!(false), json!(true))
         }
-        // Tracing makes PM2 look for packages that are not installed; users need root; the rest has tests of its own.
+        // Tracing makes PM2 look for packages that are not installed; users need root; the others have their own tests.
         "trace" | "deep_monitoring" | "uid" | "gid" | "username" | "script" | "name" | "env"
         | "instances" | "exec_mode" | "autostart" => return None,
         _ => (json!(true), json!(false)),
@@ -245,7 +245,7 @@ fn world(bed: &Testbed) -> World {
     }
 }
 
-/// What PM2's record says without what changes by itself, and the process without its identity.
+/// PM2's record without what changes by itself, and the process without its identity.
 fn essence(record: &ProcessRecord, live: Option<&LiveProcess>) -> Value {
     let numbered = format!("-{}.", record.pm_id);
     let text = |text: &str| text.replace(&numbered, "-N.");
@@ -282,14 +282,14 @@ fn essence(record: &ProcessRecord, live: Option<&LiveProcess>) -> Value {
             }
         }
         own.insert("live cwd".into(), json!(live.cwd));
-        // Node leaves the room of its old arguments behind its title.
+        // Node keeps the room of its old arguments after its title.
         own.insert("live command".into(), json!(live.command_line[0]));
     }
     Value::Object(own)
 }
 
 fn essences(world: &mut World) -> Vec<Value> {
-    // A node that has just been spawned has not set its title and its directory yet.
+    // A node that has just been spawned has not set its title and directory yet.
     let mut last = Vec::new();
     wait_for(|| {
         let list = world.list();

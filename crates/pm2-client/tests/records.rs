@@ -1,7 +1,7 @@
-//! Records that PM2 5, 6 and 7 really gave, each with what a person or PM2 did before, and whether that is drift.
+//! Real records of PM2 5, 6 and 7, each with what a user or PM2 did before, and whether that is drift.
 //!
-//! They lie in `fixtures/records`, with paths, numbers and times replaced. `cargo xtask records --pm2 7` captures them anew.
-//! The model's own tests read them, too: they need no PM2.
+//! They are in `fixtures/records`, with paths, numbers and times replaced. `cargo xtask records --pm2 7` captures them again. The
+//! model's own tests read them, too, without PM2.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,7 +19,7 @@ use pm2_client::{ConnectOptions, ProcessRecord, SocketAdapter, observe};
 use pm2_testbed::{Testbed, pm2_bin, wait_for};
 use serde_json::{Map, Value, json};
 
-/// What is done, and what must be said of the records that PM2 has then.
+/// A scenario, and the expected result for PM2's records after it.
 struct Scenario {
     did: String,
     app: Value,
@@ -27,12 +27,12 @@ struct Scenario {
     is_by_hand: bool,
     /// The arguments of PM2's command line.
     verbs: &'static [&'static str],
-    /// What differs from the definition then, but for what PM2's command line sets back without an effect.
+    /// What differs from the definition afterwards, except for resets by PM2's command line without an effect.
     drift: &'static [&'static str],
     state: &'static str,
 }
 
-/// Kinds of which the records are kept.
+/// Kinds of apps whose records are stored.
 const KINDS: [&str; 14] = [
     "fork",
     "fork-two",
@@ -195,7 +195,7 @@ fn scenarios(root: &Utf8Path) -> Vec<Scenario> {
     all
 }
 
-/// A PM2 on which scenarios are played, one after the other.
+/// A PM2 on which scenarios run, one after the other.
 struct Stage {
     bed: Testbed,
     world: World,
@@ -218,10 +218,10 @@ impl Stage {
         Self { bed, world }
     }
 
-    /// Runs PM2's command line with an environment of nothing but what apps get anyway.
+    /// Runs PM2's command line with only those variables that apps get anyway.
     fn pm2(&mut self, args: &str) {
         let args: Vec<&str> = match args {
-            // One argument with blanks.
+            // One argument with spaces.
             "restart app --cron-restart 1" => vec!["restart", "app", "--cron-restart", "0 0 2 1 *"],
             args => args.split(' ').collect(),
         };
@@ -267,7 +267,7 @@ impl Stage {
         records
     }
 
-    /// A record without what differs each time and everywhere.
+    /// A record without values that differ between runs or machines.
     fn redact(&self, record: &ProcessRecord) -> Value {
         let mut pm2_env = record.pm2_env.clone();
         for noise in [
@@ -290,7 +290,7 @@ impl Stage {
                 pm2_env.insert(time.to_owned(), started.clone());
             }
         }
-        // The app's digest depends on where the workspace lies.
+        // The app's digest depends on the path of the workspace.
         if let Some(label) = pm2_env.get_mut("pm2_sync") {
             label["spec"] = json!("DIGEST");
         }
@@ -314,11 +314,11 @@ impl Stage {
 }
 
 fn is_settled(record: &ProcessRecord, state: &str) -> bool {
-    // Long after its start, so that only what is recorded counts.
+    // Long after its start, so that only recorded values count.
     json!(observe(record).state(u64::MAX)) == state
 }
 
-/// Replaces places in every text, and what names this machine.
+/// Replaces paths and machine-specific texts in every string.
 fn replace(value: &mut Value, places: &[(&str, &str)]) {
     match value {
         Value::String(text) => {

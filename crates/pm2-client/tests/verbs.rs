@@ -1,5 +1,4 @@
-//! What people do with PM2's own command line: a plan stays empty where nothing real changed, and is not empty where
-//! something did.
+//! Manual use of PM2's own command line: the plan stays empty if nothing effective changed, and is not empty if something did.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -16,7 +15,7 @@ use pm2_client::{ConnectOptions, SocketAdapter, Status};
 use pm2_testbed::{Testbed, wait_for};
 use serde_json::{Value, json};
 
-/// Apps on a PM2, as their definitions say.
+/// Apps on a PM2, started from their definitions.
 struct Bench {
     bed: Testbed,
     world: World,
@@ -49,7 +48,7 @@ impl Bench {
         names.map(ToOwned::to_owned).collect()
     }
 
-    /// PM2's command line, with an environment of nothing but what apps get anyway.
+    /// PM2's command line, with only those variables that apps get anyway.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.bed.command(args);
         command.current_dir(&self.world.root).env_remove("_");
@@ -86,7 +85,7 @@ impl Bench {
         self.world.plan_with(&[("d", &self.apps)], &policy)
     }
 
-    /// What the plan would do, one line for each step: the action, the app, and what changed.
+    /// The steps of the plan, one per line: the action, the app, and what changed.
     fn drift(&mut self) -> Vec<String> {
         let steps = self.plan().plan.steps;
         let lines = steps.iter().map(|step| {
@@ -172,7 +171,7 @@ fn commands_without_an_effect_are_no_drift() {
     bench.pm2(&["resurrect"]);
     assert_eq!(bench.drift(), Vec::<String>::new(), "resurrected");
 
-    // Stopping is something; after the start nothing is left of it, but that PM2 watches no files any more.
+    // Stopping has an effect; after the start nothing remains of it, except that PM2 no longer watches files.
     let all: Vec<String> = with_names("stop", &[]);
     bench.pm2(&all.iter().map(String::as_str).collect::<Vec<_>>());
     let stopped = bench.drift();

@@ -1,5 +1,5 @@
-//! What PM2's own validation says of a value, and what is found here: the same for every attribute under each of its
-//! names, but for the differences that [`DIFFERENCES`] lists with a reason each.
+//! Compares PM2's own validation of a value with ours: they agree for every attribute under each of its names, except for the
+//! differences in [`DIFFERENCES`], each with a reason.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -73,7 +73,7 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// What PM2 says of apps.
+/// PM2's verdict on apps.
 fn pm2(apps: &[Value]) -> Vec<Map<String, Value>> {
     let bed = Testbed::home_only();
     let package = pm2_bin().canonicalize_utf8().unwrap();
@@ -94,7 +94,7 @@ fn pm2(apps: &[Value]) -> Vec<Map<String, Value>> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The app as it is read here; else what is wrong with it.
+/// The app as read here, or the errors.
 fn ours(app: &Value) -> Result<AppSpec, String> {
     let context = SpecContext {
         root: "/w".into(),
@@ -130,7 +130,7 @@ fn is_falsy(value: &Value) -> bool {
     [json!(false), json!(""), json!(0)].contains(value)
 }
 
-/// Every difference there may be. The first that holds counts; one that never does fails the test.
+/// All allowed differences. The first matching one counts; one that never matches fails the test.
 const DIFFERENCES: &[Reason] = &[
     Reason {
         why: "whether an account exists is asked where the app is started",
@@ -215,7 +215,7 @@ fn values_get_the_verdict_that_pm2_gives_them() {
                 None => wrong.push(verdict),
             }
         } else if is_falsy(&case.value)
-            // A 0 that PM2's command line loses is honoured, and so is a `false` that it overwrites.
+            // A 0 that PM2's command line loses is kept here, and so is a `false` that it overwrites.
             && !case.value.is_number()
             && case.attribute.name != "merge_logs"
             && theirs == theirs_of_plain
@@ -236,7 +236,7 @@ fn values_get_the_verdict_that_pm2_gives_them() {
     }
 }
 
-/// `false` and `""` for "not set", as public config files have it.
+/// `false` and `""` for "not set", as in public config files.
 #[test]
 fn values_that_mean_unset_are_unset() {
     for (name, value) in [

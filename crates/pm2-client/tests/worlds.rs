@@ -1,5 +1,5 @@
-//! In every small world: carrying out the plan on the in-memory PM2 and planning again gives nothing to do, and what
-//! is not ours never changes.
+//! For every small world: after executing the plan on the in-memory PM2, planning again gives nothing to do, and unmanaged
+//! processes never change.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use pm2_client::{Fault, MemoryAdapter, Method, ProcessRecord, ResolvedApp, label
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// One app of a small world: few names and few values, so that worlds meet.
+/// One app of a small world: few names and few values, so that collisions are likely.
 fn app() -> impl Strategy<Value = Value> {
     let mode = prop_oneof![Just(None), Just(Some("fork")), Just(Some("cluster"))];
     let env = prop::collection::btree_map("[AB]", 0..2_u8, 0..3);
@@ -171,19 +171,19 @@ proptest! {
                 meddle(&mut world, &memory, what);
             }
         }
-        // What was done to strangers was somebody else's doing.
+        // Changes to strangers were made by others.
         let before = if meddlings.is_empty() { before } else { strangers(&mut world) };
         if let Some((method, skip, kind)) = fault {
             let method = [Method::Prepare, Method::Restart, Method::Delete, Method::List][method];
             let fault = [Fault::Refuse, Fault::Timeout, Fault::LoseAnswer][kind];
             memory.inject(method, skip, fault);
-            // It may fail in any way, but it must come back.
+            // It may fail in any way, but must return.
             let observed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let report = world.pass(&slices(&second));
                 report.steps.iter().filter(|step| !matches!(step.outcome, Outcome::Done)).count()
             }));
             let _ = observed;
-            // A fault that was not met yet must not meet the checks below.
+            // A pending fault must not affect the checks below.
             let mut spare = memory.clone();
             use pm2_client::ProcessAdapter as _;
             for _ in 0..4 {
@@ -191,7 +191,7 @@ proptest! {
             }
             memory.forget_faults();
         }
-        // The guard may hold back a removal of much of this small world; confirmed, it is done.
+        // The guard may hold a removal in this small world; once confirmed, it is executed.
         for _ in 0..2 {
             let planned = world.plan(&slices(&second));
             let mut policy = world.policy();
@@ -234,7 +234,7 @@ fn the_order_of_a_maps_keys_is_no_change() {
     world.converge(&daemons);
     let id = world.list()[0].pm_id;
     memory.edit_record(id, |record| {
-        // As PM2 5 and 6 give it back.
+        // In the order in which PM2 5 and 6 return it.
         let turned = json!({ "b": { "d": 3, "c": 2 }, "a": 1 });
         record.pm2_env.insert("watch_options".into(), turned);
     });

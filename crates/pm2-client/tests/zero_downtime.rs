@@ -28,7 +28,7 @@ struct Tally {
     stop: AtomicBool,
 }
 
-/// Sends requests over kept connections until it is stopped.
+/// Sends requests over keep-alive connections until it is stopped.
 fn client(port: u16, tally: &Tally) {
     let mut connection: Option<BufReader<TcpStream>> = None;
     while !tally.stop.load(Ordering::Relaxed) {
@@ -95,7 +95,7 @@ fn no_request_is_lost_where_cluster_mode_follows_from_instances() {
     change_under_load(&json!({}));
 }
 
-/// Changes an app again and again under load; `mode` is what its definition says of the exec mode.
+/// Changes an app repeatedly under load; `mode` is the exec mode in its definition.
 fn change_under_load(mode: &Value) {
     let bed = Testbed::start();
     let root = bed.dir().join("w");
@@ -133,7 +133,7 @@ fn change_under_load(mode: &Value) {
         for _ in 0..CLIENTS {
             scope.spawn(|| client(port, &tally));
         }
-        // Whatever goes wrong here, the clients have to end.
+        // Whatever fails here, the clients have to end.
         let changes = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let steps = [
                 app("green", &[], 2, json!({})),

@@ -13,11 +13,11 @@ fn run(check: &Check) -> String {
     probe::run(check, Duration::from_secs(20)).to_string()
 }
 
-/// Runs a check that has to run into its deadline, and returns how long that took. No process whose command line has this
-/// text is left.
+/// Runs a check that has to reach its deadline, and returns how long that took. No process with this text in its command line may
+/// remain.
 fn assert_timeout(check: &Check, text: &str) -> Duration {
     let took = quickest_timeout(check, || {
-        // The system collects what the group's leader left.
+        // The system reaps processes that the group's leader left behind.
         wait_until("the end of all processes", || processes(text).is_empty());
     });
     assert!(took < Duration::from_millis(500), "{took:?}");
@@ -62,10 +62,10 @@ fn a_command_has_the_directory_and_the_variables_of_the_app_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let cwd = camino::Utf8Path::from_path(dir.path()).unwrap();
     let cwd = cwd.canonicalize_utf8().unwrap();
-    // A link, because a script that was just written cannot be run while another thread makes a process.
+    // A link, because a script that was just written cannot be run while another thread forks.
     std::os::unix::fs::symlink("/bin/sh", cwd.join("check")).unwrap();
     let text = "test \"$PORT\" = 3001 && test -z \"$HOME\" && test \"$(pwd)\" = \"$EXPECTED\"";
-    // By a path that is relative to the directory, and by the app's own PATH.
+    // By a path relative to the directory, and through the app's own PATH.
     for (program, path) in [("./check", "/usr/bin:/bin"), ("check", cwd.as_str())] {
         let variables = [("PORT", "3001"), ("PATH", path), ("EXPECTED", cwd.as_str())];
         let check = Check::Exec {
@@ -146,6 +146,6 @@ fn no_zombie_is_left() {
     for text in ["exit 0", "exit 1", "kill -9 $$"] {
         run(&sh(text));
     }
-    // Other tests of this process have children at the same time, but none of theirs stays.
+    // Other tests of this process have children at the same time, but none of them stays.
     wait_until("no child", || children().is_empty());
 }

@@ -1,4 +1,4 @@
-//! What a prober costs while nothing is due. A file of its own: what it counts is of the whole process.
+//! The cost of an idle prober. A separate file, because it counts for the whole process.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -46,7 +46,7 @@ fn a_prober_sleeps_until_something_is_due() {
     wait_until("a second without work", || {
         let before = waits();
         std::thread::sleep(Duration::from_secs(1));
-        // This thread's own, and what a debugger or a profiler may add.
+        // This thread's own waits, and what a debugger or a profiler may add.
         quiet = waits() - before <= 3;
         quiet
     });

@@ -1,4 +1,4 @@
-//! A thousand runs leave nothing behind. A file of its own: what it counts is of the whole process.
+//! A thousand runs leave nothing behind. A separate file, because it counts for the whole process.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -28,7 +28,7 @@ fn a_thousand_runs_leave_no_process_thread_or_descriptor() {
         sh("sleep 10 & exit 0"),
         sh("exit 1"),
     ];
-    // What is opened once and kept is opened here.
+    // Resources that are opened once and kept are opened here.
     for check in &checks {
         let _ = probe::run(check, Duration::from_millis(20));
     }

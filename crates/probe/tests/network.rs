@@ -136,7 +136,7 @@ fn redirects_are_not_followed() {
 fn a_server_that_hangs_runs_into_the_deadline() {
     let server = Server::start(|_, stopped| stopped.wait());
     assert_timeout(&server.http());
-    // It accepts connections, which is all that is asked of it here.
+    // It accepts connections, which is all that is needed here.
     assert_eq!(run(&server.tcp()), "ready");
 }
 
@@ -197,7 +197,7 @@ fn huge_heads_are_refused_before_they_are_read() {
 #[test]
 fn a_connection_that_is_reset_is_a_failure() {
     let server = Server::start(|stream, _| {
-        // To close with data unread resets the connection.
+        // Closing with unread data resets the connection.
         let mut first = [0];
         while stream.peek(&mut first).is_ok_and(|count| count == 0) {}
     });
@@ -233,7 +233,7 @@ fn a_port_without_a_server_refuses() {
 fn a_listener_whose_queue_is_full_runs_into_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // No connection is accepted: they fill the queue, until one is not answered any more.
+    // Connections are never accepted: they fill the queue, until one is not answered any more.
     let mut queued = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
         queued.push(stream);

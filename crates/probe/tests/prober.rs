@@ -88,7 +88,7 @@ fn the_initial_delay_is_kept() {
     assert!(started.elapsed() >= delayed.initial_delay);
 }
 
-/// Hundreds of probes that hang take no thread, and those beside them run on time.
+/// Hundreds of hanging probes use no thread, and other probes run on time.
 #[test]
 fn probes_that_hang_delay_no_other() {
     let server = Server::start(|_, stopped| stopped.wait());
@@ -106,7 +106,7 @@ fn probes_that_hang_delay_no_other() {
         prober.add(n, &probe(100, 5000), exec(&["sleep", "60"]), Instant::now());
     }
     wait_until("commands", || processes("sleep\u{0}60").len() >= 20);
-    // A failure is reported each time, so that the times can be seen.
+    // Every failure is reported, so the times are visible.
     let refused = free_port();
     prober.add(
         1000,
@@ -122,10 +122,10 @@ fn probes_that_hang_delay_no_other() {
             "connection refused"
         );
     }
-    // 20 periods of 50 ms; the others have not run into their deadlines yet.
+    // 20 periods of 50 ms; the others have not reached their deadlines yet.
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
-    // One for each test that runs at the same time, and those that look up names.
+    // One for each test that runs at the same time, and those for name lookups.
     let threads = threads("prob");
     assert!(threads < 20, "{threads} threads");
     let begin = Instant::now();
@@ -152,7 +152,7 @@ fn with_too_many_due_probes_the_longest_overdue_goes_first() {
     let mut runs = [0_u32; 600];
     while runs.contains(&0) {
         let report = reports.recv_timeout(PATIENCE).unwrap();
-        // The listener's queue may be full: both ways it runs into its deadline.
+        // The listener's queue may be full: in either case it reaches its deadline.
         assert_eq!(report.result.to_string(), "timeout after 200 ms");
         runs[report.key] += 1;
         assert!(runs[report.key] <= 3, "{} goes before others", report.key);
@@ -188,7 +188,7 @@ fn a_probe_that_is_removed_or_replaced_runs_no_longer() {
     let second = count("second");
     wait_until("more of the third", || count("third") > 5);
     assert_eq!(count("second"), second);
-    // What is not there can be removed, too.
+    // Removing an unknown probe is allowed, too.
     prober.remove("c");
     prober.stop();
     let third = count("third");

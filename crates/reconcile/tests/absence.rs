@@ -1,4 +1,4 @@
-//! A definition that is away at one look only is not removed, though others go at that moment for good.
+//! A definition that is absent in only one snapshot is not removed, although others disappear permanently at that moment.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -16,10 +16,10 @@ use reconcile::{
     ArtifactStore, Config, Disk, Environment, Lock, Pm2, Removal, Request, StopFlag, SyncReport,
 };
 
-/// A PM2 in memory, and what happens to files when it is looked at.
+/// An in-memory PM2 that changes files when its list is requested.
 struct Watched {
     pm2: MemoryAdapter,
-    /// Called with how often it has been looked at.
+    /// Called with the number of requests so far.
     looked: Box<dyn FnMut(usize) + Send>,
     looks: usize,
 }
@@ -140,7 +140,7 @@ impl World {
     }
 }
 
-/// `d0` is gone for good. `d1` is there at the first look, away at the second, and back at the third.
+/// `d0` is removed permanently. `d1` exists in the first snapshot, is absent in the second, and back in the third.
 fn blink(root: Utf8PathBuf, seen: Arc<Mutex<usize>>) -> impl FnMut(usize) + Send + 'static {
     move |look| {
         *seen.lock().unwrap() = look;
@@ -175,7 +175,7 @@ fn a_watch_removes_nothing_while_further_definitions_disappear() {
     let report = world.sync(Removal::Now, blink(world.root(), looks));
     assert_eq!(report.applied.steps.len(), 0);
     assert_eq!(world.names().len(), 12);
-    // The next time it is only one.
+    // The next time, there is only one.
     world.sync(Removal::Now, |_| {});
     assert_eq!(world.names().len(), 11);
 }

@@ -1,4 +1,4 @@
-//! A dry run cannot differ from the real thing: what `plan` plans is what `sync` then does, in worlds drawn at random.
+//! A dry run cannot differ from the real run: `sync` does what `plan` plans, in random worlds.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-/// What a step does, as a user sees it. Blocked ones fail, and are not carried out.
+/// The visible effect of a step. Blocked steps fail, and are not executed.
 fn described<'s>(steps: impl IntoIterator<Item = &'s Step>) -> BTreeSet<String> {
     steps
         .into_iter()
@@ -158,7 +158,7 @@ fn a_sync_takes_exactly_the_steps_of_the_plan_before_it() {
             let applied: Vec<&Step> = report.applied.steps.iter().map(|it| &it.step).collect();
             let (first, later) = applied.split_at(planned.len());
             assert_eq!(described(first.iter().copied()), planned, "seed {seed}");
-            // What a further round of the same pass does belongs to the same apps.
+            // Further rounds of the same pass only affect the same apps.
             let is_first = |step: &&Step| first.iter().any(|it| it.app == step.app);
             assert!(later.iter().all(is_first), "seed {seed}: {later:?}");
             assert_eq!(report.plan.held, dry_run.planned.plan.held, "seed {seed}");
@@ -166,7 +166,7 @@ fn a_sync_takes_exactly_the_steps_of_the_plan_before_it() {
             steps += planned.len();
             held += usize::from(report.plan.held.is_some());
 
-            // And nothing is left that it could have done.
+            // Nothing is left that it could have done.
             let again = world.dry_run();
             let left = again.planned.plan.steps.iter();
             let left: Vec<_> = left

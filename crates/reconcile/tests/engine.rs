@@ -1,4 +1,4 @@
-//! The engine of `watch` as an embedder runs it, on a PM2 in memory.
+//! The engine of `watch` as an embedder runs it, on an in-memory PM2.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -24,7 +24,7 @@ fn define_as(root: &Utf8Path, id: &str, name: &str, seconds: u32) {
     std::fs::create_dir_all(&dir).unwrap();
     let text =
         format!("{{:apps [{{:name \"{name}\" :script \"/bin/sleep\" :args [\"{seconds}\"]}}]}}\n");
-    // As a whole: no look finds it half-written.
+    // Replaced atomically, so that no scan finds it half-written.
     std::fs::write(dir.join("new"), text).unwrap();
     std::fs::rename(dir.join("new"), dir.join("ecosystem.pm2.edn")).unwrap();
 }
@@ -39,7 +39,7 @@ enum Reported {
 }
 
 impl Reported {
-    /// `started`: when the last pass began.
+    /// `started`: when the last pass started.
     fn of(event: &EngineEvent<'_>, started: Instant) -> Option<Self> {
         match event {
             EngineEvent::Pass(PassEvent::Step(Progress::Ended(ended))) => {
@@ -64,7 +64,7 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Waits for the end of the next pass; how many steps it took.
+    /// Waits for the end of the next pass; returns how many steps it took.
     fn next(&self) -> usize {
         self.passes.recv_timeout(Duration::from_secs(60)).unwrap()
     }
@@ -82,7 +82,7 @@ impl Watch<'_> {
         self.reported().into_iter().filter_map(of_daemon).collect()
     }
 
-    /// The changing calls that PM2 has carried out, all of them or those of one name.
+    /// The changing calls that PM2 has executed, all of them or those of one name.
     fn calls(&self, name: Option<&str>) -> Vec<(Method, String)> {
         let calls = self.pm2.calls().into_iter();
         calls
@@ -91,7 +91,7 @@ impl Watch<'_> {
             .collect()
     }
 
-    /// The names of all processes and for how many seconds each sleeps.
+    /// The names of all processes, and for how many seconds each sleeps.
     fn sleeping(&self) -> Vec<(String, u32)> {
         let list = self.pm2.clone().list().unwrap();
         let seconds = list.iter().map(|record| &record.pm2_env["args"][0]);
@@ -102,14 +102,14 @@ impl Watch<'_> {
         sleeping
     }
 
-    /// Edits a daemon and waits until its process is as it says.
+    /// Edits a daemon and waits until its process matches.
     #[track_caller]
     fn apply(&self, name: &str, seconds: u32) {
         define(self.root, name, seconds);
         wait_for(|| self.sleeping().contains(&(name.to_owned(), seconds)));
     }
 
-    /// Has PM2 and all files looked at, by their attributes and as a whole.
+    /// Triggers polls of PM2 and both kinds of scans.
     fn look_at_everything(&self) {
         self.engine.pm2_changed();
         for cause in [Cause::Resync, Cause::FullResync] {
@@ -118,7 +118,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Has all files looked at again; how many steps the pass takes that follows.
+    /// Triggers a scan of all files; returns how many steps the following pass takes.
     fn resync(&self, cause: Cause) -> usize {
         let scope = Scope::Everything;
         self.engine.files_changed(Batch { scope, cause });
@@ -128,12 +128,12 @@ impl Watch<'_> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        // Also when the test has failed: the engine would run for ever.
+        // Also after a failed test: otherwise the engine would run forever.
         self.engine.stop();
     }
 }
 
-/// Runs a watch of three daemons, and `test` when its first pass has taken its three steps.
+/// Starts a watch of three daemons, and runs `test` after its first pass has taken three steps.
 fn watching(test: impl FnOnce(&Watch<'_>)) {
     watching_from(MemoryAdapter::new(), |watch| {
         assert_eq!(watch.next(), 3);
@@ -142,7 +142,7 @@ fn watching(test: impl FnOnce(&Watch<'_>)) {
     });
 }
 
-/// Runs a watch of three daemons on this PM2, and `test` from its beginning.
+/// Starts a watch of three daemons on this PM2, and runs `test` from the beginning.
 fn watching_from(pm2: MemoryAdapter, test: impl FnOnce(&Watch<'_>)) {
     let dir = tempfile::tempdir().unwrap();
     let root = Utf8PathBuf::from_path_buf(dir.path().join("w")).unwrap();
@@ -171,7 +171,7 @@ fn watching_from(pm2: MemoryAdapter, test: impl FnOnce(&Watch<'_>)) {
                 let reported = Reported::of(&event, started);
                 for_observer.lock().unwrap().extend(reported);
                 if let EngineEvent::Ended(report) = event {
-                    // A test that has failed listens no more.
+                    // A failed test no longer receives.
                     let _ = ended.send(report.applied.steps.len());
                 }
             })
@@ -198,7 +198,7 @@ fn an_edit_restarts_its_own_process_and_no_other() {
     });
 }
 
-/// All that its timers do within ten minutes and more.
+/// Everything that its timers do in more than ten minutes.
 #[test]
 fn repeated_scans_of_all_files_send_nothing_to_pm2() {
     watching(|watch| {
@@ -218,7 +218,7 @@ fn repeated_scans_of_all_files_send_nothing_to_pm2() {
     });
 }
 
-/// That each wait is as long as it has to be: an attempt may come late, never early.
+/// Checks that each wait is at least as long as required: an attempt may be late, never early.
 #[track_caller]
 fn assert_waits(failures: &[Instant], seconds: &[f64]) {
     let waits: Vec<_> = failures
@@ -237,13 +237,13 @@ fn a_refused_step_is_retried_with_back_off_and_delays_no_other() {
         define(watch.root, "b", 2000);
         wait_for(|| watch.failures("b").len() == 4);
         assert_waits(&watch.failures("b"), &[0.5, 1.0, 2.0]);
-        // The next attempt comes in four seconds: neither edits of others nor looks at PM2 or at all files bring it forward.
+        // The next attempt is due in four seconds: neither edits of others nor polls and scans bring it forward.
         watch.apply("a", 2000);
         watch.apply("c", 2000);
         watch.look_at_everything();
         watch.apply("a", 2001);
         assert_eq!(watch.failures("b").len(), 4);
-        // An edit of its own is a reason to try at once, and soon again.
+        // An edit of its own triggers a retry at once, and again soon.
         define(watch.root, "b", 3000);
         wait_for(|| watch.failures("b").len() == 5);
         assert_eq!(watch.calls(Some("b")), []);
@@ -266,7 +266,7 @@ fn a_hanging_call_delays_no_other_and_is_retried_with_back_off() {
     pm2.set_deadline(Duration::from_secs(1));
     pm2.inject_for("b", Fault::Timeout);
     watching_from(pm2, |watch| {
-        // The two others are started while the first one's call hangs; an edit of that moment is not lost.
+        // The other two are started while the first one's call hangs; an edit at that moment is not lost.
         wait_for(|| watch.calls(None).len() == 2);
         define(watch.root, "a", 2000);
         assert_eq!(watch.next(), 3);
@@ -280,12 +280,12 @@ fn a_hanging_call_delays_no_other_and_is_retried_with_back_off() {
         watch.apply("c", 2000);
         watch.apply("a", 2001);
         assert_eq!(watch.failures("b").len(), 4);
-        // Each attempt takes a second besides.
+        // Each attempt takes another second.
         assert_waits(&watch.failures("b"), &[1.5, 2.0, 3.0]);
         assert_eq!(watch.calls(Some("b")), []);
         watch.pm2.forget_faults();
         watch.apply("b", 3000);
-        // It would have been left alone for four seconds.
+        // It would have waited for four seconds.
         let since = watch.failures("b")[3].elapsed();
         assert!(since < Duration::from_secs(4), "{since:?}");
         assert_eq!(watch.calls(Some("b")), [(Method::Prepare, "b".to_owned())]);
@@ -301,7 +301,7 @@ fn a_step_whose_answer_was_lost_is_not_repeated() {
         watch.pm2.inject_for("d", Fault::LoseAnswer);
         define(watch.root, "d", 1000);
         wait_for(|| watch.failures("d").len() == 1);
-        // The next attempt finds it as it should be, and so does everybody after.
+        // The next attempt succeeds, and so do all later ones.
         while watch.next() != 1 {}
         while watch.next() != 0 {}
         assert_eq!(watch.resync(Cause::FullResync), 0);
@@ -332,12 +332,12 @@ fn two_definitions_that_declare_one_name_stop_and_start_nothing_until_one_gives_
         wait_for(|| {
             reported(Reported::Broken(b.clone())) == 1 && reported(Reported::Broken(c.clone())) == 1
         });
-        // Looks at PM2, which come once a second by themselves, and at all files.
+        // Polls of PM2, which happen once a second anyway, and scans of all files.
         let began = Instant::now();
         let mut seconds = 2000;
         while began.elapsed() < Duration::from_millis(2500) {
             watch.look_at_everything();
-            // Neither does another edit of one of the two, or of a third, decide it.
+            // Another edit of one of the two, or of a third daemon, does not decide it either.
             define(watch.root, "b", seconds);
             watch.apply("a", seconds);
             seconds += 1;
@@ -353,7 +353,7 @@ fn two_definitions_that_declare_one_name_stop_and_start_nothing_until_one_gives_
             0
         );
 
-        // One gives it up: its own process is as it was, and the other's last edit is applied, once.
+        // One gives it up: its own process is unchanged, and the other's last edit is applied, once.
         define(watch.root, "c", 1000);
         wait_for(|| watch.sleeping().contains(&(b.clone(), seconds - 1)));
         wait_for(|| {
@@ -362,7 +362,7 @@ fn two_definitions_that_declare_one_name_stop_and_start_nothing_until_one_gives_
         assert_eq!(watch.calls(Some("b")), [(Method::Restart, b.clone())]);
         assert_eq!(watch.calls(Some("c")), []);
 
-        // And the other way round: the one that had it first gives it up.
+        // The other way round: the one that had it first gives it up.
         define_as(watch.root, "c", "b", 3000);
         wait_for(|| {
             reported(Reported::Broken(b.clone())) == 2 && reported(Reported::Broken(c.clone())) == 2
@@ -387,9 +387,9 @@ fn other_name(root: &Utf8Path, daemon: &str) -> Utf8PathBuf {
     root.join(format!("{daemon}-by-another-name"))
 }
 
-/// Edits the definition of `b` unnoticed, and then says that it was just written: when.
+/// Edits the definition of `b` unnoticed, and then reports that it was just written; returns when.
 fn write_unnoticed(watch: &Watch<'_>, text: &str) -> Instant {
-    // After this edit the watcher has nothing more to report of its beginning, which would be about `b`, too.
+    // After this edit, the watcher has no more initial batches, which would also cover `b`.
     watch.apply("a", 1500);
     std::fs::write(other_name(watch.root, "b"), text).unwrap();
     let definition = watch.root.join("system/daemons/b/ecosystem.pm2.edn");
@@ -412,7 +412,7 @@ fn a_file_that_was_just_written_is_applied_without_another_report() {
     });
 }
 
-/// An editor may not have written all of it yet, or its other half is in another file.
+/// An editor may not have written all of it yet, or the other half of the edit is in another file.
 #[test]
 fn a_file_that_was_just_written_and_is_broken_counts_later() {
     let conflict = "{:apps [{:name \"a\" :script \"/bin/sleep\" :args [\"1000\"]}]}";
@@ -421,7 +421,7 @@ fn a_file_that_was_just_written_and_is_broken_counts_later() {
             let is_broken =
                 |watch: &Watch<'_>| watch.reported().contains(&Reported::Broken("b".to_owned()));
             let began = write_unnoticed(watch, broken);
-            // Whatever wakes the engine meanwhile.
+            // Whatever else wakes the engine meanwhile.
             while !is_broken(watch) {
                 watch.engine.pm2_changed();
                 std::thread::sleep(Duration::from_millis(1));

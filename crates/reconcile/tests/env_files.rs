@@ -1,5 +1,5 @@
-//! Env files as this reads them, as node's own `--env-file` does, and as docker compose does. What differs is listed at each
-//! case, and stands as a rule in docs/values.md.
+//! Compares our reading of env files with node's own `--env-file` and with docker compose. Differences are listed with each case;
+//! docs/values.md documents the rules.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use daemon_model::{
 };
 use serde_json::json;
 
-/// What a reader makes of a text: variables, or that it refuses it.
+/// A reader's result for a text: variables, or a refusal.
 #[derive(Debug, Clone, Copy)]
 enum Reads {
     Vars(&'static [(&'static str, &'static str)]),
@@ -20,14 +20,14 @@ enum Reads {
 }
 use Reads::{Refuses, Vars};
 
-/// What the other readers make of it.
+/// The results of the other readers.
 #[derive(Debug, Clone, Copy)]
 enum Others {
-    /// Both the same.
+    /// Both agree with ours.
     Agree,
-    /// Node reads this, compose the same as here.
+    /// Node reads this; compose agrees with ours.
     Node(Reads),
-    /// Compose reads this, node the same as here.
+    /// Compose reads this; node agrees with ours.
     Compose(Reads),
     /// Node and compose read these.
     Both(Reads, Reads),
@@ -36,7 +36,7 @@ use Others::{Agree, Both, Compose, Node};
 
 type Case = (&'static str, Reads, Others);
 
-/// The variables are read beside `TOKEN`, which the caller passes on, for those that understand references.
+/// References can use `TOKEN`, which the caller passes on, in readers that support them.
 const CASES: &[Case] = &[
     // Plain.
     ("", Vars(&[]), Agree),
@@ -150,7 +150,7 @@ const CASES: &[Case] = &[
         Vars(&[("A", "$B")]),
         Node(Vars(&[("A", "\\$B")])),
     ),
-    // No quotes: backslashes and quotes further on are text.
+    // Without quotes, later backslashes and quotes are plain text.
     ("A=a\\nb\\", Vars(&[("A", "a\\nb\\")]), Agree),
     ("A=x\"y\"", Vars(&[("A", "x\"y\"")]), Agree),
     (
@@ -227,7 +227,7 @@ const CASES: &[Case] = &[
         Both(Vars(&[("A", "${B-x}")]), Vars(&[("A", "x")])),
     ),
     ("A=${B", Refuses, Node(Vars(&[("A", "${B")]))),
-    // What is refused.
+    // Refused texts.
     ("A", Refuses, Both(Vars(&[]), Vars(&[]))),
     (
         "A=1\nB\nC=3",
@@ -264,7 +264,7 @@ fn map(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     variables.iter().map(owned).collect()
 }
 
-/// What this reads; none when it refuses.
+/// Our result; none if the text is refused.
 fn here(text: &str) -> Option<BTreeMap<String, String>> {
     let file = EnvFile::parse(text.as_bytes()).ok()?;
     let mut values = Values::new([("TOKEN".to_owned(), "t".to_owned())].into(), [].into());
@@ -328,7 +328,7 @@ fn env_files_read_like_compose_and_node_except_listed_differences() {
         if by_node != expected_of_node {
             wrong.push(format!("{text:?}: node reads {by_node:?}"));
         }
-        // What is listed as a difference has to be one.
+        // A listed difference must be one.
         let listed = match others {
             Agree => vec![],
             Node(reads) | Compose(reads) => vec![*reads],

@@ -1,5 +1,5 @@
-//! The guard against mass removal remembers: many small removals are one large one, and a file system that is not mounted
-//! deletes nothing.
+//! The guard against mass removal has a memory: many small removals count as a large one, and an unmounted file system deletes
+//! nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,7 +15,7 @@ use reconcile::{
     Request, StopFlag, SyncReport,
 };
 
-/// Reads the tree, and claims that file systems are mounted on these directories.
+/// Reads the tree, and pretends that file systems are mounted on these directories.
 struct Mounted<'m>(&'m [&'m str]);
 
 impl DefinitionSource for Mounted<'_> {
@@ -122,10 +122,10 @@ fn removals_one_after_the_other_are_counted_together() {
     assert_eq!(held.removed_lately, 3);
     assert_eq!(world.names().len(), 9);
 
-    // What is confirmed was meant, and counts no more.
+    // A confirmed removal was intended, and no longer counts.
     world.sync(&[], Some(&held.code.to_string()));
     assert_eq!(world.names().len(), 8);
-    // What comes back was not lost.
+    // A daemon that comes back was not lost.
     for n in 0..3 {
         world.define(&World::id(n));
     }
@@ -139,7 +139,7 @@ fn removals_one_after_the_other_are_counted_together() {
 fn an_unmounted_file_system_removes_nothing_until_that_is_confirmed() {
     let world = World::new();
     world.sync(&["mounted"], None);
-    // The directory it was mounted on is empty now. Three of twelve would not be too many.
+    // The mount point is empty now. Three of twelve alone would not be too many.
     world.undefine("mounted");
     std::fs::create_dir(world.dir("mounted")).unwrap();
     for _ in 0..2 {
@@ -161,14 +161,14 @@ fn an_unmounted_file_system_removes_nothing_until_that_is_confirmed() {
     world.sync(&["mounted"], None);
     assert_eq!(world.names().len(), 11);
 
-    // It is gone for good.
+    // It is gone permanently.
     world.undefine("mounted");
     let held = world.sync(&[], None).after.plan.held.unwrap();
     assert_eq!(held.unmounted.len(), 2);
     let report = world.sync(&[], Some(&held.code.to_string()));
     assert!(report.after.plan.held.is_none());
     assert_eq!(world.names().len(), 9);
-    // Nothing of it is remembered: the same folder may be used again.
+    // Nothing about it is remembered: the same folder may be used again.
     for n in 9..12 {
         world.define(&World::id(n));
     }

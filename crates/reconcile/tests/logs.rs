@@ -95,7 +95,7 @@ fn lines_are_interleaved_by_time_and_those_without_follow_the_line_before() {
             "a 2026-01-31T12:00:05: five",
         ]
     );
-    // What follows belongs to the last line, too.
+    // Continuation lines belong to the last line, too.
     logs.append("b", "2026-01-31T12:00:06: six\n");
     logs.append("a", "    at stack (y.js:1)\n");
     assert_eq!(
@@ -163,10 +163,10 @@ fn a_log_is_followed_through_truncation_and_rotation() {
     assert_eq!(logs.poll(), [""; 0]);
     logs.append("a", "flushed\n");
     assert_eq!(logs.poll(), ["a flushed"]);
-    // Truncated, and longer than before when it is seen again.
+    // Truncated, and longer than before when it is read again.
     std::fs::write(logs.path("a"), "copied and truncated\nand so on\n").unwrap();
     assert_eq!(logs.poll(), ["a copied and truncated", "a and so on"]);
-    // Moved away; what is still written to the old file is not lost.
+    // Renamed; later writes to the old file are not lost.
     logs.append("a", "moved ");
     let old = logs.path("a.1");
     std::fs::rename(logs.path("a"), &old).unwrap();
@@ -180,10 +180,10 @@ fn a_log_is_followed_through_truncation_and_rotation() {
         logs.poll(),
         ["a the last of the old", "a the first of the new"]
     );
-    // A file that comes later is read from its beginning.
+    // A new file is read from its beginning.
     logs.append("later", "first\n");
     assert_eq!(logs.poll(), ["later first"]);
-    // Away, and another one in its place.
+    // Removed, with another one in its place.
     std::fs::remove_file(logs.path("a")).unwrap();
     assert_eq!(logs.poll(), [""; 0]);
     logs.append("a", "again\n");
@@ -197,7 +197,7 @@ fn a_line_is_complete_at_its_end() {
     assert_eq!(logs.add(&["a"], last(10)), ["a first"]);
     logs.append("a", "ond\r\nprompt> ");
     assert_eq!(logs.poll(), ["a second"]);
-    // Nothing follows: it is a line all the same.
+    // It counts as a line even though nothing follows.
     let mut lines = Vec::new();
     for _ in 0..10 {
         lines.extend(logs.poll());

@@ -1,4 +1,4 @@
-//! Random operations on the tree, and afterwards what is known equals what is on disk.
+//! After random operations on the tree, the model equals the disk.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
@@ -26,7 +26,7 @@ fn dir(random: &mut Random) -> String {
     }
     path
 }
-/// Does one thing; that it may fail, for what it is about is not there, is part of the chaos.
+/// Runs one operation. It may fail because its paths do not exist; that is part of the chaos.
 fn operate(world: &World, random: &mut Random, n: u64) -> [Utf8PathBuf; 2] {
     let path = world.tree(&dir(random));
     let other = world.tree(&dir(random));
@@ -79,7 +79,7 @@ fn operate(world: &World, random: &mut Random, n: u64) -> [Utf8PathBuf; 2] {
     [path, other]
 }
 
-/// Where a path lies that may lead through links, and what it leads to.
+/// The real location of a path through links, and its target.
 fn real(path: &Utf8Path) -> Vec<Utf8PathBuf> {
     let entry = path
         .parent()
@@ -132,7 +132,7 @@ fn scans_of_the_dirty_parts_alone_find_what_a_whole_scan_does() {
     }
 }
 
-/// How many rounds, and their first seed. `cargo xtask chaos` asks for more.
+/// The number of rounds, and their first seed. `cargo xtask chaos` runs more.
 fn rounds(default: u64) -> std::ops::Range<u64> {
     let number = |variable: &str, default: u64| match std::env::var(variable) {
         Ok(text) => text.parse().unwrap(),
@@ -142,7 +142,7 @@ fn rounds(default: u64) -> std::ops::Range<u64> {
     first..first + number("CHAOS_ROUNDS", default)
 }
 
-/// One round; how often hints were lost in it.
+/// Runs one round; returns how often hints were lost.
 fn round(seed: u64, settings: Settings, opener: Box<dyn OpenSource>) -> usize {
     let world = World::new();
     for n in 0..8 {
@@ -153,7 +153,7 @@ fn round(seed: u64, settings: Settings, opener: Box<dyn OpenSource>) -> usize {
     for n in 0..OPERATIONS {
         operate(&world, &mut random, n);
         if random.below(16) == 0 {
-            // Let the engine see some of the states between.
+            // Let the engine see some of the intermediate states.
             engine.turn(Duration::from_millis(random.below(40)));
         }
     }
@@ -161,11 +161,11 @@ fn round(seed: u64, settings: Settings, opener: Box<dyn OpenSource>) -> usize {
     let batches = engine.seen.len();
     let is_lost = |batch: &Batch| matches!(batch.cause, Cause::Lost(_));
     let lost = engine.seen.iter().filter(|batch| is_lost(batch)).count();
-    // And all of it is still watched.
+    // Everything is still watched.
     let ids: Vec<_> = world.scan().sources.into_keys().collect();
     let count = ids.len();
     for id in ids {
-        // What is there may be a link that leads nowhere, or into a directory of its own name.
+        // The path may be a dangling link, or a link to a directory.
         let _ = fs::write(world.layout.definition_path(&id), "last");
     }
     engine.settle(&format!("an edit of each after round {seed}"));
@@ -182,12 +182,11 @@ fn the_model_equals_the_disk_after_each_round() {
     for seed in rounds(2) {
         lost += round(seed, Settings::default(), Box::new(NotifyOpener));
     }
-    // With a queue too short for this, losing nothing means that nothing was tried.
+    // If the queue is too short, losing nothing would mean that nothing was tested.
     assert!(lost > 0 || std::env::var_os("CHAOS_MUST_LOSE").is_none());
 }
 
-/// Hints that are lost, doubled, late and out of order: the resync, which is as long as a round is not, puts right
-/// what they leave wrong.
+/// Hints that are lost, duplicated, late and out of order: the resync, whose period is shorter than a round, repairs the rest.
 #[test]
 fn the_model_equals_the_disk_though_hints_are_scrambled() {
     for seed in rounds(3) {

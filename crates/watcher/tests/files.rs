@@ -1,5 +1,5 @@
-//! Files besides the tree: each test changes one, wherever it lies, and waits until a batch says where to scan. The resyncs
-//! have periods that are longer than any deadline here.
+//! Files watched in addition to the tree: each test changes one, at any location, and waits until a batch says where to scan. The
+//! periods of resyncs are longer than any deadline here.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -15,7 +15,7 @@ use common::{Engine, World};
 use pm2_testbed::Random;
 use watcher::{FoundFile, Scope, SeenFile, Settings};
 
-/// The files, and what is known of each: it is looked at only where a batch says so.
+/// The files, and the known content of each: it is only read when a batch reports it.
 struct Files {
     engine: Engine,
     paths: Vec<Utf8PathBuf>,
@@ -64,7 +64,7 @@ impl Files {
         }
     }
 
-    /// Waits until what is known of each is what is on disk.
+    /// Waits until the known content of each equals the disk.
     #[track_caller]
     fn settle(&mut self, what: &str) {
         let deadline = std::time::Instant::now() + common::DEADLINE;
@@ -83,7 +83,7 @@ impl Files {
         }
     }
 
-    /// The same, and this is what is on disk.
+    /// As [`settle`](Self::settle), and the disk has this content.
     #[track_caller]
     fn expect(&mut self, what: &str, expected: &[Option<&str>]) {
         self.settle(what);
@@ -153,7 +153,7 @@ fn a_file_and_its_directories_may_appear_and_vanish() {
     files.expect("removed and made again", &[Some("19")]);
     fs::write(&file, "edited").unwrap();
     files.expect("and edited", &[Some("edited")]);
-    // No event says that a directory above it was moved.
+    // No event reports that a directory above it was moved.
     fs::rename(world.outside("x"), world.outside("old")).unwrap();
     files.expect("moved away", &[None]);
     fs::write(world.outside("old/y/z/app.env"), "elsewhere").unwrap();
@@ -169,7 +169,7 @@ fn a_file_and_its_directories_may_appear_and_vanish() {
     files.expect("and watched", &[Some("last")]);
 }
 
-/// Kubernetes mounts secrets as links into a directory that a link `..data` leads to, and replaces that link.
+/// Kubernetes mounts secrets as links into a directory behind a link `..data`, and replaces that link.
 #[test]
 fn a_secret_that_is_rotated_by_a_link_arrives() {
     let world = World::new();
@@ -183,7 +183,7 @@ fn a_secret_that_is_rotated_by_a_link_arrives() {
     };
     mount("..2026_1", "1");
     symlink("..data/app.env", at("secret/app.env")).unwrap();
-    // And once more by way of a link of one's own.
+    // The same again through a link of our own.
     symlink(at("secret/app.env"), at("mine.env")).unwrap();
     let mut files = Files::watch(&world, &[at("secret/app.env"), at("mine.env")]);
     for n in 2..6 {
@@ -216,7 +216,7 @@ fn permissions_count_as_a_change() {
     assert!(files.taken > taken);
 }
 
-/// Random operations on files, their directories and links to them; afterwards what is known is what is on disk.
+/// Random operations on files, their directories and links to them; afterwards the known content equals the disk.
 #[test]
 fn all_changes_of_files_are_eventually_reported() {
     let number = |name: &str, default: u64| {
@@ -247,7 +247,7 @@ fn all_changes_of_files_are_eventually_reported() {
             let dir = &dirs[pick(&mut random, dirs.len())];
             let path = &paths[pick(&mut random, paths.len())];
             let other = &paths[pick(&mut random, paths.len())];
-            // Many of these fail, because what they need is not there.
+            // Many of these fail because of missing paths.
             let _ = match random.below(8) {
                 0 => fs::remove_dir_all(dir),
                 1 | 2 => fs::create_dir_all(dir),

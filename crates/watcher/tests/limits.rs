@@ -1,5 +1,5 @@
-//! What the system refuses or takes away: watches, instances, mounts. Root's business, so these run in namespaces of
-//! their own, where limits and mounts are nobody else's: `cargo xtask limits`.
+//! Failures of the system: limits of watches and instances, mounts. These need root, so they run in separate namespaces, where
+//! limits and mounts affect nothing else: `cargo xtask limits`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -15,7 +15,7 @@ use watcher::{Cause, LostReason, Mode, OpenError, Settings};
 const WATCHES: &str = "/proc/sys/user/max_inotify_watches";
 const INSTANCES: &str = "/proc/sys/user/max_inotify_instances";
 
-/// A limit of this user namespace, which is as it was once this is dropped.
+/// A limit of this user namespace, restored on drop.
 struct Limit {
     file: &'static str,
     before: String,
@@ -36,7 +36,7 @@ impl Drop for Limit {
     }
 }
 
-/// Something mounted, which is not any more once this is dropped.
+/// A mount, removed on drop.
 struct Mount<'a>(&'a Path);
 
 impl<'a> Mount<'a> {
@@ -85,7 +85,7 @@ fn many(world: &World, count: u32, text: &str) {
     }
 }
 
-/// Edits each and sees that it arrives.
+/// Edits each and checks that all edits arrive.
 fn all_arrive(engine: &mut Engine, world: &World, count: u32, text: &str) {
     many(world, count, text);
     engine.settle(text);
@@ -94,7 +94,7 @@ fn all_arrive(engine: &mut Engine, world: &World, count: u32, text: &str) {
     assert!(known.values().all(|found| found == text));
 }
 
-/// Files are polled until there are watches, and then watched.
+/// Files are polled until watches are available, and then watched.
 fn recovers(engine: &mut Engine, world: &World, count: u32, limit: Limit) {
     engine.wait("polling", polls_for_want_of_watches);
     all_arrive(engine, world, count, "polled");
@@ -158,7 +158,7 @@ fn a_root_that_is_unmounted_and_mounted_again_is_followed() {
     world.define("a", "2");
     engine.expect("mounted", &[("a", "2")]);
     drop(mount);
-    // What lay below is seen, and it is another directory: the caller learns that before anything is absent.
+    // The files below are found, and the directory is another one: the caller learns that before anything counts as absent.
     engine.expect("unmounted", &[("below", "1")]);
     let is_reported = |batch: &watcher::Batch| batch.cause >= Cause::RootChanged;
     assert!(engine.seen.iter().any(is_reported), "{:?}", engine.seen);
@@ -192,7 +192,7 @@ fn a_root_that_is_mounted_over_is_followed() {
     engine.expect("and watched", &[("a", "2")]);
 }
 
-/// No event tells of it, and the root stays the same: the resync finds it.
+/// No event reports it, and the root stays the same: the resync finds it.
 #[test]
 #[ignore = "needs a mount namespace: `cargo xtask limits`"]
 fn a_directory_below_the_root_that_is_mounted_over_is_found_by_the_resync() {
@@ -229,7 +229,7 @@ fn a_scan_reports_where_file_systems_are_mounted() {
     world.define("a/mounted/x/y", "1");
     let mounts = scanner.stat_only().unwrap().tree.mounts.clone();
     assert_eq!(mounts.into_iter().collect::<Vec<_>>(), ["a/mounted"]);
-    // What changes below it is no mount.
+    // A change below it does not affect the mount.
     world.define("a/mounted/x/z", "1");
     let scan = scanner.dirty(&[dir.join("x/z")]).unwrap();
     assert_eq!(scan.tree.mounts.len(), 1);

@@ -1,5 +1,4 @@
-//! What may not be read. Root may read everything, so as root each test runs again in a user namespace where it has no
-//! privileges.
+//! Unreadable files. Root may read everything, so as root each test runs again in a user namespace without privileges.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod common;
@@ -14,7 +13,7 @@ use common::{Engine, World, id, model};
 use daemon_model::DEFINITION_FILE;
 use watcher::{ProblemKind, ScanError, Scanner, Settings};
 
-/// Runs a test where nothing may be read that its permissions do not allow.
+/// Runs a test as a user without privileges.
 fn unprivileged(name: &str, test: impl FnOnce()) {
     if !rustix::process::geteuid().is_root() {
         return test();
@@ -39,7 +38,7 @@ fn unprivileged(name: &str, test: impl FnOnce()) {
     }
 }
 
-/// Permissions that a test takes away, which are back when it ends, so that its directory can be removed.
+/// Permissions removed by a test, restored on drop, so that its directory can be removed.
 struct Closed<'a>(&'a Path, u32);
 
 impl<'a> Closed<'a> {

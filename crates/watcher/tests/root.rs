@@ -1,4 +1,4 @@
-//! The root of the tree goes, comes back and is swapped, and what is on disk is known all the same.
+//! The root of the tree is removed, restored and replaced; the model always follows the disk.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -53,7 +53,7 @@ fn a_root_that_goes_and_comes_back_is_watched_again() {
     world.define("b", "edited");
     engine.expect("and watched", &[("b", "edited")]);
 
-    // A directory above it moves, of which no event tells.
+    // A directory above it moves, which no event reports.
     let above = root.parent().unwrap();
     fs::rename(above, world.outside("above")).unwrap();
     define(root.join("c"), "new");

@@ -1,4 +1,4 @@
-//! What a scan finds, whole and in parts, against trees on disk.
+//! The results of full and partial scans of trees on disk.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -99,7 +99,7 @@ fn names_that_cannot_be_ids_are_problems() {
     );
 }
 
-/// As from a broken disk: Linux lets this file be opened, tells a size, and fails to read it.
+/// Behaves like a broken disk: Linux opens this file, reports a size, and fails to read it.
 const FAILS_WHEN_READ: &str = "/sys/class/net/lo/speed";
 
 #[test]
@@ -223,7 +223,7 @@ fn the_target_of_a_dangling_link_is_unknown_and_not_absent() {
 fn the_content_of_an_unlistable_directory_is_unknown() {
     let world = World::new();
     world.define("fine", "1");
-    // Deeper than a path may be long: the one way to be refused that holds for root as well.
+    // Deeper than a path may be long: the only failure that also affects root.
     let name = "d".repeat(250);
     let mut dir = rustix::fs::open(
         world.layout.daemons_dir().as_std_path(),
@@ -262,7 +262,7 @@ fn a_stat_only_scan_reads_what_changed_and_shares_what_did_not() {
     world.define("b", "1");
     let mut scanner = Scanner::new(world.layout.clone());
     assert_eq!(scanner.full().unwrap().changed.len(), 2);
-    // Same size and, within a tick, perhaps the same times.
+    // The same size and, within a clock tick, perhaps the same times.
     world.define("a", "2");
     let scan = scanner.stat_only().unwrap();
     assert_eq!(scan.changed, [id("a")].into());
@@ -367,8 +367,8 @@ fn one_dirty_directory_among_thousands_is_cheap() {
     assert!(best * 4 < whole, "{best:?} of {whole:?}");
 }
 
-/// While a directory's times are as they were it is not listed again; that its modification time was set back to what it
-/// was, as archivers do, still shows in the time of the change.
+/// While a directory's times are unchanged it is not listed again. If its modification time is set back, as archivers do, the
+/// change time still differs.
 #[test]
 fn a_daemon_is_found_though_the_times_of_its_directory_were_set_back() {
     let world = World::new();
@@ -376,7 +376,7 @@ fn a_daemon_is_found_though_the_times_of_its_directory_were_set_back() {
     let group = world.tree("group");
     let mut scanner = Scanner::new(world.layout.clone());
     scanner.full().unwrap();
-    // Long enough ago that the next scan need not fear a change within the same instant.
+    // Long enough ago that the next scan need not assume a change within the same clock tick.
     std::thread::sleep(Duration::from_millis(50));
     scanner.stat_only().unwrap();
     let before = fs::metadata(&group).unwrap().modified().unwrap();

@@ -1,6 +1,6 @@
-//! What a person, an editor or a tool does to the tree arrives: each test changes files and waits until an engine
-//! that scans only where batches tell it to knows what is on disk. No test relies on which events there were, and
-//! none on the resyncs, whose periods are longer than any deadline here.
+//! Changes by users, editors and tools are detected: each test changes files and waits until an engine that only scans where
+//! batches say has a correct model. No test relies on particular events, and none on resyncs, whose periods are longer than any
+//! deadline here.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -245,7 +245,7 @@ fn two_links_to_one_directory_and_to_one_in_the_tree_are_no_trouble() {
         "the real one is still watched",
         &[("two", "3"), ("real", "s")],
     );
-    // What a link led to moves into the tree.
+    // The target of a link moves into the tree.
     fs::rename(world.outside("shared"), world.tree("moved")).unwrap();
     engine.expect("moved", &[("moved", "3"), ("real", "s")]);
     world.define("moved", "4");
@@ -355,7 +355,7 @@ fn heartbeats_come_back_and_resubscribing_sets_the_watches_anew() {
 
 #[test]
 fn dropping_it_ends_its_thread_at_once() {
-    // The quickest of some: on a busy machine any of them may have to wait.
+    // The quickest of several: on a busy machine any of them may have to wait.
     let took = (0..5).map(|_| time_to_drop()).min().unwrap();
     assert!(took < Duration::from_millis(100), "{took:?}");
 }
@@ -368,7 +368,7 @@ fn time_to_drop() -> Duration {
     let start = Instant::now();
     drop(engine.watcher);
     let took = start.elapsed();
-    // Nothing but the thread holds the sender.
+    // Only the thread holds the sender.
     while engine.batches.try_recv().is_ok() {}
     let left = engine.batches.try_recv().unwrap_err();
     assert_eq!(left, std::sync::mpsc::TryRecvError::Disconnected);
@@ -424,7 +424,7 @@ fn modules_that_are_installed_and_removed_delay_no_edit() {
     });
 }
 
-/// The causes of the batches about one file until it is quiet, which may take a second.
+/// The causes of the batches for one file until it is quiet, which may take a second.
 fn causes(engine: &mut Engine, what: &str, file: &Utf8PathBuf) -> Vec<Cause> {
     engine.wait(what, |engine| {
         engine
@@ -450,7 +450,7 @@ fn a_file_is_reported_when_its_writing_ends_and_again_when_it_is_quiet() {
     fs::remove_file(&link).unwrap();
     symlink(world.outside("file"), &link).unwrap();
     let env_file = Utf8PathBuf::from_path_buf(world.outside("a.env")).unwrap();
-    // Long enough for every machine to see all of one save before.
+    // Long enough on every machine to see all events of the previous save.
     let settings = Settings {
         quiet: Duration::from_secs(1),
         max_wait: Duration::from_secs(60),
@@ -494,7 +494,7 @@ fn a_file_is_reported_when_its_writing_ends_and_again_when_it_is_quiet() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(&file, mode).unwrap();
     assert_eq!(causes(&mut engine, "its mode", &file), late);
-    // Created outside of the tree: inside, the watch might see it under its first name.
+    // Created outside of the tree, because inside the watch might see it under its first name.
     symlink(world.outside("file"), world.outside("new")).unwrap();
     fs::rename(world.outside("new"), &link).unwrap();
     assert_eq!(causes(&mut engine, "another link", &link), late);

@@ -1,4 +1,4 @@
-//! Commands whose output is looked at for planted secrets, however a test runs them.
+//! Commands whose output is searched for planted secrets, however a test runs them.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,11 +10,11 @@ use camino::Utf8PathBuf;
 
 use super::planted;
 
-/// A [`Command`] of a workspace. What it prints is looked at when it ends; what a spawned one prints goes to a file that is looked at
-/// with the workspace, unless the test reads it from a pipe of its own and looks at it itself.
+/// A [`Command`] of a workspace. Its output is checked when it ends. The output of a spawned one goes to a file that is checked
+/// with the workspace, unless the test reads it from a pipe and checks it itself.
 pub struct Checked {
     command: Command,
-    /// Where the output of spawned commands is kept.
+    /// Where the output of spawned commands is stored.
     printed: Utf8PathBuf,
     is_out_chosen: bool,
     is_err_chosen: bool,
@@ -99,14 +99,14 @@ impl Checked {
         Ok(self.output()?.status)
     }
 
-    /// Looks at what one that was spawned has printed.
+    /// Checks the output of a spawned command.
     #[track_caller]
     pub fn check(&self, output: &Output) {
         let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
         planted::check_output(self.command.get_args(), &out, &err);
     }
 
-    /// Spawns it with pipes, which the test reads, and looks at what it reads.
+    /// Spawns the command with pipes. The test reads them and checks the output.
     pub fn spawn_piped(&mut self) -> io::Result<Child> {
         self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     }
@@ -121,7 +121,7 @@ impl Checked {
         self.command.spawn()
     }
 
-    /// A new file for what it prints.
+    /// A new file for its output.
     fn file(&self, what: &str) -> io::Result<File> {
         std::fs::create_dir_all(&self.printed)?;
         let count = self.printed.read_dir_utf8()?.count();

@@ -1,4 +1,4 @@
-//! What the command line prints as JSON, held against the schema that it prints for it.
+//! Validates the JSON output of the command line against the schemas that it prints.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -37,7 +37,7 @@ pub fn schema(name: &str) -> Value {
     serde_json::from_slice(&done.stdout).unwrap()
 }
 
-/// Checks that a document is what its schema says, has no field that the schema does not know, and does not contradict itself.
+/// Checks that a document matches its schema, has no fields unknown to the schema, and is consistent.
 #[track_caller]
 pub fn check(document: &Value) {
     static SCHEMAS: Mutex<BTreeMap<&str, (boon::Schemas, boon::SchemaIndex)>> =

@@ -30,7 +30,7 @@ pub struct Env {
     pub root: Utf8PathBuf,
 }
 
-/// What a command printed, and how it ended.
+/// The output of a command and its exit status.
 #[derive(Debug)]
 pub struct Done {
     pub code: i32,
@@ -39,7 +39,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// Waits for a command that was spawned, and looks at what it printed to pipes.
+    /// Waits for a spawned command, and checks its output from pipes.
     #[track_caller]
     pub fn wait(child: Child) -> Self {
         let done = Self::from(child.wait_with_output().unwrap());
@@ -80,7 +80,7 @@ impl Env {
         env
     }
 
-    /// A workspace with eight daemons in a folder, `group/d0` and so on; each app sleeps for a time of its own.
+    /// A workspace with eight daemons in a folder, `group/d0` and so on; each app sleeps for a different time.
     pub fn with_group_of_eight() -> Self {
         let env = Self::new();
         for n in 0..8 {
@@ -92,7 +92,7 @@ impl Env {
         env
     }
 
-    /// Writes a definition in place, as an editor that truncates does.
+    /// Writes a definition in place, like an editor that truncates.
     pub fn define(&self, id: &str, edn: &str) {
         self.write(&format!("system/daemons/{id}/ecosystem.pm2.edn"), edn);
     }
@@ -109,7 +109,7 @@ impl Env {
         use std::os::unix::fs::PermissionsExt;
         let to = self.root.join(path);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        // Replaced, as by an editor: the file is private before it has its name.
+        // Replaced, as an editor does: the file is private before it has its name.
         let beside = to.with_extension("new");
         std::fs::write(&beside, text).unwrap();
         std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -121,7 +121,7 @@ impl Env {
         std::fs::remove_dir_all(self.root.join("system/daemons").join(id)).unwrap();
     }
 
-    /// The binary with an environment that holds nothing of the caller's but PATH.
+    /// The binary with an environment that contains only PATH from the caller's.
     pub fn command(&self, args: &[&str]) -> Checked {
         let mut command = self.checked(assert_cmd::cargo::cargo_bin!("pm2-sync"));
         command
@@ -140,12 +140,12 @@ impl Env {
         Checked::new(Command::new(program), self.printed())
     }
 
-    /// Where commands print that no test reads.
+    /// Where commands write output that no test reads.
     fn printed(&self) -> Utf8PathBuf {
         self.bed.dir().join("printed")
     }
 
-    /// A program that finds this build's pm2-sync and the pinned PM2 by their names.
+    /// A program that finds this build's pm2-sync and the pinned PM2 in PATH.
     pub fn program(&self, name: &str) -> Checked {
         let binary = Utf8PathBuf::from_path_buf(assert_cmd::cargo::cargo_bin!("pm2-sync").into());
         let pm2 = pm2_testbed::pm2_bin();
@@ -173,7 +173,7 @@ impl Env {
         Self::finish(self.command(args))
     }
 
-    /// Runs it in a shell that has carried out `limit` before.
+    /// Runs it in a shell after the command `limit`.
     pub fn run_limited(&self, limit: &str, args: &[&str]) -> Done {
         let mut shell = self.program("/bin/sh");
         shell
@@ -187,7 +187,7 @@ impl Env {
         Done::from(command.output().unwrap())
     }
 
-    /// Runs it and insists on how it ends.
+    /// Runs it and asserts its exit status.
     #[track_caller]
     pub fn expect(&self, code: i32, args: &[&str]) -> Done {
         let done = self.run(args);
@@ -195,7 +195,7 @@ impl Env {
         done
     }
 
-    /// The same with `--format json`; the object it prints, which is what its schema says.
+    /// As [`expect`](Self::expect) with `--format json`; returns the printed object after validating it.
     #[track_caller]
     pub fn json(&self, code: i32, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--format", "json"]).collect();
@@ -207,7 +207,7 @@ impl Env {
         value
     }
 
-    /// A sync that must succeed, and after which a second one does nothing.
+    /// A sync that must succeed; a second sync must do nothing.
     #[track_caller]
     pub fn sync(&self) -> Done {
         let done = self.expect(0, &["sync"]);
@@ -240,7 +240,7 @@ impl Env {
         list
     }
 
-    /// Starts a sleep of these seconds with PM2's own command line; its pid.
+    /// Starts a sleep of this many seconds with PM2's own command line; returns its pid.
     #[track_caller]
     pub fn start_by_hand(&self, name: &str, seconds: u32) -> u32 {
         let seconds = seconds.to_string();
@@ -276,7 +276,7 @@ impl Env {
         self.root.join(format!(".generated/pm2/{id}.json"))
     }
 
-    /// Loses what the state directory remembers of rollouts.
+    /// Deletes the histories in the state directory.
     pub fn forget_history(&self) {
         let state = self.bed.home().join("pm2-sync");
         for dir in state.read_dir_utf8().unwrap() {
@@ -303,7 +303,7 @@ impl Env {
             .replace(self.bed.home().as_str(), "[PM2_HOME]")
     }
 
-    /// Starts `watch`; it ends with the value.
+    /// Starts `watch`, which ends when the value is dropped.
     pub fn watch(&self, args: &[&str]) -> Watch {
         let args: Vec<&str> = ["watch"].into_iter().chain(args.iter().copied()).collect();
         let mut child = self.command(&args).spawn_piped().unwrap();
@@ -342,7 +342,7 @@ impl Watch {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Its lines as JSON, those of one kind of event. Each is what its schema says.
+    /// Its JSON lines of one event kind, validated against the schema.
     pub fn events(&self, kind: &str) -> Vec<Value> {
         let lines = self.lines();
         let events = lines.iter().map(|line| {
@@ -378,7 +378,7 @@ impl Watch {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Asks it to stop; its exit status.
+    /// Asks it to stop; returns its exit status.
     pub fn stop(mut self) -> i32 {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap().code().unwrap_or(-1)

@@ -1,15 +1,15 @@
-//! Secrets that stand in the definitions and env files of tests, in the environment of each command, and in nothing that pm2-sync
-//! prints or writes. [`Env`](super::Env) looks for them in all of that, whatever a test is about.
+//! Secrets planted in the definitions and env files of tests, and in the environment of each command. They must not appear in
+//! anything that pm2-sync prints or writes. [`Env`](super::Env) checks that in every test.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use camino::Utf8Path;
 
-/// How every planted secret begins.
+/// The prefix of every planted secret.
 const ANY: &str = "s3cr3t-planted-";
 
-/// How the value of a variable begins that a definition holds. What a definition holds, generated configs and the history hold.
+/// The prefix of secrets that definitions contain. Generated configs and the history may contain these, too.
 const LITERAL: &str = "s3cr3t-planted-literal-";
 
 /// The value of a variable in a definition.
@@ -21,16 +21,16 @@ pub const OUTSIDE: &str = "s3cr3t-planted-outside-1";
 /// The name of an env file that every workspace has.
 pub const ENV_FILE: &str = "planted.env";
 
-/// Looks at what a command with these arguments printed to standard output and standard error.
+/// Checks the standard output and standard error of a command with these arguments.
 #[track_caller]
 pub fn check_output<'a>(args: impl IntoIterator<Item = &'a OsStr>, out: &str, err: &str) {
-    // Of a shell, the words of its line.
+    // For a shell, the words of its command line.
     let args = args.into_iter().filter_map(OsStr::to_str);
     let args: Vec<_> = args.flat_map(str::split_whitespace).collect();
     if args.contains(&"--show-values") {
         return;
     }
-    // These print definitions and configs, or what apps have printed.
+    // These print definitions and configs, or the output of apps.
     let prints_sources =
         args.contains(&"--stdout") || args.contains(&"import") || args.contains(&"logs");
     for text in [out, err].into_iter().skip(usize::from(prints_sources)) {
@@ -38,18 +38,18 @@ pub fn check_output<'a>(args: impl IntoIterator<Item = &'a OsStr>, out: &str, er
     }
 }
 
-/// Looks at what a command printed.
+/// Checks the output of a command.
 #[track_caller]
 pub fn check(text: &str) {
     assert_eq!(secret(text), None, "a secret is printed");
 }
 
-/// The first line that holds one.
+/// The first line with a secret.
 fn secret(text: &str) -> Option<&str> {
     text.lines().find(|line| line.contains(ANY))
 }
 
-/// Looks at every file that pm2-sync wrote for a workspace, at the logs of its watcher, and at what commands printed to files.
+/// Checks every file that pm2-sync wrote for a workspace, the logs of its watcher, and the captured output of commands.
 pub fn check_files(root: &Utf8Path, pm2_home: &Utf8Path, printed: &Utf8Path) {
     check_below(printed.as_std_path());
     check_below(root.join(".generated").as_std_path());
@@ -65,7 +65,7 @@ pub fn check_files(root: &Utf8Path, pm2_home: &Utf8Path, printed: &Utf8Path) {
 fn check_below(path: &Path) {
     if let Ok(entries) = std::fs::read_dir(path) {
         for entry in entries.flatten() {
-            // What a test has linked to is not ours.
+            // The target of a test's link is not ours.
             if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
                 check_below(&entry.path());
             }

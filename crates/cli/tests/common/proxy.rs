@@ -1,4 +1,4 @@
-//! Stands between pm2-sync and PM2's sockets.
+//! A proxy between pm2-sync and PM2's sockets.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Env;
 
-/// Takes the place of one of PM2's sockets: what arrives at it is given to `connected`, with a connection to PM2.
+/// Replaces one of PM2's sockets: each connection to it is passed to `connected`, with a connection to PM2.
 fn replace(env: &Env, name: &str, connected: impl Fn(UnixStream, UnixStream) + Send + 'static) {
     let socket = env.bed.home().join(name);
     let moved = env.bed.home().join(format!("real-{name}"));
@@ -22,7 +22,7 @@ fn replace(env: &Env, name: &str, connected: impl Fn(UnixStream, UnixStream) + S
     });
 }
 
-/// Passes on what is said on PM2's socket, and counts how often its list is asked for.
+/// Forwards the traffic of PM2's socket, and counts requests for its list.
 pub fn count_lists(env: &Env) -> Arc<AtomicUsize> {
     let lists = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&lists);
@@ -43,7 +43,7 @@ pub fn count_lists(env: &Env) -> Arc<AtomicUsize> {
     lists
 }
 
-/// Takes subscriptions to PM2's events, and never says anything. How many there were.
+/// Accepts subscriptions to PM2's events, but never sends any. Returns their number.
 pub fn mute_events(env: &Env) -> Arc<AtomicUsize> {
     let subscriptions = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&subscriptions);

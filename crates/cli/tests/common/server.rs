@@ -1,4 +1,4 @@
-//! A server whose readiness, crashes and answers a test chooses, and clients that load it.
+//! A server whose readiness, crashes and answers are controlled by tests, and clients that put load on it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,8 @@ use pm2_testbed::{free_port, wait_for};
 
 use super::planted::{ENV_FILE, IN_DEFINITION};
 
-/// A server that behaves as its variable `B` says. It answers `/ready` with 200 once it is `ready`, and drains before it ends.
+/// A server with the behaviour given in its variable `B`. It answers `/ready` with 200 once it is `ready`, and drains before it
+/// ends.
 pub const SERVER: &str = r#"
 const http = require("http");
 const { B = "good", PORT, V = "" } = process.env;
@@ -110,13 +111,13 @@ impl Load {
         wait_for(|| self.answered.load(Ordering::Relaxed) >= answered);
     }
 
-    /// How many requests were answered and how many failed until now.
+    /// How many requests have been answered and how many have failed so far.
     pub fn count(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.answered), count(&self.failed))
     }
 
-    /// How many requests were answered and how many failed.
+    /// Stops and returns how many requests were answered and how many failed.
     pub fn stop(self) -> (u64, u64) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
@@ -127,7 +128,7 @@ impl Load {
     }
 }
 
-/// One request over a connection of its own; the status of the answer.
+/// Sends one request over a new connection; returns the status of the answer.
 pub fn get(port: u16, path: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

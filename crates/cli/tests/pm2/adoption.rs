@@ -1,4 +1,4 @@
-//! Whose process it is: strangers, adoption, moves, other workspaces.
+//! Ownership of processes: strangers, adoption, moves, other workspaces.
 
 use pm2_testbed::is_alive;
 use serde_json::json;
@@ -34,7 +34,7 @@ fn a_process_of_a_declared_name_is_taken_over_and_never_duplicated() {
         refused.out
     );
     assert_eq!(env.pid("app"), by_hand);
-    // The failure is not forgotten until it is mended.
+    // The failure is remembered until it is resolved.
     let plan = env.expect(3, &["plan"]);
     assert!(plan.out.contains("adopted"), "{}", plan.out);
     env.sync();
@@ -60,12 +60,12 @@ fn an_app_that_moves_to_another_daemon_keeps_its_process() {
     }
     env.sync();
     assert_eq!(pids(), before);
-    // The label follows with the next restart.
+    // The label is updated by the next restart.
     env.define("all/d1", &sleeper("app1", 2000));
     let done = env.sync();
     assert!(done.out.contains("moved here from d1"), "{}", done.out);
     assert_eq!(env.named("app1")[0].pm2_env["pm2_sync"]["daemon"], "all/d1");
-    // It is removed like any other, though the label of another names what is not there any more.
+    // It is removed like any other, although its label names an app that no longer exists.
     env.undefine("all/d2");
     env.sync();
     assert_eq!(env.named("app2").len(), 0);
@@ -93,7 +93,7 @@ fn a_record_that_was_copied_under_another_name_is_left_alone() {
         "{}",
         done.err
     );
-    // Its definition goes, the copy stays.
+    // Its definition is removed, the copy stays.
     env.undefine("a");
     env.define("b", &sleeper("other", 1000));
     env.expect(3, &["sync"]);
@@ -122,7 +122,7 @@ fn two_workspaces_that_want_one_name_are_both_named() {
     assert!(done.out.contains(env.root.as_str()), "{}", done.out);
     assert_eq!(env.pid("same"), pid);
     env.sync();
-    // Once the first is gone, the second may have it only if it defines the same daemon and app.
+    // Once the first workspace is gone, the second may take the process over only if it defines the same daemon and app.
     let moved = env.bed.dir().join("moved");
     std::fs::rename(&env.root, &moved).unwrap();
     let done = env

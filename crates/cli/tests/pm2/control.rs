@@ -1,10 +1,11 @@
-//! Foreign text controls neither a terminal nor a log: what would, is escaped in everything that is printed.
+//! Foreign text must control neither a terminal nor a log: control characters are escaped in all output.
 
 use serde_json::json;
 
 use crate::common::{Env, sleeper};
 
-/// Sets the window's title, rings, colours (in two ways), moves the cursor, forges a line, and turns the direction.
+/// Sets the window's title, rings the bell, sets colours (in two ways), moves the cursor, forges a line, and reverses the text
+/// direction.
 const POISON: &str =
     "\u{1b}]0;own\u{7}\u{1b}[31m\u{9b}32m\u{1b}[2J\r\n::error::forged\u{7f}\u{202e}x";
 
@@ -102,7 +103,7 @@ fn poisoned(env: &Env) {
     env.write(&format!("system/daemons/{POISON}/ecosystem.edn"), "");
 }
 
-/// Runs a command and looks at everything that it prints. Gives whether it printed the text, escaped.
+/// Runs a command and checks all its output. Returns whether it printed the text, escaped.
 #[track_caller]
 fn run(env: &Env, args: &[&str]) -> bool {
     let done = env.run(args);
@@ -114,7 +115,7 @@ fn run(env: &Env, args: &[&str]) -> bool {
             } else {
                 line.to_owned()
             };
-            // JSON keeps what only turns the direction: it is data.
+            // JSON keeps direction marks: they are data.
             let is_json = line.starts_with('{') || args.contains(&"--stdout");
             let is_bad = |c: &char| c.is_control() || (*c == '\u{202e}' && !is_json);
             let bad = text.chars().find(is_bad);
@@ -129,7 +130,7 @@ fn run(env: &Env, args: &[&str]) -> bool {
     done.out.contains("forged") || done.err.contains("forged")
 }
 
-/// The line without the colours that pm2-sync uses: escape sequences that only colour.
+/// The line without the colours that pm2-sync uses.
 fn without_colors(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
@@ -261,7 +262,7 @@ fn control_characters_of_pm2s_records_reach_no_terminal_or_log() {
         run(&env, args);
         run(&env, &[args, &["--color", "always"]].concat());
     }
-    // Their PM2 is gone, and they are orphans.
+    // Their PM2 is gone, so they are orphans.
     env.bed.kill_daemon();
     for args in COMMANDS {
         run(&env, args);

@@ -4,7 +4,7 @@ use pm2_client::Status;
 
 use crate::common::{Env, sleeper};
 
-/// The condition of an app, and how `status` ends.
+/// The condition of an app, after asserting the exit status of `status`.
 #[track_caller]
 fn stands(env: &Env, code: i32, app: &str) -> String {
     let status = env.json(code, &["status"]);
@@ -36,7 +36,7 @@ fn a_daemon_is_held_until_it_is_released() {
     }
     let plan = env.expect(2, &["plan"]);
     assert!(plan.err.contains("migration"), "{}", plan.err);
-    // The hold wins over what a user asks for later, who may not know of it.
+    // The hold has precedence over later requests by a user who may not know of it.
     let history = env.json(0, &["history", "d0"]);
     for verb in ["stop", "start", "restart", "rollback"] {
         let done = env.expect(1, &[verb, "d0"]);
@@ -44,7 +44,7 @@ fn a_daemon_is_held_until_it_is_released() {
         assert!(done.err.contains(": migration"), "{}", done.err);
         assert!(done.err.contains("`pm2-sync release d0`"), "{}", done.err);
     }
-    // Nothing is decided for the others that were named.
+    // Nothing is decided for the other selected daemons either.
     let both = env.json(1, &["stop", "d1", "d0"]);
     assert_eq!(both["hint"], "`pm2-sync release d0` ends the hold");
     env.pid("app1");
@@ -88,7 +88,7 @@ fn a_stopped_daemon_stays_stopped_until_it_is_started() {
     assert_eq!(stands(&env, 0, "app0"), "stopped");
     let status = env.expect(0, &["status"]);
     assert!(status.out.contains("stopped by "), "{}", status.out);
-    // Given again, it does nothing.
+    // Repeating it does nothing.
     let again = env.json(0, &["stop", "d0"]);
     assert_eq!(again["daemons"][0]["changed"], false);
     assert_eq!(again["sync"]["steps"].as_array().unwrap().len(), 0);
@@ -113,7 +113,7 @@ fn a_watcher_respects_decisions_of_users() {
     assert_eq!(env.named("app0")[0].status, Status::Stopped);
     env.expect(0, &["start", "d0"]);
     env.pid("app0");
-    // What ends by itself is noticed by the watcher.
+    // The watcher notices when it expires.
     env.expect(0, &["stop", "d0", "--for", "1s"]);
     pm2_testbed::wait_for(|| env.named("app0")[0].pid.is_some());
     assert_eq!(watch.stop(), 0);

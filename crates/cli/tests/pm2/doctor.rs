@@ -1,4 +1,4 @@
-//! `doctor`: what it finds, that it never aborts, and that it changes nothing.
+//! `doctor`: what it finds. It never aborts, and changes nothing.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::common::{Env, sleeper};
 
-/// What the findings of one grade are about.
+/// The topics of the findings with this grade.
 fn about(report: &Value, grade: &str) -> Vec<String> {
     let findings = report["findings"].as_array().unwrap();
     findings
@@ -138,7 +138,7 @@ fn a_command_other_than_pm2_is_a_fault() {
     let fake = script("fake", "#!/bin/sh\necho hello\n");
     let report = env.json(1, &["doctor", "--pm2", fake.as_str()]);
     assert_eq!(about(&report, "fault"), ["pm2 command"]);
-    // A wrapper is as good as the command itself.
+    // A wrapper works as well as the command itself.
     let text = format!("#!/bin/sh\nexec {} \"$@\"\n", pm2_testbed::pm2_bin());
     let wrapper = script("wrapper", &text);
     let report = env.json(0, &["doctor", "--pm2", wrapper.as_str()]);

@@ -1,4 +1,4 @@
-//! What failed is remembered until it is mended, whichever command met it.
+//! Failures are remembered until they are resolved, whichever command met them.
 
 use camino::Utf8PathBuf;
 use pm2_testbed::wait_for;
@@ -14,7 +14,7 @@ fn missing_script(name: &str) -> String {
     format!("{{:apps [{{:name \"{name}\" :script \"./later.sh\"}}]}}")
 }
 
-/// The state directory of the one workspace of this PM2.
+/// The state directory of the only workspace of this PM2.
 fn state_dir(env: &Env) -> Utf8PathBuf {
     let top = env.bed.home().join("pm2-sync");
     let mut entries = top.read_dir_utf8().unwrap();
@@ -25,7 +25,7 @@ fn state_dir(env: &Env) -> Utf8PathBuf {
 fn a_failed_step_is_in_status_doctor_and_json_until_it_is_mended() {
     let env = Env::with_sleepers(1);
     env.define("jobs/late", &missing_script("late"));
-    // A dry run on this machine says at once what would fail.
+    // A dry run on this machine predicts the failure.
     let plan = env.json(3, &["plan"]);
     let obstacle = &plan["obstacles"][0];
     assert_eq!(obstacle["app"], "late");
@@ -60,7 +60,7 @@ fn a_failed_step_is_in_status_doctor_and_json_until_it_is_mended() {
     let said = format!("{}{}", done.out, done.err);
     assert!(said.contains("`late` of jobs/late failed"), "{said}");
 
-    // A pass about others forgets nothing.
+    // A pass over other daemons forgets nothing.
     env.expect(0, &["sync", "d0"]);
     assert_eq!(env.json(3, &["status"])["failures"][0]["attempts"], 2);
 
@@ -92,7 +92,7 @@ fn a_watch_records_when_it_tries_again_and_repeats_no_identical_failure() {
     let failure = &status["failures"][0];
     assert!(failure["retry_at"].is_string(), "{status}");
     assert!(failure["attempts"].as_u64().unwrap() >= 3, "{status}");
-    // What a one-shot sync mends, the watch does not have to.
+    // The watch need not repair what a one-shot sync has repaired.
     env.write("later.sh", "#!/bin/sh\nexec sleep 1000\n");
     env.sync();
     assert_eq!(
@@ -131,7 +131,7 @@ fn a_damaged_state_file_is_set_aside_and_stops_nothing() {
     let file = state_dir(&env).join("failures.json");
     std::fs::write(&file, "{\"version\": 1, \"fail").unwrap();
     let damaged = format!("`{file}` is damaged");
-    // One that only reads leaves it where it is.
+    // A command that only reads leaves it in place.
     let done = env.expect(3, &["status"]);
     assert!(done.err.contains(&damaged), "{}", done.err);
     assert!(file.exists());
@@ -163,7 +163,7 @@ fn damaged_histories_and_overrides_are_set_aside_and_stop_nothing() {
         );
         env.sync();
     }
-    // The history of that daemon begins anew, the other one has lost nothing.
+    // The history of that daemon starts over; the other one is unaffected.
     let entries = |id: &str| {
         let text = std::fs::read_to_string(state.join(format!("history/{id}.jsonl"))).unwrap();
         text.lines().count()
@@ -182,7 +182,7 @@ fn a_state_directory_that_cannot_be_made_is_a_warning() {
     env.pid("app0");
 }
 
-/// The first connection to a PM2 that was just started makes no call of its own: its step fails before.
+/// The first connection to a newly started PM2 makes no call of its own: its step fails before.
 #[test]
 fn a_first_sync_starts_apps_once_although_another_step_fails() {
     let env = Env::with_sleepers(2);
@@ -234,7 +234,7 @@ fn a_pm2_that_ends_while_steps_are_taken_is_reported_as_such() {
     env.pid("app0");
 }
 
-/// Another program works on PM2 while a slow step is under way.
+/// Another program changes PM2 during a slow step.
 #[test]
 fn a_sync_undoes_outside_changes_while_it_waits() {
     let env = Env::with_sleepers(2);
@@ -248,7 +248,7 @@ fn a_sync_undoes_outside_changes_while_it_waits() {
     env.sync();
     env.define("slow", &stubborn(2));
     let sync = env.command(&["sync"]).spawn_piped().unwrap();
-    // Its one step waits for the process that ignores the signal.
+    // Its only step waits for the process that ignores the signal.
     wait_for(|| env.named("stubborn")[0].status == pm2_client::Status::Stopping);
     assert!(env.bed.cli(&["delete", "app0"]).status.success());
     let done = Done::wait(sync);
@@ -257,7 +257,7 @@ fn a_sync_undoes_outside_changes_while_it_waits() {
     env.sync();
 }
 
-/// An app that edits its own definition whenever it starts.
+/// An app that edits its own definition on each start.
 #[test]
 fn a_daemon_that_keeps_changing_is_restarted_less_and_less_often_and_its_last_state_wins() {
     let env = Env::with_sleepers(1);
@@ -283,10 +283,10 @@ fn a_daemon_that_keeps_changing_is_restarted_less_and_less_often_and_its_last_st
         .filter(|line| line.contains("keeps changing"))
         .count();
     assert_eq!(warnings, 1, "{lines:?}");
-    // It delays no other daemon.
+    // Other daemons are not delayed.
     env.define("d0", &sleeper("app0", 2000));
     env.wait_for_args("app0", &["2000"]);
-    // The last state is applied in the end.
+    // Finally, the last state is applied.
     env.define("restless", &sleeper("restless", 5000));
     env.wait_for_args("restless", &["5000"]);
     watch.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! `import` and `init`, but for what they make of each kind of config.
+//! `import` and `init`, except for the results for each kind of config.
 
 use std::os::unix::fs::PermissionsExt;
 

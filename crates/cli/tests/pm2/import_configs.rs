@@ -1,4 +1,4 @@
-//! From configs of PM2 that run to managed apps, in two commands.
+//! Turns running PM2 configs into managed apps, with two commands.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::common::Env;
 
 /// A config as a user may have it, beside an `idle.js`.
 struct Case {
-    /// The directory of the project; apps are named for it.
+    /// The directory of the project, after which apps are named.
     dir: &'static str,
     /// The files, of which the first is the config.
     files: &'static [(&'static str, &'static str)],
-    /// What PM2 is started with, where its node cannot read the config itself.
+    /// What PM2 is started with, if its node cannot read the config itself.
     start: Option<&'static str>,
-    /// Where the commands are given.
+    /// The directory in which commands are run.
     from: &'static str,
 }
 
@@ -280,7 +280,7 @@ fn all(cases: &[Case]) {
         let plan = project.run(0, &["plan"]);
         assert_eq!(plan, "", "{}", case.dir);
         project.expect_the_same(&before);
-        // Nothing is overwritten, and nothing changes.
+        // Nothing is overwritten or changed.
         project.run(0, &["import", case.files[0].0]);
         project.expect_the_same(&before);
     }
@@ -294,7 +294,7 @@ struct Project<'e> {
     others: Vec<u32>,
 }
 
-/// The processes of one name: their numbers in PM2, and how many processes of the machine are called so.
+/// The processes of one name: their numbers in PM2, and how many processes on the machine have that name.
 type Processes = BTreeMap<String, (Vec<u32>, usize)>;
 
 impl<'e> Project<'e> {
@@ -312,7 +312,7 @@ impl<'e> Project<'e> {
         for (file, text) in case.files {
             write(file, text);
         }
-        // What a command in a sub-directory belongs to.
+        // The workspace that a command in a sub-directory belongs to.
         std::fs::create_dir_all(root.join("system/daemons")).unwrap();
         let others = env.try_list().unwrap_or_default();
         Self {
@@ -327,7 +327,7 @@ impl<'e> Project<'e> {
         self.root.join(self.case.from)
     }
 
-    /// The config, as it is named where commands are given.
+    /// The config, as named from the directory of the commands.
     fn config(&self) -> &str {
         let config = self.case.start.unwrap_or(self.case.files[0].0);
         config
@@ -381,7 +381,7 @@ impl<'e> Project<'e> {
                 entry.0.push(record.pm_id.0);
             }
         }
-        // What a process starts itself has its variables, too.
+        // Children of a process also have its variables.
         let named: BTreeMap<u32, String> = (self.env.bed.processes().into_iter())
             .filter_map(|pid| Some((pid, crate::common::environ(pid).remove("name")?)))
             .collect();
@@ -394,7 +394,7 @@ impl<'e> Project<'e> {
         found
     }
 
-    /// No process was started twice, lost, or put in the place of another.
+    /// No process was started twice, lost, or replaced.
     #[track_caller]
     fn expect_the_same(&self, before: &Processes) {
         let mut now = Processes::new();
@@ -427,7 +427,7 @@ impl<'e> Project<'e> {
         String::from_utf8(done.stdout).unwrap()
     }
 
-    /// The apps of the config as PM2 itself reads them, sorted. From a sub-directory they get that as their directory.
+    /// The apps of the config as PM2 itself reads them, sorted. From a sub-directory, that is their working directory.
     fn original(&self) -> Vec<Value> {
         let package = pm2_testbed::pm2_bin();
         let package = package.parent().unwrap().parent().unwrap();

@@ -1,4 +1,4 @@
-//! From what PM2 runs to managed apps: the same processes, and nothing left to do.
+//! Turns processes that PM2 runs into managed apps: the same processes, and nothing left to do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::common::{Env, command_line, cwd, environ};
 
-/// What the shell has in which everything is started and imported.
+/// Variables of the shell in which everything is started and imported.
 const SHELL: &[(&str, &str)] = &[
     ("EDITOR", "vi"),
     ("SSH_CLIENT", "10.0.0.1 5000 22"),
     ("SHELL_TOKEN", "from-the-shell"),
 ];
 
-/// Apps that `pm2 start` is given with flags.
+/// Apps that are given to `pm2 start` with flags.
 const BY_FLAGS: &[&[&str]] = &[
     &["/bin/sleep", "--name", "sleep-path", "--", "1000"],
     &["sleep", "--name", "sleep-command", "--", "1001"],
@@ -117,7 +117,7 @@ const BY_FLAGS: &[&[&str]] = &[
     ],
 ];
 
-/// Apps that stand in a file.
+/// Apps that are defined in a file.
 const FILE: &str = "module.exports = { apps: [
     { name: 'env', script: './idle.js', env: { NODE_ENV: 'production', PORT: 8080, EMPTY: '', SPACE: 'a b', FLAG: true } },
     { name: 'env-map', script: './idle.js', env: { SETTINGS: { a: [1] } } },
@@ -212,7 +212,7 @@ fn forty_apps_go_on_as_they_are() {
     }
     assert_eq!(after.len(), before.len());
 
-    // What is managed is not imported again.
+    // Managed processes are not imported again.
     let (again, said) = import(&["import", "--running"]);
     assert_eq!(again, "");
     assert!(said.contains("`node` is left out"), "{said}");
@@ -225,7 +225,7 @@ fn pm2(env: &Env, args: &[&str]) {
     assert!(done.status.success(), "{args:?}: {done:?}");
 }
 
-/// What a process is, as far as adoption promises to keep it.
+/// The properties of a process that adoption promises to keep.
 #[derive(Debug, PartialEq, Eq)]
 struct Live {
     command_line: Vec<String>,
@@ -234,7 +234,7 @@ struct Live {
     record: BTreeMap<&'static str, Value>,
 }
 
-/// Every process that runs, by name and number.
+/// Every running process, by name and number.
 fn live(env: &Env) -> BTreeMap<(String, u32), Live> {
     let list = env.list();
     let running = list
@@ -247,7 +247,7 @@ fn live(env: &Env) -> BTreeMap<(String, u32), Live> {
 
 fn live_of(record: &ProcessRecord) -> Live {
     let pid = record.pid.unwrap();
-    // Its directory can be read as soon as it runs.
+    // Its directory can be read once it runs.
     pm2_testbed::wait_for(|| !command_line(pid).is_empty());
     let mut environ = environ(pid);
     let inherited: Vec<&str> = SHELL.iter().map(|(name, _)| *name).collect();
@@ -260,7 +260,7 @@ fn live_of(record: &ProcessRecord) -> Live {
                 "OLDPWD",
                 "PM2_USAGE",
                 "PM2_INTERACTOR_PROCESSING",
-                // Of workers of a cluster: all that PM2 keeps of them, and how often a worker was started.
+                // For cluster workers: everything that PM2 keeps about them, and how often a worker was started.
                 "pm2_env",
                 "NODE_UNIQUE_ID",
                 "PM2_JSON_PROCESSING",
@@ -297,14 +297,14 @@ fn live_of(record: &ProcessRecord) -> Live {
         "unique_id",
     ];
     let value = |key: &'static str| Some((key, record.pm2_env.get(key)?.clone()));
-    // What is PM2's default, and an empty list, is as good as absent.
+    // PM2's default, and an empty list, count as absent.
     let is_any = |(key, value): &(&str, Value)| {
         let is_empty = value.as_array().is_some_and(Vec::is_empty);
         let is_default = attribute::by_own_name(key).is_some_and(|it| it.is_default(value));
         !value.is_null() && !is_empty && !is_default
     };
     Live {
-        // Behind the title that Node sets lie the remains of what was there.
+        // After the title that Node sets, remains of the previous text follow.
         command_line: command_line(pid)
             .into_iter()
             .filter(|word| !word.is_empty())
@@ -315,7 +315,7 @@ fn live_of(record: &ProcessRecord) -> Live {
     }
 }
 
-/// What runs, once it is the same as before. Node sets the title of a process a moment after its start.
+/// The running processes, once they equal those of before. Node sets a process title a moment after the start.
 fn settled(env: &Env, before: &BTreeMap<(String, u32), Live>) -> BTreeMap<(String, u32), Live> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {

@@ -1,4 +1,4 @@
-//! Syncs that are killed or run side by side, and what a killed PM2 leaves behind.
+//! Syncs that are killed or run concurrently, and what a killed PM2 leaves behind.
 
 use pm2_testbed::{is_alive, wait_for};
 
@@ -29,7 +29,7 @@ fn killed_at_any_moment_the_next_sync_converges() {
             );
         }
         let mut child = env.command(&["sync"]).spawn().unwrap();
-        // Not a wait for anything: the moment of the kill is what varies.
+        // This does not wait for a condition: it varies the moment of the kill.
         std::thread::sleep(std::time::Duration::from_millis(15 * round));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -40,7 +40,7 @@ fn killed_at_any_moment_the_next_sync_converges() {
                 "{text}"
             );
         }
-        // What PM2 was asked before the kill may still be in progress.
+        // Requests to PM2 from before the kill may still be in progress.
         wait_for(|| env.run(&["sync"]).code == 0);
         env.sync();
         assert_eq!(env.list().len(), 8);
@@ -59,7 +59,7 @@ fn killed_while_it_starts_pm2_there_is_one_pm2_afterwards() {
         let env = Env::new();
         env.define("a", &sleeper("a", 1000));
         let mut child = env.command(&["sync"]).spawn().unwrap();
-        // Not a wait for anything: the moment of the kill is what varies.
+        // This does not wait for a condition: it varies the moment of the kill.
         std::thread::sleep(std::time::Duration::from_millis(pause));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -102,7 +102,7 @@ fn a_stopping_app_is_not_in_sync() {
     env.sync();
 }
 
-/// A sync that is killed leaves PM2 in the middle of a restart: the next one does not take that for the end of it.
+/// A killed sync leaves PM2 in the middle of a restart; the next sync must not mistake that for its end.
 #[test]
 fn operations_of_a_killed_sync_are_waited_for() {
     let env = Env::new();
@@ -178,7 +178,7 @@ fn orphans_of_a_killed_pm2_end_before_their_apps_start_again() {
         assert!(!is_alive(orphan));
     }
     assert_eq!(env.list().len(), 2);
-    // One that is not fully ours is left alone.
+    // A process that is not fully ours is left alone.
     let theirs = env.start_by_hand("theirs", 3000);
     env.bed.kill_daemon();
     env.sync();
@@ -236,7 +236,7 @@ fn a_forked_child_is_no_orphan_while_its_pm2_lives() {
     assert_eq!(env.pid("a"), a);
 }
 
-/// An app that PM2 waits for until it says that it is ready.
+/// An app that PM2 waits for until it reports that it is ready.
 fn slow_to_start(env: &Env, id: &str, milliseconds: u32) {
     env.write(
         &format!("{id}.js"),
@@ -284,7 +284,7 @@ impl Running {
         assert!(found, "no line with `{text}`");
     }
 
-    /// Its exit status, its output, and the lines of its standard error that were not read yet.
+    /// Its exit status, its output, and the remaining lines of its standard error.
     fn end(mut self) -> (i32, String, String) {
         let rest: Vec<String> = self.err.by_ref().map(Result::unwrap).collect();
         let rest = rest.join("\n");
@@ -308,7 +308,7 @@ fn the_first_interrupt_finishes_the_step_in_progress_and_is_acknowledged_at_once
     assert!(sync.child.try_wait().unwrap().is_none());
     let (code, out, err) = sync.end();
     assert_eq!(code, 130, "{out}\n{err}");
-    // What was under way is done, verified and saved; the rest was not begun.
+    // The step in progress was finished, verified and saved; the others were not started.
     env.pid("a");
     assert!(env.named("b").is_empty());
     let dump = std::fs::read_to_string(env.bed.home().join("dump.pm2")).unwrap();

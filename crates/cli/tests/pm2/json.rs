@@ -1,4 +1,4 @@
-//! `--format json`: version 1 of what each command prints. `Env::json` holds every document against its schema.
+//! `--format json`: version 1 of the output of each command. `Env::json` validates every document against its schema.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ fn everything_out_of_sync_is_in_the_problems() {
     let first = env.json(3, &["sync"]);
     assert!(kinds(&first).contains("failed-step"), "{first:#}");
     assert!(kinds(&first).contains("not-ready"), "{first:#}");
-    // Three of six: more than the guard lets go.
+    // Three of six: more than the guard allows.
     for id in ["d0", "d1", "d2"] {
         env.undefine(id);
     }
@@ -80,7 +80,7 @@ fn everything_out_of_sync_is_in_the_problems() {
     env.json(1, &["render", "--stdout"]);
     env.json(3, &["render"]);
     env.json(3, &["render", "--check"]);
-    // It examines the setup, and that is sound.
+    // It checks the setup, which is fine.
     let findings = env.json(0, &["doctor"])["findings"].take();
     let findings = findings.as_array().unwrap().iter();
     let warnings = findings.filter(|finding| finding["grade"] == "warning");
@@ -171,7 +171,7 @@ fn events_of_a_watch_match_their_schema() {
         let reloaded = watch.events("reloaded");
         reloaded.iter().any(|event| event["error"].is_null())
     });
-    // An event has no exit status: the command goes on.
+    // An event has no exit status: the command continues.
     let steps = watch.events("step");
     assert!(steps.iter().all(|event| event.get("exit_status").is_none()));
     assert_eq!(watch.stop(), 0);

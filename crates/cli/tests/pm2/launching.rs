@@ -1,5 +1,5 @@
-//! Apps that PM2 still waits for: they have `wait_ready` and have not said yet that they are ready. PM2 starts such a process
-//! again when it ends, whatever it is ended for.
+//! Apps that PM2 still waits for: they have `wait_ready` and have not reported that they are ready. PM2 restarts such a process
+//! when it ends for any reason.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use pm2_testbed::wait_for;
 
 use crate::common::{Env, command_line, sleeper};
 
-/// An app that never says that it is ready, with further settings.
+/// An app that never reports that it is ready, with further settings.
 fn silent(more: &str) -> String {
     format!(
         r#"{{:apps [{{:name "slow" :script "slow.js" :wait_ready true :listen_timeout 60000 {more}}}]}}"#
     )
 }
 
-/// A workspace on whose PM2 the app is launching, beside another one.
+/// A workspace whose PM2 is launching the app, beside another one.
 fn launching(more: &str) -> Env {
     let env = Env::new();
     env.write("slow.js", "setInterval(() => {}, 1000);\n");
@@ -51,7 +51,7 @@ fn alive(env: &Env) -> Vec<u32> {
     pids
 }
 
-/// Insists that these are the living processes of the app for longer than PM2 may take to start it again.
+/// Asserts that these remain the living processes of the app for longer than PM2 may take to restart it.
 #[track_caller]
 fn stays(env: &Env, pids: &[u32], more: &str) {
     let began = Instant::now();

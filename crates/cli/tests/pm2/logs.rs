@@ -1,4 +1,4 @@
-//! `logs`, of apps that PM2 runs.
+//! `logs` for apps that PM2 runs.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::{Env, contract};
 
-/// Says its name and a number on each line that it gets as a signal: `SIGUSR2`.
+/// On each `SIGUSR2`, prints a line with its name and a number.
 const SAYS: &str = "
 let n = 0;
 const say = () => { console.log(process.env.name + ' says ' + n); console.error(process.env.name + ' fails ' + n); n += 1; };
@@ -129,7 +129,7 @@ fn the_last_lines_of_all_apps_are_printed_with_their_names() {
     streams.sort();
     assert_eq!(streams, ["err", "out"]);
 
-    // A stopped PM2 leaves its logs.
+    // The logs remain after PM2 has stopped.
     assert!(env.bed.cli(&["kill"]).status.success());
     let done = env.expect(0, &["logs", "three"]);
     assert!(done.out.contains("three says 0"), "{}", done.out);
@@ -146,7 +146,7 @@ fn logs_are_followed_through_flush_rotation_and_restart_until_ctrl_c() {
     assert!(env.bed.cli(&["flush"]).status.success());
     say(&env, "one");
     followed.wait_for("one says 2");
-    // As logrotate does it, with PM2's own command to open the new file.
+    // As logrotate does, with PM2's own command to open the new file.
     let log = env.bed.home().join("logs/three-out.log");
     std::fs::rename(&log, format!("{log}.1")).unwrap();
     say(&env, "three");
@@ -154,7 +154,7 @@ fn logs_are_followed_through_flush_rotation_and_restart_until_ctrl_c() {
     assert!(env.bed.cli(&["reloadLogs"]).status.success());
     say(&env, "three");
     followed.wait_for("three says 2");
-    // An app that comes later.
+    // An app that is added later.
     env.define("four", "{:apps [{:name \"four\" :script \"./says.js\"}]}");
     let all = Followed::new(&env, &["logs", "--follow", "--json"]);
     env.sync();

@@ -1,10 +1,10 @@
-//! Apps that depend on each other: they start one after the other, and go the other way round.
+//! Apps that depend on each other: they start in order, and stop in reverse order.
 
 use pm2_testbed::wait_for;
 
 use crate::common::Env;
 
-/// Notes when it has started, when it is asked to end and when it ends.
+/// Records when it has started, when it is asked to end and when it ends.
 const SCRIPT: &str = r#"
 const { appendFileSync } = require("fs");
 const { NAME, ORDER, B } = process.env;
@@ -32,7 +32,7 @@ impl World {
         world
     }
 
-    /// A daemon with an app of its name. It is ready when it says that it has started.
+    /// A daemon with an app of its name, which is ready when it reports that it has started.
     fn define(&self, name: &str, needs: &str, more: &str) {
         let order = self.env.root.join("order");
         let app = format!(
@@ -44,7 +44,7 @@ impl World {
         self.env.define(name, &format!("{{:apps [{app}]}}"));
     }
 
-    /// Three that need each other. By their names they would come the other way round.
+    /// Three apps in a dependency chain. Sorted by name, the order would be reversed.
     fn define_chain(&self) {
         self.define("z-db", "", "");
         self.define("m-cache", "\"z-db\"", "");
@@ -55,7 +55,7 @@ impl World {
         self.env.write("order", "");
     }
 
-    /// What was noted since this was asked last.
+    /// What was recorded since the last call.
     fn order(&self) -> String {
         let order = std::fs::read_to_string(self.env.root.join("order")).unwrap();
         self.forget();
@@ -87,7 +87,7 @@ fn stops_and_removals_go_the_other_way_round() {
     env.expect(0, &[&["start", "--jobs", "8"][..], &all].concat());
     assert_eq!(world.order(), FORWARD);
 
-    // Three of four are too many to go without a confirmation.
+    // Three of four are too many to remove without a confirmation.
     all.iter().for_each(|id| env.undefine(id));
     let held = env.json(3, &["sync"]);
     let code = held["held"]["confirm"].as_str().unwrap();
@@ -128,7 +128,7 @@ fn with_a_failed_dependency_nothing_starts_and_running_apps_continue() {
         assert!(env.named(app).is_empty());
     }
     assert_eq!(["m-cache", "a-api"].map(|name| env.pid(name)), before);
-    // What needs none of them is started, and nothing else was.
+    // Apps without these dependencies are started, and nothing else was.
     let order = world.order();
     let others: Vec<&str> = order
         .split(", ")
@@ -149,12 +149,12 @@ fn with_a_failed_dependency_nothing_starts_and_running_apps_continue() {
             "failed", "in-sync", "in-sync", "waiting", "waiting", "in-sync"
         ]
     );
-    // Nor does a second sync touch anything.
+    // A second sync changes nothing either.
     let again = env.expect(3, &["sync"]);
     assert_eq!(again.out, "");
     assert_eq!(["m-cache", "a-api"].map(|name| env.pid(name)), before);
 
-    // Mended, it lets them start.
+    // Once fixed, it lets them start.
     world.define("z-db", "", ":B \"good\"");
     env.expect(0, &["sync"]);
     assert_eq!(world.order(), "start z-db, start late, start later");

@@ -1,7 +1,7 @@
-//! What belongs to other users: none of it is used because it merely lies there.
+//! Files of other users: none is used just because it exists.
 //!
-//! Only root can give files away. Where the tests run as another user, everything is the caller's own, and each test insists
-//! that it is used then.
+//! Only root can give files away. If the tests run as another user, everything belongs to the caller, and each test asserts that it
+//! is used then.
 
 use std::os::unix::fs::{chown, lchown, symlink};
 
@@ -12,7 +12,7 @@ use crate::common::{Done, Env, sleeper};
 /// A user that is neither root nor the caller.
 const OTHER: u32 = 4242;
 
-/// Gives a file to another user. Gives whether that can be done.
+/// Gives a file to another user. Returns whether that is possible.
 fn give_away(path: impl AsRef<Utf8Path>) -> bool {
     lchown(path.as_ref(), Some(OTHER), Some(OTHER)).is_ok()
 }
@@ -21,7 +21,7 @@ fn take_back(path: impl AsRef<Utf8Path>) {
     lchown(path.as_ref(), Some(0), Some(0)).unwrap();
 }
 
-/// A command that says in a file that it was run.
+/// A command that records in a file that it was run.
 fn configure_command(env: &Env) -> Utf8PathBuf {
     let mark = env.bed.dir().join("was-run");
     env.write(
@@ -66,7 +66,7 @@ fn a_workspace_of_another_user_is_used_only_when_it_is_named() {
         assert_eq!(done.code, 1, "{}", done.err);
         assert!(mark.exists(), "named, it is used");
         std::fs::remove_file(&mark).unwrap();
-        // A caller who is root by way of `sudo` is still that user.
+        // A caller who is root through `sudo` is still that user.
         let mut sudo = env.command(&["check"]);
         sudo.env("SUDO_UID", OTHER.to_string()).output().unwrap();
         assert!(mark.exists());
@@ -149,7 +149,7 @@ fn nothing_is_sent_to_a_pm2_of_another_user() {
         "{:apps [{:name \"a\" :script \"/bin/sleep\" :args [\"1\"] :env {:PW \"hunter2\"}}]}",
     );
     chown(env.bed.dir(), Some(OTHER), Some(OTHER)).unwrap_or_default();
-    // It listens on PM2's socket, and keeps what it is sent.
+    // It listens on PM2's socket, and stores what it receives.
     let heard = env.bed.home().join("heard");
     let program = "require('net').createServer(c => c.on('data', d => require('fs').appendFileSync('heard', d))).listen('rpc.sock', () => console.log('listening'))";
     let mut listener = std::process::Command::new("node");

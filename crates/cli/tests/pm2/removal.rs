@@ -1,4 +1,4 @@
-//! Removal: what it does, and what holds it.
+//! Removal: its effect, and what holds it.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ fn no_typo_removes_a_daemon() {
         assert_eq!(env.pid("a"), pid, "{slip}");
         assert!(env.artifact("a").exists(), "{slip}");
     }
-    // This is how a definition says that nothing should run.
+    // This is how a definition declares that nothing should run.
     env.define("a", "{:apps []}");
     env.sync();
     assert!(env.list().is_empty());
@@ -141,7 +141,7 @@ fn a_protected_app_stays_until_its_removal_is_confirmed() {
         env.named("app0").is_empty(),
         "another removal was held, too"
     );
-    // Even with all that was generated gone, its label remembers.
+    // Even without generated files, its label remembers.
     std::fs::remove_dir_all(env.root.join(".generated")).unwrap();
     let plan = env.json(2, &["plan"]);
     let code = plan["held"]["confirm"].as_str().unwrap().to_owned();
@@ -228,7 +228,7 @@ fn a_watch_does_not_delete_nearly_everything_one_by_one() {
         std::thread::sleep(Duration::from_millis(300));
     }
     watch.wait_for_line("sync --confirm ");
-    // What is defined afterwards is started in a later pass.
+    // A daemon that is defined afterwards is started in a later pass.
     env.define("fence", &sleeper("fence", 1000));
     wait_for(|| env.named("fence").len() == 1);
     assert_eq!(env.list().len(), 10);

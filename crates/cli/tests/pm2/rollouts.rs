@@ -1,4 +1,4 @@
-//! Rollouts on real PM2 that need no server of their own, and the definition with which docs/rollouts.md begins.
+//! Rollouts on real PM2 that need no special server, and the definition at the start of docs/rollouts.md.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn entries(env: &Env, id: &str) -> Vec<Value> {
     history["daemons"][0]["entries"].as_array().unwrap().clone()
 }
 
-/// Answers as an app should that needs what its env file holds, and notes which probes asked it.
+/// Answers like an app that needs the values of its env file, and records which probes were sent.
 const API: &str = r#"
 const { appendFileSync } = require("fs");
 const { PORT, DB_URL, TOKEN } = process.env;
@@ -31,7 +31,7 @@ fn a_definition_with_probes_and_an_env_file_works_as_documented() {
     let env = Env::new();
     env.write("pm2-sync.edn", "{:interpolate true}");
     env.write("api.js", API);
-    // One for each process, and one for the extra worker that tries a change first.
+    // One for each process, and one for the canary.
     let port = free_ports(3);
     let secret = |name: &str| format!("s3cr3t-planted-outside-{name}");
     let rotate = |password: &str| {
@@ -73,8 +73,8 @@ fn a_definition_with_probes_and_an_env_file_works_as_documented() {
     assert_eq!(variables("PORT"), ports.clone().into());
     assert_eq!(variables("DB_URL"), [url("one")].into());
     assert_eq!(variables("TOKEN"), [secret("token")].into());
-    // Each process was asked at its own port, first whether it has started, then whether it is ready, and nothing any more when
-    // the second sync had nothing to wait for.
+    // Each process was probed at its own port, first for startup, then for readiness, and no more when the second sync had nothing
+    // to wait for.
     let asked = std::fs::read_to_string(env.root.join("asked")).unwrap();
     for port in &ports {
         let of_port = asked
@@ -87,7 +87,7 @@ fn a_definition_with_probes_and_an_env_file_works_as_documented() {
     }
     assert_eq!(entries(&env, "api")[0]["outcome"], "ready");
 
-    // A value is rotated: the daemon that uses it is restarted, and it alone.
+    // A value is rotated: only the daemon that uses it is restarted.
     let others = ["db", "cache", "aside"].map(|name| env.pid(name));
     let before = env.named("api");
     rotate("two");
@@ -134,7 +134,7 @@ fn an_app_that_pm2_gave_up_is_started_and_judged_again_on_request() {
     assert_eq!(history[1]["outcome"], "superseded", "{history:#?}");
     wait_for(is_given_up);
 
-    // What it lacked is there now. Only a user knows.
+    // What was missing exists now. Only a user knows that.
     env.write("repaired", "");
     assert_eq!(env.expect(3, &["sync"]).out, "");
     env.expect(0, &retry);
@@ -157,7 +157,7 @@ fn an_app_judged_late_is_judged_by_its_current_state() {
     };
     define("good", 1);
     env.sync();
-    // One that works, though not as soon as it had to, and one that does not.
+    // One that works, although not in time, and one that does not.
     for (behaviour, version, code, outcome) in [("slow", 2, 0, "ready"), ("never", 3, 3, "failed")]
     {
         define(behaviour, version);
@@ -175,7 +175,7 @@ fn an_app_judged_late_is_judged_by_its_current_state() {
         let history = entries(&env, "api");
         let entry = history.iter().find(|it| it["number"] == version).unwrap();
         assert_eq!(entry["outcome"], outcome, "{history:#?}");
-        // The one that does not work goes back to the one that does.
+        // The one that does not work rolls back to the one that does.
         assert_eq!(env.named("api")[0].pm2_env["V"], 2);
     }
 }
@@ -202,7 +202,7 @@ fn an_unapplied_entry_does_not_stay_open_after_the_sync() {
         text.contains("not applied: `app1`: a step failed"),
         "{text}"
     );
-    // What ran before is remembered, however often it was tried.
+    // The earlier spec is remembered, however often the new one was tried.
     let history = entries(&env, "d0");
     assert!(history.len() <= 4, "{history:#?}");
     assert_eq!(history.last().unwrap()["outcome"], "ready");

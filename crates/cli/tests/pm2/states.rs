@@ -1,4 +1,4 @@
-//! What is said of an app whose processes end: PM2's status word is one input among others.
+//! The reported state of an app whose processes end: PM2's status word is only one input.
 
 use pm2_client::Status;
 use pm2_testbed::wait_for;
@@ -17,7 +17,7 @@ fn env(script: &str, apps: &str) -> Env {
     env
 }
 
-/// Waits until PM2 has given up every process, whatever it calls them.
+/// Waits until PM2 has given up every process, whatever their status.
 fn wait_until_given_up(env: &Env) {
     wait_for(|| {
         let list = env.list();
@@ -39,7 +39,7 @@ fn conditions(status: &Value) -> Vec<(&str, &str)> {
 
 #[test]
 fn an_app_that_pm2_gave_up_is_degraded_whatever_pm2_calls_it() {
-    // PM2 counts unstable restarts for `min_uptime` times `max_restarts` only: enough time for a busy machine.
+    // PM2 counts unstable restarts only for `min_uptime` times `max_restarts`: enough time for a busy machine.
     let env = env(
         CRASH,
         "{:name \"backoff\" :script \"app.js\" :max_restarts 3 :min_uptime 9000 :exp_backoff_restart_delay 100}
@@ -49,7 +49,7 @@ fn an_app_that_pm2_gave_up_is_degraded_whatever_pm2_calls_it() {
     );
     env.run(&["sync"]);
     wait_until_given_up(&env);
-    // Without it, the apps would be known to have never been ready.
+    // With it, the apps would be known to have never been ready.
     env.forget_history();
     let words: Vec<Status> = env.list().iter().map(|record| record.status).collect();
     assert!(words.contains(&Status::WaitingRestart), "{words:?}");
@@ -70,10 +70,10 @@ fn an_app_that_pm2_gave_up_is_degraded_whatever_pm2_calls_it() {
     assert_eq!(given_up.len(), 4, "{text}");
     let has_counts = |line: &&str| line.contains(" 0/1 ") && line.contains(" 2 (2/h) ");
     assert!(given_up.iter().all(has_counts), "{text}");
-    // It is not started again for nothing.
+    // It is not started again without a reason.
     let synced = env.json(3, &["sync"]);
     assert_eq!(synced["steps"], json!([]));
-    // Now that was judged.
+    // Now the failure is recorded.
     assert_eq!(
         conditions(&env.json(3, &["status"])),
         ["backoff", "delay", "plain", "zero"].map(|app| (app, "failed"))

@@ -63,7 +63,7 @@ fn a_degraded_app_is_shown_with_its_error_its_log_and_how_to_retry() {
         assert!(status.err.contains(line), "no `{line}`:\n{}", status.err);
     }
     assert!(!status.err.contains("    at "), "{}", status.err);
-    // The advice works.
+    // The advice is correct.
     env.write("dies.js", "setInterval(() => {}, 1000);\n");
     env.expect(0, &["restart", "a"]);
     env.expect(0, &["status"]);
@@ -88,7 +88,7 @@ fn status_follows_what_changes() {
     assert_eq!(next()["apps"][0]["condition"], "in-sync");
     assert!(env.bed.cli(&["stop", "a"]).status.success());
     let mut condition = next()["apps"][0]["condition"].clone();
-    // It may be seen while it is being stopped.
+    // It may be observed while it is stopping.
     if condition == "stopping" {
         condition = next()["apps"][0]["condition"].clone();
     }
@@ -116,7 +116,7 @@ fn status_shows_resource_use_and_recent_restarts() {
     assert!(of(0)["cpu_percent"].is_number());
     assert_eq!(of(0)["restarts_last_hour"], 0);
     assert!(of(1)["memory_bytes"].is_null());
-    // No restart of it is older.
+    // All its restarts are recent.
     assert_eq!(of(1)["restarts"], restarts);
     assert_eq!(of(1)["restarts_last_hour"], restarts);
     let text = env.expect(3, &["status"]).out;
@@ -127,7 +127,7 @@ fn status_shows_resource_use_and_recent_restarts() {
     let verbose = env.expect(0, &["status", "-v", "a"]).out;
     let log = format!("log: {}/logs/a-out.log", env.bed.home());
     assert!(verbose.contains(&log), "{verbose}");
-    // Where PM2's log does not go back so far, it is at least one.
+    // If PM2's log does not go back far enough, there is at least one.
     std::fs::write(env.bed.home().join("pm2.log"), "").unwrap();
     let status = env.json(3, &["status", "b"]);
     assert_eq!(status["apps"][0]["processes"][0]["restarts_last_hour"], 1);

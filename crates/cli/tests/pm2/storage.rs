@@ -1,4 +1,4 @@
-//! Files that get in the way: FIFOs and directories in place of files, files that cannot be written, files that are too large.
+//! Obstacles in the file system: FIFOs and directories in place of files, unwritable files, oversized files.
 
 use std::fs::File;
 use std::mem::MaybeUninit;
@@ -32,7 +32,7 @@ fn run_in_time(env: &Env, args: &[&str]) -> Done {
     Done::wait(child)
 }
 
-/// A directory in an artifact's place, which cannot be replaced.
+/// Puts a directory in an artifact's place, which cannot be replaced.
 fn obstruct(env: &Env, id: &str) {
     let path = env.artifact(id);
     let _ = std::fs::remove_file(&path);
@@ -83,7 +83,7 @@ fn a_damaged_artifact_of_a_broken_definition_is_named() {
     env.define("a", "{:apps [");
     std::fs::write(env.artifact("a"), "{\"//\": \"Gen").unwrap();
     assert!(env.bed.cli(&["delete", "a", "b"]).status.success());
-    // The last good render cannot be used; the other daemons are healed all the same.
+    // The last good render cannot be read; the other daemons are still healed.
     let named = format!(
         "the generated config of a: `{}` is damaged",
         env.artifact("a")
@@ -158,7 +158,7 @@ fn a_fifo_in_any_place_hangs_nothing() {
     env.sync();
     let home = env.bed.home();
     let pid = std::fs::read(home.join("pm2.pid")).unwrap();
-    // A file with its content, and the commands that read it with how they end.
+    // A file with its content, and the commands that read it with their exit statuses.
     let render: &[&str] = &["render", "--stdout", "x.edn"];
     type Commands<'a> = &'a [(&'a [&'a str], i32)];
     let places: [(_, Commands<'_>); 8] = [
@@ -260,7 +260,7 @@ fn a_watch_that_cannot_write_artifacts_reports_it_once_and_heals() {
     std::fs::remove_file(env.root.join(".generated")).unwrap();
     env.define("a", &sleeper("a", 5000));
     watch.wait_for_line("all generated configs can be written again");
-    // A daemon that was edited that often is left out for a moment.
+    // A daemon that was edited that often is paused for a moment.
     wait_for(|| env.artifact("a").is_file() && env.artifact("b").is_file());
     assert_eq!(watch.stop(), 0);
 }
@@ -270,9 +270,9 @@ fn a_failing_watch_backs_off_and_reports_it_once() {
     let env = Env::new();
     env.define("a", &sleeper("a", 1000));
     let watch = env.watch(&["-v"]);
-    // Nothing but the edit is to ask for the lock.
+    // Only the edit may need the lock.
     env.wait_until_ready("a");
-    // Nothing can be done without the lock, and one with a second name is none.
+    // Nothing can be done without the lock, and a hard link is not accepted as one.
     let lock = env.bed.home().join("pm2-sync.lock");
     let second = env.bed.home().join("second");
     std::fs::hard_link(&lock, &second).unwrap();

@@ -18,7 +18,7 @@ fn watcher_pid(env: &Env) -> Option<u32> {
     watcher.pid
 }
 
-/// Whether the watcher watches: an edit arrives.
+/// Checks that the watcher applies an edit.
 #[track_caller]
 fn assert_watched(env: &Env, seconds: u32) {
     env.define("probe", &sleeper("probe", seconds));
@@ -73,7 +73,7 @@ fn the_watcher_survives_manual_pm2_commands() {
     assert_watched(&env, 2005);
     assert_eq!(env.named("a").len(), 1);
 
-    // PM2 is killed, and its processes survive: afterwards there is one watcher, and one process of each app.
+    // PM2 is killed, and its processes survive: afterwards there is one watcher, and one process per app.
     env.bed.kill_daemon();
     wait_for(|| watcher_pid(&env).is_some());
     assert_watched(&env, 2006);
@@ -116,7 +116,7 @@ fn the_watcher_survives_manual_pm2_commands() {
     assert_eq!(watcher_pid(&env), None, "it came back after `down`");
 }
 
-/// Whichever shell starts PM2 gives its variables to PM2, and PM2 gives them to its modules.
+/// The shell that starts PM2 passes its variables to PM2, which passes them to its modules.
 #[test]
 fn a_watcher_passes_on_nothing_from_the_shell_that_started_pm2() {
     let env = Env::new();
@@ -144,7 +144,7 @@ fn a_watcher_passes_on_nothing_from_the_shell_that_started_pm2() {
     for name in ["a", "probe"] {
         assert!(!knows(env.pid(name)), "{name}");
     }
-    // A worker's own environment is made by PM2, of its own; what pm2-sync sends is in the record.
+    // PM2 creates a worker's own environment by itself; the record shows what pm2-sync sends.
     let keeps_nothing = || {
         for name in ["a", "probe", "worker"] {
             let record = serde_json::to_string(&env.named(name)[0].pm2_env).unwrap();
@@ -159,7 +159,7 @@ fn a_watcher_passes_on_nothing_from_the_shell_that_started_pm2() {
     let dump = std::fs::read_to_string(env.bed.home().join("dump.pm2")).unwrap();
     assert!(!dump.contains("swordfish"), "{dump}");
 
-    // A PM2 that this watcher starts knows nothing of it, nor does anything that runs there.
+    // A PM2 that this watcher starts does not have these variables, nor do its processes.
     env.bed.kill_daemon();
     wait_for(|| watcher_pid(&env).is_some_and(|pid| pid != watcher));
     assert_watched(&env, 2002);
@@ -188,7 +188,7 @@ fn a_watcher_that_is_defined_in_the_tree_changes_itself_last() {
     env.expect(0, &["sync"]);
     let first = env.pid("own");
     let untouched = env.pid("app1");
-    // Its own change, together with another.
+    // It is changed together with another daemon.
     env.define("devops/ecosystem-watch", &definition("\"--verbose\""));
     env.define("d0", &sleeper("app0", 2000));
     env.wait_for_args("app0", &["2000"]);
@@ -200,7 +200,7 @@ fn a_watcher_that_is_defined_in_the_tree_changes_itself_last() {
     wait_for(|| command_line(env.pid("own")).contains(&"--verbose".to_owned()));
     env.define("d2", &sleeper("app2", 2000));
     env.wait_for_args("app2", &["2000"]);
-    // Its own removal.
+    // It is removed.
     env.undefine("devops/ecosystem-watch");
     wait_for(|| env.named("own").is_empty());
     assert_eq!(env.pid("app1"), untouched);
@@ -218,7 +218,7 @@ fn watchers(env: &Env) -> Vec<u32> {
     pids
 }
 
-/// The pid of the only process in PM2's list that is called so.
+/// The pid of the only matching process in PM2's list.
 fn listed(env: &Env, is_it: impl Fn(&str) -> bool) -> Option<u32> {
     let mut list: Vec<ProcessRecord> = env.try_list()?;
     list.retain(|record| is_it(&record.name));
@@ -233,7 +233,7 @@ fn signal(pid: u32, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
-/// A workspace with four daemons and the watcher as a fifth; it runs.
+/// A running workspace with four daemons and the watcher as a fifth.
 fn with_a_watcher_in_the_tree() -> Env {
     let env = Env::with_sleepers(4);
     let definition = format!(
@@ -254,7 +254,7 @@ fn a_watcher_in_the_tree_restarts_itself_after_its_pm2_was_killed() {
         let before = env.pid("own");
         assert_watched(&env, 2000 + round);
         env.bed.kill_daemon();
-        // It is what brings everything back, itself included.
+        // It brings everything back, including itself.
         wait_for(|| {
             let list = env.try_list().unwrap_or_default();
             list.len() == 6 && list.iter().all(|record| record.pid.is_some())
@@ -269,7 +269,7 @@ fn a_watcher_in_the_tree_restarts_itself_after_its_pm2_was_killed() {
     env.sync();
 }
 
-/// A start of PM2 by its own command line launches the module, while the old one lives.
+/// PM2's own command line launches the module when it starts PM2, while the old watcher still lives.
 #[test]
 fn a_watcher_ends_when_a_new_pm2_runs_another_watcher() {
     let env = Env::new();
@@ -291,7 +291,7 @@ fn a_watcher_ends_when_a_new_pm2_runs_another_watcher() {
     env.expect(0, &["down"]);
 }
 
-/// Its disk may be mounted late at a boot, and its settings mended long after one.
+/// Its disk may be mounted late at boot, and its settings fixed long after that.
 #[test]
 fn pm2_does_not_give_up_on_the_watcher() {
     let env = Env::new();
@@ -304,7 +304,7 @@ fn pm2_does_not_give_up_on_the_watcher() {
         let limit = |key: &str| list[0].pm2_env.get(key).and_then(serde_json::Value::as_u64);
         (limit("max_restarts"), limit("exp_backoff_restart_delay"))
     };
-    // As pm2-sync starts it, and as PM2's own command line does.
+    // As started by pm2-sync, and by PM2's own command line.
     let expected = (Some(1_000_000_000), Some(500));
     assert_eq!(limits(), expected);
     assert!(env.bed.cli(&["update"]).status.success());

@@ -1,4 +1,4 @@
-//! `sync` and `plan`: what the definitions say is what runs.
+//! `sync` and `plan`: PM2 runs what the definitions declare.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -117,7 +117,7 @@ fn a_broken_definition_keeps_its_process_and_blocks_no_other_daemon() {
     );
     assert_eq!(env.pid("a"), a);
     assert_eq!(command_line(env.pid("b")), ["/bin/sleep", "2000"]);
-    // What PM2 loses of it comes back from the last good render.
+    // Processes that PM2 loses are started from the last good render.
     assert!(env.bed.cli(&["delete", "a"]).status.success());
     env.expect(3, &["sync"]);
     assert_eq!(command_line(env.pid("a")), ["/bin/sleep", "1000"]);
@@ -243,7 +243,7 @@ fn daemons_are_named_in_several_ways() {
         assert_eq!(named(&[id]), daemons, "{id}");
     }
     assert_eq!(named(&["jobs", "mcp-one"]), "jobs/night mcp/one");
-    // Without a definition its processes are named like before.
+    // Without a definition, its processes are selected as before.
     env.undefine("mcp/two");
     env.expect(0, &["sync", "mcp-two"]);
     assert_eq!(env.list().len(), 2);
@@ -262,7 +262,7 @@ fn daemons_are_named_in_several_ways() {
     );
 }
 
-/// What people do to PM2 by hand: each is shown in words, and mended.
+/// Manual changes to PM2: each is described and undone.
 #[test]
 fn manual_changes_are_shown_and_undone() {
     let env = Env::new();
@@ -322,7 +322,7 @@ fn manual_changes_are_shown_and_undone() {
     by_hand(&["start", "other.json"]);
     mended("changed outside pm2-sync");
 
-    // An old dump over a new definition.
+    // An old dump combined with a new definition.
     env.define(
         "fork",
         "{:apps [{:name \"api\" :script \"/bin/sleep\" :args [\"1000\"] :env {:A \"1\" :NEW \"x\"}}]}",
@@ -333,7 +333,7 @@ fn manual_changes_are_shown_and_undone() {
     by_hand(&["resurrect"]);
     mended("env.NEW added");
 
-    // A manual restart is no drift.
+    // A manual restart is not drift.
     let before = env.pid("api");
     by_hand(&["restart", "api"]);
     env.expect(0, &["plan"]);

@@ -1,4 +1,4 @@
-//! Values from outside of definitions, on real PM2: env files, `${NAME}`, and variables that `:pass-env` names.
+//! External values on real PM2: env files, `${NAME}`, and variables that `:pass-env` names.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use pm2_testbed::wait_for;
 
 use crate::common::{Env, command_line, environ, sleeper};
 
-/// One app that sleeps and gets an env file.
+/// An app that sleeps and has an env file.
 fn with_env_file(name: &str, file: &str) -> String {
     format!(
         "{{:apps [{{:name \"{name}\" :script \"/bin/sleep\" :args [\"1000\"] :env_file \"{file}\" :env {{:OWN \"own\"}}}}]}}"
@@ -74,7 +74,7 @@ fn a_rotated_value_restarts_its_app_alone_and_is_shown_nowhere() {
         "postgres://two-planted"
     );
 
-    // The same values in other words are no change.
+    // The same values in another notation are no change.
     private(
         &env,
         "conf/app.env",
@@ -103,7 +103,7 @@ fn a_rotated_value_restarts_its_app_alone_and_is_shown_nowhere() {
         "postgres://two-planted"
     );
 
-    // The key of the digests is lost: nothing restarts for that.
+    // The key of the digests is lost: that does not restart anything.
     let pid = env.pid("api");
     for entry in fs::read_dir(env.bed.home().join("pm2-sync")).unwrap() {
         let key = entry.unwrap().path().join("values.key");
@@ -167,7 +167,7 @@ fn a_file_that_cannot_be_used_breaks_the_definitions_that_name_it_alone() {
     env.wait_for_args("plain", &["2000"]);
     assert_eq!(env.pid("api"), pid);
 
-    // What others may write to is refused; what everybody may read is used, with a warning.
+    // A file that others may write to is refused; one that everyone may read is used, with a warning.
     env.write("conf/app.env", "A=3\n");
     let mode = |mode| {
         let path = env.root.join("conf/app.env");
@@ -252,7 +252,7 @@ fn references_are_replaced_and_generated_configs_keep_them() {
         plan.contains("args changed (.env)") && !plan.contains("1234"),
         "{plan}"
     );
-    // A value that was there before may be a secret, too, when the reference is gone.
+    // An earlier value may still be secret after its reference is gone.
     env.define(
         "api",
         "{:apps [{:name \"api\" :script \"/bin/sleep\" :args [\"77\"]}]}",
@@ -291,7 +291,7 @@ fn a_variable_that_the_caller_lacks_keeps_its_recorded_value() {
     }
     assert!(!done.err.contains("planted-token"));
 
-    // Also by new processes in the place of the old ones, and beside them.
+    // New processes that replace old ones or are added have it, too.
     env.define("api", "{:apps [{:name \"api\" :script \"/bin/sleep\" :args [\"2000\"] :instances 2 :exec_mode \"fork\" :pm2-sync {:on-change :replace}}]}");
     env.expect(0, &["sync"]);
     let both = env.named("api");
@@ -304,7 +304,7 @@ fn a_variable_that_the_caller_lacks_keeps_its_recorded_value() {
         );
     }
 
-    // A new app has none to keep.
+    // A new app has no recorded value to keep.
     env.define("new", &sleeper("new", 1000));
     let plan = env.expect(2, &["plan"]);
     assert!(
@@ -316,7 +316,7 @@ fn a_variable_that_the_caller_lacks_keeps_its_recorded_value() {
     assert!(!plan.err.contains("NVM"), "{}", plan.err);
     let data = env.json(0, &["sync"]);
     assert_eq!(data["steps"][0]["lacks"], serde_json::json!(["TOKEN"]));
-    // What `:pass-env` does not name any more goes.
+    // A variable that `:pass-env` no longer names is removed.
     env.write("pm2-sync.edn", "{}");
     env.expect(0, &["sync"]);
     for process in env.named("api") {
@@ -373,7 +373,7 @@ fn watch_applies_an_edit_of_an_env_file_wherever_it_lies() {
     arrives("inside", "2");
     eprintln!("from the rotation to the process: {took:?}");
 
-    // Its directory goes and comes back: the process stays.
+    // Its directory disappears and returns: the process stays.
     let pid = env.pid("late");
     fs::remove_dir_all(env.root.join("later")).unwrap();
     wait_for(|| {
@@ -412,7 +412,7 @@ fn up_restarts_the_watcher_when_it_has_other_values() {
         "{said}"
     );
     assert!(!said.contains("planted"), "{said}");
-    // Who lacks it takes nothing away.
+    // A caller without the variable removes nothing.
     assert!(up(None).contains("already running"));
     env.define("api", &sleeper("api", 2000));
     env.wait_for_args("api", &["2000"]);
@@ -431,7 +431,7 @@ fn files(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-/// Each secret of its own stands in one place; nothing that pm2-sync prints or writes holds one, whatever it is asked.
+/// Each secret is in one place; nothing that pm2-sync prints or writes contains it, with any arguments.
 #[test]
 fn no_secret_is_printed_or_written() {
     let env = Env::new();
@@ -513,7 +513,7 @@ fn no_secret_is_printed_or_written() {
         for command in commands {
             run(command, &format!("planted-passed-{round}"));
         }
-        // Every value changes, and so does what names it.
+        // Every value changes, and so do the names that refer to it.
         private(
             &env,
             ".env",
@@ -566,7 +566,7 @@ fn no_secret_is_printed_or_written() {
             "`{command}` shows a secret:\n{text}"
         );
     }
-    // Who asks sees them.
+    // They are shown on request.
     let shown = env.run(&["plan", "-v", "--show-values"]);
     assert!(shown.out.contains("planted"), "{shown:?}");
 

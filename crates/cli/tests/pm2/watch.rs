@@ -1,4 +1,4 @@
-//! `watch`: edits, healing, retries, and its end.
+//! `watch`: edits, healing, retries, and how it ends.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ fn watch_heals_manual_changes_to_pm2() {
         began.elapsed()
     };
     assert!(env.bed.cli(&["stop", "app0"]).status.success());
-    // The command returns when the app has been stopped; by then it may be back already.
+    // The command returns when the app has been stopped; it may be back by then.
     let took = back(&["app0"]);
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(env.bed.cli(&["delete", "app1"]).status.success());
@@ -228,7 +228,7 @@ fn a_new_warning_of_an_edited_definition_is_reported_once() {
     env.wait_for_args("b", &["1000"]);
     let lines = watch.lines().join("\n");
     assert_eq!(lines.matches("write `kill_timeout`").count(), 1, "{lines}");
-    // Those of the start are only counted.
+    // Existing warnings are only counted.
     assert!(!lines.contains("write `exec_mode`"), "{lines}");
     assert_eq!(watch.stop(), 0);
 }
@@ -243,7 +243,7 @@ fn a_watch_ends_soon_though_pm2_hangs() {
     let daemon = rustix::process::Pid::from_raw(i32::try_from(god).unwrap()).unwrap();
     rustix::process::kill_process(daemon, rustix::process::Signal::STOP).unwrap();
     env.define("a", &sleeper("a", 2000));
-    // Whether it stands in the middle of a question or waits for the next: it ends long before PM2's 10 s are over.
+    // Whether it is waiting for an answer or for the next poll: it ends long before PM2's 10 s are over.
     std::thread::sleep(Duration::from_millis(300));
     let began = Instant::now();
     let status = watch.stop();
@@ -291,7 +291,7 @@ fn a_watch_ends_with_its_terminal() {
     wait_for(|| env.try_list().is_some_and(|list| list.len() == 1));
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     let hangup = || rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
-    // With the terminal there it reads its settings again.
+    // While the terminal exists, it reads its settings again.
     env.write("pm2-sync.edn", "{:daemons \"system/others\"}");
     env.write("system/others/o/ecosystem.pm2.edn", &sleeper("other", 1000));
     hangup();

@@ -1,4 +1,4 @@
-//! Apps, and processes as PM2 would have them.
+//! Apps, and processes as PM2 would report them.
 
 #![allow(dead_code, reason = "each test uses a part")]
 #![expect(clippy::panic, reason = "a test that cannot go on fails")]
@@ -22,7 +22,7 @@ pub fn spec(daemon: &str, app: &Value) -> AppSpec {
     resolved(daemon, app, &Values::default())
 }
 
-/// An app with these values in place of its references.
+/// An app whose references are replaced by these values.
 pub fn resolved(daemon: &str, app: &Value, values: &Values) -> AppSpec {
     let context = SpecContext {
         root: Utf8Path::new(WORKSPACE),

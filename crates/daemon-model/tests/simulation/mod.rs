@@ -1,8 +1,8 @@
-//! A workspace with its history, and a PM2 in which each app behaves as its definition says in the variable `B`: `good`, `slow`
-//! (ready after 3 s), `never` (runs, but is never ready), `bad` (PM2 gives it up at once), `crash` (ends at once, until PM2 gives
-//! it up) or `flap` (ends every 800 ms).
+//! A workspace with its history, and a PM2 in which each app has the behaviour of the variable `B` in its definition: `good`,
+//! `slow` (ready after 3 s), `never` (runs, but is never ready), `bad` (PM2 gives it up at once), `crash` (ends at once, until PM2
+//! gives it up) or `flap` (ends every 800 ms).
 //!
-//! [`Simulation::round`] does what a pass does: it plans, records what it is about to apply, applies it, and gates it.
+//! [`Simulation::round`] does the work of a pass: it plans, records what it is about to apply, applies it, and judges it.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -30,18 +30,18 @@ pub struct Simulation {
     pub processes: BTreeMap<PmId, ObservedProcess>,
     pub policy: Policy,
     pub now_ms: u64,
-    /// Every app that was ever rendered, as an entry holds it.
+    /// Every app that was ever rendered, as in a history entry.
     rendered: BTreeMap<(String, String), Map<String, Value>>,
     next_id: u32,
-    /// How often each process had been started again when it was last changed.
+    /// How often each process had been restarted when it was last changed.
     restarts_before: BTreeMap<PmId, u32>,
-    /// PM2 refuses every step of these apps.
+    /// PM2 refuses every step for these apps.
     pub refuses: BTreeSet<String>,
-    /// Looks at each step before it is taken.
+    /// Called with each step before it is taken.
     pub watch: fn(&Simulation, &Step),
 }
 
-/// An app: its name, its behaviour, what else differs from other versions, and further keys.
+/// An app: its name, its behaviour, its version, and further keys.
 pub fn app(name: &str, behaviour: &str, version: u8, more: &Value) -> Value {
     let mut app = json!({
         "name": name,
@@ -145,7 +145,7 @@ impl Simulation {
         plan(&self.desired(), &self.observed(), &self.policy)
     }
 
-    /// One pass, and half a second. Gives whether it did anything.
+    /// Runs one pass, and advances by half a second. Returns whether it did anything.
     pub fn round(&mut self) -> bool {
         let mut planned = self.plan();
         let mut is_busy = self.gate(&planned);
@@ -157,7 +157,7 @@ impl Simulation {
         is_busy
     }
 
-    /// Rounds until nothing is left to do and every gate is decided. Gives the plan that is left.
+    /// Runs rounds until nothing is left to do and every gate is decided. Returns the last plan.
     pub fn settle(&mut self) -> Planned {
         for _ in 0..400 {
             let is_busy = self.round();
@@ -262,7 +262,7 @@ impl Simulation {
         self.processes.insert(pm_id, process);
     }
 
-    /// Lets the time of a round pass.
+    /// Advances the time by one round.
     fn pass_time(&mut self) {
         self.now_ms += ROUND_MS;
         for process in self.processes.values_mut() {
@@ -285,7 +285,7 @@ impl Simulation {
         }
     }
 
-    /// Whether a process is ready, whatever anybody knows of it.
+    /// Whether a process is actually ready, whatever is known about it.
     pub fn is_ready(&self, process: &ObservedProcess) -> bool {
         let age = self.now_ms - process.started_at_ms.unwrap_or(self.now_ms);
         process.is_running()
@@ -296,7 +296,7 @@ impl Simulation {
             }
     }
 
-    /// Gates what is pending. Gives whether something was decided.
+    /// Judges pending entries. Returns whether one was decided.
     fn gate(&mut self, planned: &Planned) -> bool {
         let mut is_changed = false;
         let histories = std::mem::take(&mut self.histories);

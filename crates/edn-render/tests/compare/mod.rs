@@ -1,8 +1,8 @@
-//! When two documents say the same.
+//! Compares two documents.
 
 use serde_json::Value;
 
-/// Objects unordered, numbers as doubles.
+/// Compares objects without order, and numbers as doubles.
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
@@ -18,7 +18,7 @@ pub fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The same with every array sorted: for sets, whose order the reference leaves to its hash.
+/// The same value with every array sorted: for sets, whose order in the reference depends on hashes.
 pub fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => {

@@ -1,4 +1,4 @@
-//! Definitions drawn at random: realistic ones, in all that EDN lets a person write, and slips of the pen.
+//! Random definitions: realistic ones, in every notation that EDN allows, and typos.
 
 /// A small generator of random numbers: the same seed gives the same definitions everywhere.
 pub struct Random(u64);
@@ -20,7 +20,7 @@ impl Random {
         usize::try_from(self.next() % most.max(1) as u64).unwrap()
     }
 
-    /// True once in so many times.
+    /// True once in this many times.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -134,7 +134,7 @@ pub fn definition(random: &mut Random) -> String {
         map(random, &mut out, 3);
     }
     out.push_str(close);
-    // Each of them once, mostly: a key that is there twice hides all else.
+    // Mostly once each: a duplicate key hides everything else.
     for more in [PROFILES, DEPLOYS, &[":x 1"]] {
         if random.once_in(3) {
             space(random, &mut out);
@@ -151,7 +151,7 @@ pub fn definition(random: &mut Random) -> String {
     if random.once_in(15) {
         out.push_str(random.pick(&["\n", " ; end", " x", "}", " {}", " #_x", "\u{feff}"]));
     }
-    // One in five has a slip of the pen.
+    // One in five has a typo.
     if random.once_in(5) {
         for _ in 0..=random.below(2) {
             slip(random, &mut out);
@@ -242,7 +242,7 @@ fn value(random: &mut Random, out: &mut String, depth: usize) {
     }
 }
 
-/// A character that goes missing, comes too much or is another.
+/// Removes, adds or replaces a character.
 fn slip(random: &mut Random, out: &mut String) {
     let places: Vec<usize> = out.char_indices().map(|(at, _)| at).collect();
     let Some(at) = places.get(random.below(places.len())).copied() else {

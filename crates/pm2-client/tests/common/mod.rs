@@ -1,4 +1,4 @@
-//! A machine and an app for tests on real PM2 and on the fake alike.
+//! A machine and an app for tests on both real PM2 and the in-memory one.
 
 #![expect(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ pub fn host(env: BTreeMap<String, String>) -> Box<dyn Host> {
     Box::new(LocalHost::new(env, None))
 }
 
-/// The same, with the processes of a PM2 in memory.
+/// As [`host`], with the processes of an in-memory PM2.
 pub fn memory_host(pm2: &MemoryAdapter) -> Box<dyn Host> {
     let path = std::env::var("PATH").unwrap();
     let env = BTreeMap::from([("PATH".to_owned(), path)]);
@@ -95,13 +95,13 @@ impl World {
         self.adapter.list().unwrap()
     }
 
-    /// One pass; what became of it.
+    /// Runs one pass; returns its report.
     pub fn pass(&mut self, daemons: &[(&str, &[Value])]) -> ApplyReport<StepError> {
         let policy = self.policy();
         self.pass_with(daemons, &policy)
     }
 
-    /// The same, as a policy says.
+    /// Runs one pass with a given policy.
     pub fn pass_with(
         &mut self,
         daemons: &[(&str, &[Value])],
@@ -111,7 +111,7 @@ impl World {
         self.carry_out(&plan)
     }
 
-    /// Carries out a plan; what became of it.
+    /// Executes a plan; returns its report.
     pub fn carry_out(&mut self, plan: &Plan) -> ApplyReport<StepError> {
         let env_policy = self.env_policy();
         let context = ApplyContext {
@@ -124,7 +124,7 @@ impl World {
         apply(plan, self.adapter.as_mut(), &context, &mut |_| {})
     }
 
-    /// One pass that must succeed and after which nothing is left to do; the actions that it took.
+    /// Runs one pass that must succeed and leave nothing to do; returns the actions that it took.
     #[track_caller]
     pub fn converge(&mut self, daemons: &[(&str, &[Value])]) -> Vec<&'static str> {
         let report = self.pass(daemons);

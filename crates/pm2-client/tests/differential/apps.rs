@@ -1,4 +1,4 @@
-//! What apps are made of besides single attributes: scripts, names, modes, logs, variables, directories, users.
+//! Cases about more than single attributes: scripts, names, modes, logs, variables, directories, users.
 
 use serde_json::json;
 
@@ -75,7 +75,7 @@ pub fn scripts(cases: &mut Cases) {
     for script in ["sleep 10", "server.js", "program"] {
         cases.add(json!({ "script": script })).commands = Commands::Few;
     }
-    // Names are unique over all cases: the stand-in tells apps by them.
+    // Names are unique across all cases: the stand-in distinguishes apps by name.
     for (script, name) in [
         ("scripts/server.js", "server"),
         ("my.app.v2.js", "my.app.v2"),
@@ -143,7 +143,7 @@ pub fn modes(cases: &mut Cases) {
             if let Some(count) = count {
                 app["instances"] = count.clone();
             }
-            // The spellings with `_mode` are the same; a few suffice.
+            // The spellings with `_mode` are equivalent; a few suffice.
             if !mode.is_some_and(|mode| mode.ends_with("_mode")) || count.is_none() {
                 cases.add(app);
             }

@@ -1,4 +1,4 @@
-//! The configs: each attribute in each spelling, type and coercion, and what apps are made of otherwise.
+//! The configs: each attribute in each spelling, type and coercion, and other parts of apps.
 
 use daemon_model::attribute::ATTRIBUTES;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::values::values;
 /// The commands in PATH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commands {
-    /// All that any case needs.
+    /// All commands that any case needs.
     All,
     /// `python3`, but no `python`; no `bun`.
     Python3,
@@ -61,7 +61,7 @@ pub struct Case {
     pub env_name: Option<&'static str>,
     pub deploy: Option<Value>,
     pub commands: Commands,
-    /// Not in one file with others: it would change what PM2's command line makes of them.
+    /// Needs its own file: it would change how PM2's command line handles other apps.
     pub alone: bool,
 }
 
@@ -69,13 +69,12 @@ pub struct Case {
 pub struct Cases(pub Vec<Case>);
 
 impl Cases {
-    /// Adds an app; it runs `server.js` unless it says what it runs, and is called after its number unless it has a
-    /// name of its own.
+    /// Adds an app. By default, it runs `server.js` and is named after its number.
     pub fn add(&mut self, app: Value) -> &mut Case {
         self.add_unnamed("", app)
     }
 
-    /// The same; `name` is what PM2 is expected to call it.
+    /// Adds an app without a name; `name` is the one that PM2 is expected to use.
     pub fn add_unnamed(&mut self, name: &str, mut app: Value) -> &mut Case {
         let id = format!("case-{}", self.0.len());
         let fields = app.as_object_mut().unwrap();
@@ -117,7 +116,7 @@ pub fn all() -> Vec<Case> {
                 if n == 0 || spelling == own {
                     let mut app = json!({});
                     app[spelling.as_str()] = value.clone();
-                    // A text makes PM2's command line forget the variable for all apps that follow.
+                    // A text makes PM2's command line drop the variable for all apps that follow.
                     cases.add(app).alone = own == "filter_env" && value == "LANG";
                 }
             }

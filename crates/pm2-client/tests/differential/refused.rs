@@ -1,10 +1,10 @@
-//! Configs that one of the two does not start.
+//! Configs that only one of the two starts.
 
 use serde_json::json;
 
 use crate::cases::{Case, Cases, Commands};
 
-/// Who refuses a config.
+/// Which one refuses a config.
 #[derive(Debug, Clone, Copy)]
 pub enum By {
     Both,
@@ -13,7 +13,7 @@ pub enum By {
 }
 
 impl By {
-    /// Why not both.
+    /// The reason.
     pub fn why(self) -> &'static str {
         match self {
             Self::Both => "",
@@ -30,13 +30,13 @@ impl By {
     }
 }
 
-/// Configs that one of the two does not start.
+/// All configs that only one of the two starts.
 pub fn all() -> Vec<(Case, By)> {
     use By::{Both, Pm2, Us};
     const STRICT: &str = "a value of which PM2 makes something else is a mistake";
     let mut cases = Cases::default();
     let mut by = Vec::new();
-    // PM2 looks for these things when it starts the app.
+    // PM2 looks these up when it starts the app.
     for (app, commands, who) in [
         (json!({ "script": "./missing.js" }), Commands::All, Both),
         (json!({ "script": "missing-command" }), Commands::All, Both),

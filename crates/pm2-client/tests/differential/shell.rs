@@ -1,4 +1,4 @@
-//! A shell in which both sides work: one directory of scripts, the same commands, the same environment.
+//! A shell environment for both sides: one directory of scripts, the same commands, the same environment.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,7 +16,7 @@ use crate::CALLERS_OWN;
 use crate::cases::{Case, Commands};
 use crate::stand_in::{self, Asked};
 
-/// The number of CPUs that ours gets.
+/// The number of CPUs that our side uses.
 pub const CPUS: u32 = 6;
 
 pub struct Shell {
@@ -30,7 +30,7 @@ impl Shell {
     pub fn new() -> Self {
         let bed = Testbed::home_only();
         let asked = stand_in::listen(bed.home());
-        // Spares the banner and the question for newer versions of a first run.
+        // Skips the banner and the version check of a first run.
         std::fs::write(bed.home().join("touch"), "").unwrap();
         let root = bed.dir().join("w");
         for dir in ["sub", "sub/deeper", "scripts"] {
@@ -72,7 +72,7 @@ impl Shell {
                 std::fs::write(&file, "#!/bin/sh\n").unwrap();
                 std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
             }
-            // Found by name, but nothing that could be run.
+            // Found by name, but not executable.
             std::fs::write(dir.join("not-executable"), "").unwrap();
         }
         let old_node = root.join("nvm/versions/node/v18.20.0/bin");
@@ -101,7 +101,7 @@ impl Shell {
         env
     }
 
-    /// Has PM2's command line start these, which are in one file. Gives its complaints.
+    /// Lets PM2's command line start these cases from one file. Returns its error messages.
     pub fn run_pm2(&self, cases: &[&Case]) -> String {
         let first = cases[0];
         let apps: Vec<&Value> = cases.iter().map(|case| &case.app).collect();
@@ -175,7 +175,7 @@ struct Machine<'a> {
     local: LocalHost,
 }
 
-/// This machine, but for what the shell says otherwise.
+/// This machine, except for what the shell overrides.
 impl Host for Machine<'_> {
     fn is_root(&self) -> bool {
         self.shell.is_root()

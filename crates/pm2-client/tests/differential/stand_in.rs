@@ -1,4 +1,4 @@
-//! A stand-in for PM2's daemon: answers its command line, starts nothing, and writes down what it is asked to start.
+//! A stand-in for PM2's daemon: answers its command line, starts nothing, and records what it is asked to start.
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use camino::Utf8Path;
 use serde_json::{Value, json};
 
-/// The calls that PM2's command line may find.
+/// The methods that PM2's command line may call.
 const METHODS: &[&str] = &[
     "ping",
     "getVersion",
@@ -18,7 +18,7 @@ const METHODS: &[&str] = &[
     "notifyByProcessId",
 ];
 
-/// What was asked for so far.
+/// The requests so far.
 #[derive(Clone, Default)]
 pub struct Asked(Arc<Mutex<Vec<Value>>>);
 
@@ -41,7 +41,7 @@ pub fn listen(home: &Utf8Path) -> Asked {
             std::thread::spawn(move || serve(&stream, &recorder));
         }
     });
-    // Subscribers hear nothing.
+    // Subscribers receive nothing.
     std::thread::spawn(move || events.incoming().collect::<Vec<_>>());
     asked
 }
@@ -67,7 +67,7 @@ fn serve(stream: &UnixStream, asked: &Asked) {
     }
 }
 
-/// The arguments of the next message; none when the other end has gone.
+/// The arguments of the next message; none if the other end has closed.
 fn message(reader: &mut impl Read) -> Option<Vec<Vec<u8>>> {
     let mut head = [0];
     reader.read_exact(&mut head).ok()?;

@@ -1,4 +1,4 @@
-//! What each attribute may be.
+//! The values of each attribute.
 
 use daemon_model::attribute::{Attribute, Kind};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// Values that an attribute of this kind may have; the first is used for each of its spellings.
 pub fn values(attribute: &Attribute) -> Vec<Value> {
     match attribute.name {
-        // Covered by cases of their own.
+        // Covered by separate cases.
         "script" | "name" | "env" | "uid" | "gid" | "cwd" | "instances" | "exec_mode" => vec![],
         // PM2's command line would install packages for `true`.
         "trace" => vec![json!(false)],

@@ -1,4 +1,4 @@
-//! Servers that behave in every way but the right one, and what this process has open.
+//! Servers with every kind of misbehaviour, and the resources that this process has open.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use daemon_model::Check;
 
-/// A server that does the same with each connection, each on a thread of its own, until it is dropped.
+/// A server that treats each connection the same way, each on its own thread, until it is dropped.
 pub struct Server {
     address: SocketAddr,
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Whether the server has been dropped, for connections that hang until then.
+/// Whether the server has been dropped, for connections that block until then.
 #[derive(Clone)]
 pub struct Stopped(Arc<AtomicBool>);
 
@@ -137,8 +137,8 @@ pub fn sh(text: &str) -> Check {
     exec(&["sh", "-c", text])
 }
 
-/// Runs a check that has to run into its deadline, five times, and returns the time of the quickest run: on a busy machine a
-/// run may be late. `after` is called after each.
+/// Runs a check that has to reach its deadline five times, and returns the time of the quickest run, because a run may be late on a
+/// busy machine. `after` is called after each run.
 pub fn quickest_timeout(check: &Check, after: impl Fn()) -> Duration {
     let timeout = Duration::from_millis(200);
     let run = || {
@@ -169,7 +169,7 @@ pub fn count(name: &str) -> usize {
         .count()
 }
 
-/// The threads of this process whose name begins like this. One that gets no name has that of the one that started it.
+/// The threads of this process whose name starts with this text. A thread without a name inherits that of its parent.
 pub fn threads(name: &str) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     tasks
@@ -178,7 +178,7 @@ pub fn threads(name: &str) -> usize {
         .count()
 }
 
-/// Processes, zombies among them, whose command line or name holds this text.
+/// Processes, including zombies, whose command line or name contains this text.
 pub fn processes(text: &str) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -191,7 +191,7 @@ pub fn processes(text: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The children of this process, zombies among them.
+/// The children of this process, including zombies.
 pub fn children() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let lists =

@@ -1,4 +1,4 @@
-//! What the tests share: a workspace in a directory of its own.
+//! Shared by the tests: a workspace in a temporary directory.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod scrambled;
@@ -45,7 +45,7 @@ impl World {
             .join(path)
     }
 
-    /// The definition of a daemon, its directory made.
+    /// Writes the definition of a daemon, and creates its directory.
     pub fn define(&self, id: &str, text: &str) {
         define(self.tree(id), text);
     }
@@ -64,7 +64,7 @@ pub fn id(text: &str) -> DaemonId {
     DaemonId::new(Utf8Path::new(text)).unwrap()
 }
 
-/// A tree as text: what a definition says, or `!` and what kind of error it is; `?` at the path of a misnamed file.
+/// A tree as text: the content of a definition, or `!` and the kind of error; `?` at the path of a misnamed file.
 pub fn model(tree: &Tree) -> BTreeMap<String, String> {
     let text = |source: &Source| match source {
         Source::Present(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -83,7 +83,7 @@ pub fn entries(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(owned).collect()
 }
 
-/// What an engine does with a watcher: it scans where a batch says, and knows nothing else of the disk.
+/// Uses a watcher as an engine does: it scans where a batch says, and has no other information about the disk.
 pub struct Engine {
     pub watcher: Watcher,
     pub batches: Receiver<Batch>,
@@ -95,12 +95,12 @@ pub struct Engine {
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Engine {
-    /// An engine that has seen the tree as it is.
+    /// An engine that has scanned the initial tree.
     pub fn start(world: &World, settings: Settings) -> Self {
         Self::start_with(world, settings, Box::new(NotifyOpener))
     }
 
-    /// The same with another source of hints.
+    /// As [`start`](Self::start), with another source of hints.
     pub fn start_with(world: &World, settings: Settings, opener: Box<dyn OpenSource>) -> Self {
         let mut engine = Self::start_unsettled_with(world, settings, opener);
         engine.wait("the watch begins", |engine| {
@@ -133,12 +133,12 @@ impl Engine {
         }
     }
 
-    /// Takes in one batch, if it comes in time.
+    /// Handles one batch, if it arrives in time.
     pub fn turn(&mut self, wait: Duration) -> bool {
         let Ok(batch) = self.batches.recv_timeout(wait) else {
             return false;
         };
-        // A root that is gone changes nothing.
+        // A missing root changes nothing.
         let _ = match &batch.scope {
             Scope::Everything => self.scanner.stat_only(),
             Scope::Dirty(paths) => self.scanner.dirty(paths),
@@ -160,7 +160,7 @@ impl Engine {
         }
     }
 
-    /// Waits until what is known equals what is on disk.
+    /// Waits until the model equals the disk.
     pub fn settle(&mut self, what: &str) {
         let layout = self.layout.clone();
         self.wait(what, |engine| {
@@ -171,7 +171,7 @@ impl Engine {
         });
     }
 
-    /// Waits until exactly these definitions are known; the disk must agree.
+    /// Waits until the model has exactly these definitions; the disk must agree.
     pub fn expect(&mut self, what: &str, expected: &[(&str, &str)]) {
         let expected = entries(expected);
         assert_eq!(
@@ -182,7 +182,7 @@ impl Engine {
         self.wait(what, |engine| model(engine.scanner.tree()) == expected);
     }
 
-    /// Where the model is wrong, for a failed test.
+    /// The differences of the model, for the message of a failed test.
     fn difference(&self) -> String {
         let known = model(self.scanner.tree());
         let truth = scan(&self.layout)

@@ -1,4 +1,4 @@
-//! A source whose hints are lost, doubled, late and out of order, as far as a seed says.
+//! A source whose hints are lost, duplicated, late and out of order, as a seed decides.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use watcher::{Hint, HintSource, NotifyOpener, OpenError, OpenSource, Waker};
 
 use pm2_testbed::Random;
 
-/// Opens sources like that, which hear what notify's hear.
+/// Opens such sources on top of notify's.
 pub struct ScrambledOpener {
     pub seed: u64,
 }
@@ -28,7 +28,7 @@ impl OpenSource for ScrambledOpener {
 
 struct Scrambled {
     inner: Box<dyn HintSource>,
-    /// How many of a hundred.
+    /// In percent.
     lost: u64,
     random: Random,
     late: Vec<Utf8PathBuf>,
@@ -68,7 +68,7 @@ impl HintSource for Scrambled {
             let other = self.random.below(u64::try_from(n + 1).unwrap());
             sent.swap(n, usize::try_from(other).unwrap());
         }
-        // One hint for each path, the last first.
+        // One hint per path, in reverse order.
         let random = &mut self.random;
         let hints = sent.into_iter().map(|path| match random.below(2) {
             0 => Hint::Dirty(vec![path]),
