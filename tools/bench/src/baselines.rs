@@ -1,4 +1,4 @@
-//! What pm2-sync is compared with, besides PM2's own command line and the floor.
+//! The baselines that pm2-sync is compared with, in addition to PM2's own command line and the floor.
 
 pub mod chokidar;
 pub mod nbb;

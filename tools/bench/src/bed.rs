@@ -23,7 +23,7 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// A new one, empty.
+    /// Creates an empty one.
     pub fn new(tools: &Tools) -> Self {
         let testbed = Testbed::start();
         Self {
@@ -38,12 +38,12 @@ impl Bed {
         self.testbed.home()
     }
 
-    /// PM2's own process.
+    /// The pid of PM2's daemon.
     pub fn daemon(&self) -> u32 {
         self.testbed.daemon_pid().unwrap()
     }
 
-    /// A file for something else than definitions.
+    /// The path for a file other than a definition.
     pub fn file(&self, name: &str) -> Utf8PathBuf {
         self.testbed.dir().join(name)
     }
@@ -63,25 +63,25 @@ impl Bed {
         command
     }
 
-    /// A command of pm2-sync in the workspace, silent.
+    /// A pm2-sync command in the workspace, silent.
     pub fn pm2_sync(&self, args: &[&str]) -> Command {
         let mut command = self.run_in(&self.pm2_sync);
         command.args(args);
         command
     }
 
-    /// Runs `pm2-sync sync`, which has to succeed.
+    /// Runs `pm2-sync sync`, which must succeed.
     pub fn sync(&self) {
         assert!(self.pm2_sync(&["sync"]).status().unwrap().success());
     }
 
-    /// Runs `pm2-sync sync --no-wait`: everything was started, but is not known to be ready.
+    /// Runs `pm2-sync sync --no-wait`: everything is started, but not known to be ready.
     pub fn sync_without_waiting(&self) {
         let status = self.pm2_sync(&["sync", "--no-wait"]).status().unwrap();
         assert!(matches!(status.code(), Some(0 | 3)));
     }
 
-    /// Runs PM2's own command line, which has to succeed.
+    /// Runs PM2's own command line, which must succeed.
     pub fn pm2(&self, args: &[&str]) {
         let output = self.testbed.cli(args);
         assert!(output.status.success(), "{output:?}");
@@ -101,7 +101,7 @@ impl Bed {
         SocketAdapter::connect(self.home(), ConnectOptions::default()).unwrap()
     }
 
-    /// Makes sure that exactly so many processes run: by PM2's word, and by the system's.
+    /// Asserts that exactly `count` processes run, according to both PM2 and the system.
     pub fn expect_running(&self, count: usize) {
         let list = self.adapter().list().unwrap();
         let online = list
@@ -130,19 +130,19 @@ impl Bed {
         list.iter().map(|record| json!(record.pm_id.0)).collect()
     }
 
-    /// Takes every process out of PM2.
+    /// Deletes every process from PM2.
     pub fn clear(&self) {
         Raw::connect(self.home()).pipelined("deleteProcessId", self.numbers());
         wait_for(|| self.adapter().list().unwrap().is_empty());
     }
 
-    /// What `prepare` would have to be called with for each process that runs now.
+    /// The argument for `prepare` for each process that currently runs.
     pub fn payloads(&self) -> Vec<Value> {
         let list = self.adapter().list().unwrap();
         list.into_iter()
             .map(|record| {
                 let mut env = record.pm2_env;
-                // What PM2 adds to a process's record.
+                // Keys that PM2 adds to a process's record.
                 for key in RUNTIME_KEYS {
                     if !matches!(*key, "env" | "unique_id") {
                         env.shift_remove(*key);

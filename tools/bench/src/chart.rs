@@ -1,4 +1,4 @@
-//! The chart at the top of the page: bars, as an SVG that is drawn by hand.
+//! The chart at the top of the page: bars in hand-written SVG.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::measure::{Way, millis};
 
 /// Groups of bars.
 pub struct Chart {
-    /// What is shown.
+    /// The title.
     pub title: String,
     /// The groups, from top to bottom.
     pub groups: Vec<Group>,
@@ -14,14 +14,14 @@ pub struct Chart {
 
 /// Bars of the same work. The first is pm2-sync's.
 pub struct Group {
-    /// What was done.
+    /// The work.
     pub title: String,
     /// The name of each way, with its median in milliseconds.
     pub bars: Vec<(String, f64)>,
 }
 
 impl Group {
-    /// A bar for each way that was measured.
+    /// One bar for each measured way.
     pub fn of(title: &str, ways: &[Way]) -> Self {
         let bars = ways
             .iter()

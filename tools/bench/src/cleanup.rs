@@ -1,7 +1,7 @@
-//! Nothing that was started here stays behind, also when the measuring is interrupted.
+//! Leaves no process behind, even if the measurement is interrupted.
 //!
-//! Everything ends with the value that stands for it. A signal ends this program without that, so all that it has
-//! started, daemons among it, is made its own children and killed then.
+//! Each process ends with the value that represents it. Since a signal ends this program without dropping values, it adopts all its
+//! descendants, including daemons, and kills them then.
 
 use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 
 use crate::processes::children;
 
-/// Makes this program the parent of every process that it starts and whose own parent ends.
+/// Makes this program the parent of every descendant whose own parent ends.
 pub fn begin() {
     set_child_subreaper(Some(getpid())).unwrap();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).unwrap();
@@ -21,7 +21,7 @@ pub fn begin() {
     });
 }
 
-/// Kills what is left.
+/// Kills the remaining ones.
 pub fn end() {
     for _ in 0..100 {
         let left = descendants();
@@ -36,7 +36,7 @@ pub fn end() {
     }
 }
 
-/// All that lives below this program.
+/// All living descendants of this program.
 fn descendants() -> Vec<Pid> {
     let own = std::process::id();
     let mut found = Vec::new();

@@ -1,15 +1,15 @@
-//! How much is measured.
+//! The scope of a measurement.
 
 use crate::section::Section;
 use crate::tools::Tools;
 
-/// What each part is given.
+/// The input of each part.
 pub struct Context {
-    /// What is measured, and against what.
+    /// The programs to measure and to compare with.
     pub tools: Tools,
-    /// Only whether everything still runs.
+    /// Whether to only test that everything still runs.
     pub smoke: bool,
-    /// How often each way is taken.
+    /// How many runs each way gets.
     pub runs: usize,
 }
 
@@ -19,7 +19,7 @@ impl Context {
         if self.smoke { smoke } else { full }
     }
 
-    /// How often something is done that takes long: at most so often.
+    /// The number of runs for slow work, at most `limit`.
     pub fn runs_at_most(&self, limit: usize) -> usize {
         self.runs.min(limit)
     }
@@ -35,7 +35,7 @@ impl Context {
         eprintln!("  {text}");
     }
 
-    /// Says in a section and at the terminal that a baseline is left out.
+    /// Notes in a section and on the terminal that a baseline is omitted.
     pub fn left_out(&self, section: &mut Section, what: &str) {
         section.say(&format!("Left out: {what} is not installed."));
         self.progress(&format!("left out: {what} is not installed"));

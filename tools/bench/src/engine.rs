@@ -1,4 +1,4 @@
-//! The library's own watch, on any adapter, with a note of each call that changes PM2.
+//! The library's own watch, on any adapter, recording each call that changes PM2.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -21,13 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A pass that has ended.
 pub struct Pass {
-    /// When.
+    /// When it ended.
     pub at: Instant,
     /// How many steps it took, all of which succeeded.
     pub steps: usize,
 }
 
-/// A watch in a thread of its own, until it is dropped.
+/// A watch on its own thread, until it is dropped.
 pub struct Driven {
     engine: EngineHandle,
     passes: Receiver<Pass>,
@@ -35,7 +35,7 @@ pub struct Driven {
 }
 
 impl Driven {
-    /// Starts the watch; its first pass is waited for, and the one when all files are watched.
+    /// Starts the watch, and waits for its first pass and for the one after all files are watched.
     pub fn start(config: Config, adapter: Box<dyn ProcessAdapter>) -> Self {
         let mut engine = Engine::new(config, EngineOptions::default(), StopFlag::default())
             .with_adapter(adapter);
@@ -47,10 +47,10 @@ impl Driven {
                     expect_success(report);
                     let steps = report.applied.steps.len();
                     let at = Instant::now();
-                    // The receiver is gone when the watch is about to end.
+                    // The receiver is gone when the watch is ending.
                     drop(ended.send(Pass { at, steps }));
                 }
-                // A caller that waits for the next pass would hang.
+                // Otherwise, a caller that waits for the next pass would hang without a message.
                 EngineEvent::Failed(error, _) => eprintln!("error: a pass failed: {error}"),
                 _ => {}
             };
@@ -97,7 +97,7 @@ impl Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        // It may have ended by itself, with a message of its own.
+        // It may have ended by itself, with its own message.
         self.engine.stop();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -111,7 +111,7 @@ fn expect_success(report: &SyncReport) {
     assert!(report.save_error.is_none());
 }
 
-/// A configuration for a PM2 in memory: its home is only for the lock and the dump.
+/// A configuration for an in-memory PM2: its home is only used for the lock and the dump.
 pub fn config_of(root: &Utf8Path, home: &Utf8Path) -> Config {
     let vars = [
         ("PATH", std::env::var("PATH").unwrap_or_default()),
@@ -123,7 +123,7 @@ pub fn config_of(root: &Utf8Path, home: &Utf8Path) -> Config {
     Config::for_workspace(root, Environment::new(vars, Some(root.to_owned()))).unwrap()
 }
 
-/// One whole sync on a PM2 in memory; how many steps it took.
+/// One complete sync on an in-memory PM2; returns how many steps it took.
 pub fn sync_in_memory(config: &Config, pm2: &MemoryAdapter) -> usize {
     let stop = StopFlag::default();
     let timeout = Duration::from_secs(60);
@@ -144,7 +144,7 @@ pub fn sync_in_memory(config: &Config, pm2: &MemoryAdapter) -> usize {
     report.applied.steps.len()
 }
 
-/// When a call was sent to PM2, and when it had been carried out.
+/// When a call was sent to PM2, and when it was executed.
 #[derive(Clone, Copy)]
 pub struct Sent {
     /// Sent.
@@ -153,7 +153,7 @@ pub struct Sent {
     pub answered: Instant,
 }
 
-/// The calls that were sent to PM2, by all connections.
+/// The calls sent to PM2 on all connections.
 pub type Log = Arc<Mutex<Vec<Sent>>>;
 
 /// An adapter that records when it sends changes to PM2.
@@ -163,7 +163,7 @@ pub struct Stamped {
 }
 
 impl Stamped {
-    /// Notes the calls through `inner`.
+    /// Records the calls through `inner`.
     pub fn new(inner: Box<dyn ProcessAdapter>) -> (Self, Log) {
         let log = Log::default();
         let stamped = Self {

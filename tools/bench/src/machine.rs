@@ -1,4 +1,4 @@
-//! Where and with what was measured.
+//! Describes the machine and the versions that were measured.
 
 use std::process::Command;
 
@@ -27,7 +27,7 @@ fn machine() -> String {
     format!("{model}, {cores} cores, Linux {}", kernel.trim())
 }
 
-/// The commit that is measured, marked when the code differs from it.
+/// The measured commit, marked if the code differs from it.
 fn commit(root: &Utf8Path) -> String {
     let git = |args: &[&str]| line_of(Command::new("git").args(args).current_dir(root));
     let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {

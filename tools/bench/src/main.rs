@@ -1,5 +1,5 @@
-//! Measures pm2-sync: against PM2's own command line, against the reference way of rendering and watching, against
-//! supervisord, and against the floor, which is the minimum that any tool must do. All in one run, taking turns.
+//! Benchmarks pm2-sync: against PM2's own command line, against the reference way of rendering and watching, against supervisord,
+//! and against the floor, the minimum that any tool must do. All in one run, in alternation.
 //!
 //! `cargo xtask bench` builds and installs what it needs and runs it.
 //!
@@ -50,12 +50,12 @@ use tools::Tools;
 
 /// Runs this program as a watch with PM2 in memory.
 const WATCH_IN_MEMORY: &str = "watch-in-memory";
-/// Runs this program as something whose instructions are counted.
+/// Runs this program as the code whose instructions are counted.
 const COUNT_INSTRUCTIONS: &str = "count-instructions";
-/// Runs this program as one that only reads PM2's list.
+/// Runs this program only to read PM2's list.
 const READ_LIST: &str = "read-list";
 
-/// How often each way is measured by default.
+/// The default number of runs per way.
 const RUNS: usize = 11;
 
 const USAGE: &str = "usage: pm2-bench [PART...] [--smoke] [--runs N] [--write FILE]";
@@ -133,7 +133,7 @@ fn measure_all(arguments: &Arguments) -> ExitCode {
     let mut failed = Vec::new();
     let mut missed = 0;
     for (part, run) in &arguments.parts {
-        // Another part may work; what this one started ends with it.
+        // Other parts may still work; processes started by this one end with it.
         match catch_unwind(AssertUnwindSafe(|| run(&context))) {
             Ok(mut section) => {
                 println!("{}", section.finish());

@@ -1,4 +1,4 @@
-//! Times and what is said of them.
+//! Times and their statistics.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ pub fn timed(work: impl FnOnce()) -> Duration {
 
 /// One way of doing a piece of work, with its times.
 pub struct Way {
-    /// What it is called in a table.
+    /// Its name in a table.
     pub name: String,
     times: Vec<Duration>,
-    /// How often its work is done in what it stands for: one process of many is measured and scaled.
+    /// How often the work is done in the full task, if only one of many is measured and scaled.
     scale: f64,
 }
 
 impl Way {
-    /// A way that has not been taken yet.
+    /// A way without runs.
     pub fn new(name: &str) -> Self {
         Self::scaled(name, 1.0)
     }
 
-    /// A way of which a part is measured, that is done `scale` times in all.
+    /// A way of which a part is measured that is done `scale` times in total.
     pub fn scaled(name: &str, scale: f64) -> Self {
         Self {
             name: name.to_owned(),
@@ -33,7 +33,7 @@ impl Way {
         }
     }
 
-    /// Takes the way once.
+    /// Runs the way once.
     pub fn run(&mut self, work: impl FnOnce()) {
         self.times.push(timed(work));
     }
@@ -43,17 +43,17 @@ impl Way {
         self.times.push(time);
     }
 
-    /// How often the way was taken.
+    /// How many runs there are.
     pub fn runs(&self) -> usize {
         self.times.len()
     }
 
-    /// The median, in milliseconds; none when it was never taken.
+    /// The median, in milliseconds; none without runs.
     pub fn median(&self) -> Option<f64> {
         self.quantile(0.5)
     }
 
-    /// Of a hundred times the second longest, in milliseconds.
+    /// The 99th percentile, in milliseconds.
     pub fn p99(&self) -> Option<f64> {
         self.quantile(0.99)
     }
@@ -78,7 +78,7 @@ impl Way {
     }
 }
 
-/// Milliseconds as a table has them.
+/// Milliseconds as shown in a table.
 pub fn millis(value: f64) -> String {
     match value {
         value if value >= 1000.0 => format!("{value:.0} ms"),
@@ -87,12 +87,12 @@ pub fn millis(value: f64) -> String {
     }
 }
 
-/// The same, of what may not have been measured.
+/// As [`millis`], for a value that may not have been measured.
 pub fn millis_or_none(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), millis)
 }
 
-/// How `ours` compares with `other`, in words.
+/// How `ours` compares with `other`, as text.
 pub fn compared(ours: f64, other: f64) -> String {
     match other / ours {
         faster if faster >= 100.0 => format!("{faster:.0}x faster"),

@@ -1,23 +1,23 @@
-//! The file that holds the tables, with text around them that is written by hand.
+//! The page with the tables, inside of hand-written text.
 
 use camino::Utf8Path;
 
 use crate::section::{SUMMARY, Section};
 
-/// What stands around the generated part of the file.
+/// The markers around the generated part of the page.
 const BEGIN: &str = "<!-- begin: written by `cargo xtask bench --write` -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// The chart, beside the page.
 const CHART: &str = "benchmarks.svg";
 
-/// What stands before each part.
+/// The marker before each part.
 fn mark(part: &str) -> String {
     format!("<!-- part: {part} -->\n")
 }
 
-/// Writes sections into the file, and its chart beside it. Others that are in it stay, if they were measured on the same machine with the same
-/// versions.
+/// Writes sections into the page, and its chart beside it. Other sections stay if they were measured on the same machine with the
+/// same versions.
 pub fn write(file: &Utf8Path, about: &str, sections: &mut [Section]) -> Result<(), String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
     let new: Vec<(&str, String)> = sections
@@ -33,7 +33,7 @@ pub fn write(file: &Utf8Path, about: &str, sections: &mut [Section]) -> Result<(
     std::fs::write(file, text).map_err(|error| format!("{file}: {error}"))
 }
 
-/// The text with the new sections in place of those of the same name.
+/// The text with new sections replacing those of the same name.
 fn merged(
     text: &str,
     about: &str,
@@ -65,7 +65,7 @@ fn merged(
     ))
 }
 
-/// The chart, and a table of what the parts have to say in one line.
+/// The chart, and a table with the summary lines of the parts.
 fn summary(sections: &str) -> String {
     let lines = sections.lines().filter_map(|line| {
         let line = line.strip_prefix(SUMMARY)?;
@@ -120,7 +120,7 @@ mod tests {
         let rows =
             "| one | 1 ms | it | 2 ms | 2.0x faster |\n| two | 1 ms | it | 2 ms | 2.0x faster |\n";
         assert!(summary.contains(rows), "{summary}");
-        // It is not taken for a part when one is measured again.
+        // It is not mistaken for a part when one is measured again.
         let again = merged(&page, "m\n", &[("a", line("one"))], &ORDER).unwrap();
         assert_eq!(again, page);
     }

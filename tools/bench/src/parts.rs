@@ -20,7 +20,7 @@ pub use idle::watch_in_memory;
 pub use instructions::child as instructions_child;
 pub use nothing::read_list;
 
-/// A part: it measures, and says what it found.
+/// A part: it measures, and returns its findings.
 pub type Run = fn(&Context) -> Section;
 
 /// All parts with their names, in the order in which they run.

@@ -1,16 +1,16 @@
-//! Plain files: what reading and writing cost without anything around it.
+//! Plain files: the cost of reading and writing by itself.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::workspace::Workspace;
 
-/// Reads each file; the length of all of them.
+/// Reads each file; returns their total length.
 pub fn read_all(files: &[Utf8PathBuf]) -> usize {
     let lengths = files.iter().map(|file| std::fs::read(file).unwrap().len());
     lengths.sum()
 }
 
-/// Looks at each file without opening it.
+/// Calls `stat` for each file, without opening it.
 pub fn stat_all(files: &[Utf8PathBuf]) {
     for file in files {
         std::fs::metadata(file).unwrap();
@@ -24,7 +24,7 @@ pub fn definitions_and_artifacts(workspace: &Workspace, count: usize) -> Vec<Utf
     definitions.chain(artifacts).collect()
 }
 
-/// Files to be written: below directories that exist.
+/// Files to write, below existing directories.
 pub struct Copies {
     files: Vec<(Utf8PathBuf, Vec<u8>)>,
 }
@@ -42,7 +42,7 @@ impl Copies {
         }
     }
 
-    /// Makes their directories.
+    /// Creates their directories.
     pub fn make_directories(&self) {
         for (file, _) in &self.files {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -56,7 +56,7 @@ impl Copies {
         }
     }
 
-    /// Makes sure that they were written.
+    /// Asserts that they were written.
     pub fn expect_written(&self) {
         for (file, bytes) in &self.files {
             assert_eq!(std::fs::read(file).unwrap(), *bytes);

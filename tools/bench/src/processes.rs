@@ -1,4 +1,4 @@
-//! Processes as the operating system shows them: watching them costs PM2 nothing.
+//! Processes as reported by the operating system: observing them costs PM2 nothing.
 
 use std::collections::BTreeSet;
 use std::process::Child;
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The children of a process, by ascending time of their start.
+/// The children of a process, in order of their start.
 pub fn children(pid: u32) -> Vec<u32> {
     children_of_thread(pid, pid)
 }
 
-/// Those that one of its threads has started.
+/// The children that were started by one of its threads.
 pub fn children_of_thread(pid: u32, thread: u32) -> Vec<u32> {
     std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))
         .unwrap_or_default()
@@ -38,7 +38,7 @@ pub fn sleepers(pid: u32) -> usize {
         .count()
 }
 
-/// What all processes here are.
+/// The program of all processes here.
 pub const SLEEP: &str = "/bin/sleep";
 
 /// Waits for a new child of a process.
@@ -48,7 +48,7 @@ pub struct Newcomers {
 }
 
 impl Newcomers {
-    /// Takes down the children that there are now.
+    /// Records the current children.
     pub fn of(parent: u32) -> Self {
         Self {
             parent,
@@ -56,7 +56,7 @@ impl Newcomers {
         }
     }
 
-    /// Waits until a new child sleeps for this many seconds, and gives the time at which it was seen.
+    /// Waits until a new child sleeps for this many seconds, and returns the time at which it was seen.
     pub fn wait(&mut self, seconds: u32) -> Instant {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
@@ -79,7 +79,7 @@ impl Newcomers {
     }
 }
 
-/// The time that all threads of a process have been running for.
+/// The CPU time of all threads of a process.
 pub fn cpu(pid: u32) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     let nanos = tasks
@@ -94,7 +94,7 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(nanos)
 }
 
-/// The memory of a process that is resident, in MiB.
+/// The resident memory of a process, in MiB.
 pub fn resident(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let kib = status
@@ -104,7 +104,7 @@ pub fn resident(pid: u32) -> f64 {
     kib.unwrap() / 1024.0
 }
 
-/// A child of ours, which ends with this.
+/// A child process, killed on drop.
 pub struct Running(pub Child);
 
 impl Running {

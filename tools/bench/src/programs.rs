@@ -1,4 +1,4 @@
-//! `pm2-sync` without any PM2.
+//! `pm2-sync` without PM2.
 
 use std::process::{Command, Stdio};
 
@@ -17,7 +17,7 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// A workspace with that many definitions as people write them.
+    /// A workspace with `count` realistic definitions.
     pub fn new(tools: &Tools, count: usize) -> Self {
         let dir = temporary();
         let workspace = Workspace::new(&utf8(dir.path()).join("w"));
@@ -48,7 +48,7 @@ impl Offline {
         command
     }
 
-    /// The program that is measured.
+    /// The measured program.
     pub fn pm2_sync(&self) -> &str {
         self.pm2_sync.as_str()
     }
@@ -59,7 +59,7 @@ impl Offline {
         command.args(args).status().unwrap().success()
     }
 
-    /// Runs a command of pm2-sync, which has to succeed.
+    /// Runs a pm2-sync command, which must succeed.
     pub fn run(&self, args: &[&str]) {
         assert!(self.succeeds(args), "{args:?}");
     }

@@ -1,4 +1,4 @@
-//! PM2's socket with nothing around it: the floor that everything is measured against.
+//! PM2's bare socket: the floor for all comparisons.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ pub struct Raw {
     stream: UnixStream,
 }
 
-/// Calls as PM2 gets them, prepared.
+/// Prepared calls in PM2's wire format.
 pub struct Calls {
     bytes: Vec<u8>,
     count: usize,
@@ -46,7 +46,7 @@ impl Raw {
     pub fn send(&mut self, calls: &Calls) {
         let mut writer = self.stream.try_clone().unwrap();
         std::thread::scope(|scope| {
-            // PM2 answers while it still reads.
+            // PM2 answers while it is still reading.
             scope.spawn(move || writer.write_all(&calls.bytes).unwrap());
             for _ in 0..calls.count {
                 self.message();
@@ -54,7 +54,7 @@ impl Raw {
         });
     }
 
-    /// What PM2 runs, read as JSON.
+    /// PM2's list, parsed as JSON.
     pub fn list(&mut self) -> Value {
         let calls = Calls::new("getMonitorData", vec![json!({})]);
         self.stream.write_all(&calls.bytes).unwrap();
@@ -63,7 +63,7 @@ impl Raw {
         serde_json::from_slice(answer).unwrap()
     }
 
-    /// Sends a call for each argument at once, and waits for all answers.
+    /// Sends a call for each argument without waiting, and then waits for all answers.
     pub fn pipelined(&mut self, method: &str, arguments: Vec<Value>) {
         self.send(&Calls::new(method, arguments));
     }

@@ -1,24 +1,24 @@
-//! What a part says: text, tables, and whether its goals are met, as Markdown.
+//! The report of a part as Markdown: text, tables, and whether its goals are met.
 
 use std::fmt::Write;
 
 use crate::chart::Chart;
 use crate::measure::{Way, compared, millis};
 
-/// The pages of one part.
+/// The report of one part.
 pub struct Section {
-    /// The part's name, as it is chosen by.
+    /// The part's name, by which it can be selected.
     pub part: &'static str,
     text: String,
     judged: bool,
     goals: Vec<Goal>,
-    /// What of it belongs into the chart.
+    /// Its contribution to the chart.
     pub chart: Option<Chart>,
     /// How many goals were missed.
     pub missed: usize,
 }
 
-/// What stands before a line of the summary, in the text of a part.
+/// The marker of a summary line in the text of a part.
 pub const SUMMARY: &str = "<!-- summary: ";
 
 struct Goal {
@@ -28,7 +28,7 @@ struct Goal {
 }
 
 impl Section {
-    /// An empty section. Tiny sizes say nothing about goals: then they are not `judged`.
+    /// An empty section. Measurements at tiny sizes are not `judged` against goals.
     pub fn new(part: &'static str, title: &str, judged: bool) -> Self {
         Self {
             part,
@@ -46,7 +46,7 @@ impl Section {
         let _ = write!(self.text, "\n{text}\n");
     }
 
-    /// A table: the first column to the left, the others to the right.
+    /// A table: the first column left-aligned, the others right-aligned.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
         self.end_goals();
         let rule: Vec<&str> = (0..head.len())
@@ -63,14 +63,14 @@ impl Section {
         }
     }
 
-    /// A line of the summary that opens the page: what was done, how long or how much with pm2-sync, what it is compared
-    /// with, how much that takes, and what the comparison says. Fields are without `|`.
+    /// A line of the summary at the top of the page: the work, the result for pm2-sync, the competitor, its result, and the
+    /// comparison. Fields must not contain `|`.
     pub fn summary(&mut self, fields: [&str; 5]) {
         self.end_goals();
         let _ = write!(self.text, "\n{SUMMARY}{} -->\n", fields.join(" | "));
     }
 
-    /// The same, of two medians in milliseconds. Nothing is said where one of them was not measured.
+    /// As [`summary`](Self::summary), for two medians in milliseconds. Adds nothing if one was not measured.
     pub fn summary_of(&mut self, what: &str, ours: Option<f64>, other: &str, theirs: Option<f64>) {
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             let (took, takes) = (millis(ours), millis(theirs));
@@ -78,7 +78,7 @@ impl Section {
         }
     }
 
-    /// A table of ways that did the same work, each compared with the first, which is pm2-sync's.
+    /// A table of ways to do the same work, each compared with the first one, pm2-sync's.
     pub fn ways(&mut self, work: &str, ways: &[&Way]) {
         let ours = ways.first().and_then(|way| way.median());
         let rows: Vec<Vec<String>> = ways
@@ -97,7 +97,7 @@ impl Section {
         self.table(&[work, "median", "runs", "pm2-sync"], &rows);
     }
 
-    /// A goal: `ours` is to be at most `limit` times `other`. Nothing is said where one of them was not measured.
+    /// A goal: `ours` must be at most `limit` times `other`. Adds nothing if one was not measured.
     pub fn at_most(&mut self, what: &str, limit: f64, ours: Option<f64>, other: Option<f64>) {
         if let (Some(ours), Some(other)) = (ours, other) {
             self.goal(what, compared(ours, other), ours <= limit * other);
@@ -131,7 +131,7 @@ impl Section {
         }
     }
 
-    /// The whole text.
+    /// The complete text.
     pub fn finish(&mut self) -> &str {
         self.end_goals();
         &self.text

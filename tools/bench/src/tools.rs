@@ -1,5 +1,5 @@
-//! What is measured, and what it is measured against, as the environment names it. `cargo xtask bench` installs the
-//! baselines and names them; what is not named is left out.
+//! The programs to measure and to compare with, from the environment. `cargo xtask bench` installs the baselines and sets the
+//! variables; missing ones are skipped.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use pm2_testbed::pm2_bin;
@@ -12,7 +12,7 @@ pub const CHOKIDAR: &str = "PM2_BENCH_CHOKIDAR";
 /// The virtual environment of supervisor.
 pub const SUPERVISOR: &str = "PM2_BENCH_SUPERVISOR";
 
-/// Programs and where they lie.
+/// Programs and their paths.
 pub struct Tools {
     /// This repository.
     pub repository: Utf8PathBuf,
@@ -64,13 +64,13 @@ impl Tools {
         Some(self.supervisor.as_ref()?.join("bin").join(command))
     }
 
-    /// What the reference renderer does with a definition, as a program for nbb.
+    /// The nbb program with which the reference renderer handles a definition.
     pub fn reference(&self) -> Utf8PathBuf {
         self.repository
             .join("crates/edn-render/tests/differential/reference.cljs")
     }
 
-    /// The versions of what is installed.
+    /// The versions of the installed programs.
     pub fn versions(&self) -> Vec<String> {
         let package = |name: &str, dir: Option<&Utf8Path>| {
             let text = std::fs::read(dir?.join("package.json")).ok()?;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::processes::SLEEP;
 
-/// A directory for temporary files, with a short path: PM2's sockets lie in it.
+/// A temporary directory with a short path, because PM2's sockets are in it.
 pub fn temporary() -> TempDir {
     tempfile::Builder::new()
         .prefix("pb-")
@@ -30,7 +30,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// An empty one at `root`.
+    /// Creates an empty one at `root`.
     pub fn new(root: &Utf8Path) -> Self {
         let layout = Layout::new(root);
         std::fs::create_dir_all(layout.daemons_dir()).unwrap();
@@ -47,17 +47,17 @@ impl Workspace {
         self.layout.daemons_dir()
     }
 
-    /// The daemon of a number: a hundred in each directory.
+    /// The daemon with a number; each directory contains a hundred.
     pub fn id(n: usize) -> DaemonId {
         DaemonId::new(format!("group{}/app{n}", n / 100)).unwrap()
     }
 
-    /// The definition of a number.
+    /// The definition with a number.
     pub fn definition(&self, n: usize) -> Utf8PathBuf {
         self.layout.definition_path(&Self::id(n))
     }
 
-    /// The artifact of a number.
+    /// The artifact with a number.
     pub fn artifact(&self, n: usize) -> Utf8PathBuf {
         self.layout.artifact_path(&Self::id(n))
     }
@@ -75,7 +75,7 @@ impl Workspace {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Defines that many apps that sleep.
+    /// Defines `count` sleeping apps.
     pub fn define_sleepers(&self, count: usize) {
         for n in 0..count {
             self.define(n, &sleeper(n, 1000));
@@ -93,7 +93,7 @@ impl Workspace {
         );
     }
 
-    /// Saves the env file of that app. Its owner alone may read it.
+    /// Saves the env file of that app, readable only by its owner.
     pub fn save_env_file(&self, n: usize, seconds: u32) {
         let path = self.root().join(format!("{n}.env"));
         let mut options = OpenOptions::new();
@@ -102,7 +102,7 @@ impl Workspace {
         writeln!(file, "SECONDS={seconds}").unwrap();
     }
 
-    /// Defines that many apps as people write them.
+    /// Defines `count` realistic apps.
     pub fn define_realistic(&self, count: usize) {
         for n in 0..count {
             self.define(n, &realistic(n));
@@ -117,7 +117,7 @@ pub fn sleeper(n: usize, seconds: u32) -> String {
     )
 }
 
-/// The same app as PM2's own command line takes it.
+/// The same app in the format of PM2's own command line.
 pub fn sleeper_app(n: usize, seconds: u32) -> Value {
     json!({
         "name": format!("app{n}"), "script": SLEEP, "args": [seconds.to_string()], "vizion": false,

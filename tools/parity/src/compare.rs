@@ -1,4 +1,4 @@
-//! What two renderings of one definition differ in.
+//! The differences between two renderings of one definition.
 
 use daemon_model::DocumentPath;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// A value that differs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Difference {
-    /// Where.
+    /// The path.
     pub(crate) path: DocumentPath,
     /// The value of the first, if it has one.
     pub(crate) first: Option<Value>,
@@ -14,7 +14,7 @@ pub(crate) struct Difference {
     pub(crate) second: Option<Value>,
 }
 
-/// What differs between two documents. The order of keys is no difference, nor is how a number is written.
+/// The differences between two documents. The order of keys and the notation of numbers do not matter.
 pub(crate) fn differences(
     first: &Map<String, Value>,
     second: &Map<String, Value>,
@@ -40,7 +40,7 @@ fn compare_maps(
     }
 }
 
-// Documents are at most as deep as their readers let them be.
+// The readers bound the depth of documents.
 fn compare(
     first: Option<&Value>,
     second: Option<&Value>,

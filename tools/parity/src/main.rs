@@ -1,5 +1,5 @@
-//! Renders each definition of a workspace with edn-render and with pm2-clj, whose command the workspace configures, and
-//! prints what differs. Writes nothing.
+//! Renders each definition of a workspace with edn-render and with the pm2-clj configured there, and prints the differences. Writes
+//! nothing.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -49,8 +49,7 @@ struct Parity {
 /// Compares all definitions of the workspace at `root`.
 ///
 /// # Errors
-/// [`ConfigError`] without a usable workspace that configures pm2-clj; `DefinitionsError` when the definitions cannot be
-/// read.
+/// [`ConfigError`] without a usable workspace that configures pm2-clj; `DefinitionsError` when the definitions cannot be read.
 fn run(root: &Utf8Path, environment: Environment) -> Result<Parity, Box<dyn std::error::Error>> {
     let overrides = Overrides {
         workspace: Some(root.to_owned()),
@@ -82,7 +81,7 @@ fn run(root: &Utf8Path, environment: Environment) -> Result<Parity, Box<dyn std:
     Ok(parity)
 }
 
-/// How the renderings of a definition differ; none if they agree, errors included.
+/// The differences between the renderings of a definition; none if they agree, including errors.
 fn compared(
     id: &DaemonId,
     native: &Rendered,
@@ -116,7 +115,7 @@ fn compared(
     }
 }
 
-/// A value in a few words. Values of environment variables are not shown.
+/// A value, shortened. Values of environment variables are not shown.
 fn shown(found: &Difference, value: Option<&Value>) -> String {
     let is_env = found.path.0.iter().any(
         |segment| matches!(segment, PathSegment::Key(key) if key == "env" || key.starts_with("env_")),

@@ -1,4 +1,4 @@
-//! Checks that PM2 equals the definitions, independently of the watcher.
+//! Checks independently of the watcher that PM2 matches the definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ use crate::workspace::{App, Kind, Workspace};
 #[derive(Debug)]
 pub struct Checker {
     pub binary: Utf8PathBuf,
-    /// What the artifacts of definitions that are broken now said when they were not.
+    /// The last valid artifacts of definitions that are currently invalid.
     pub known: BTreeMap<String, String>,
 }
 
@@ -35,7 +35,7 @@ impl Checker {
         command
     }
 
-    /// What PM2 and the live processes do not have in common with the definitions. Cheap.
+    /// The differences between the definitions and PM2 or the live processes. Cheap.
     pub fn processes(bed: &Testbed, workspace: &Workspace, strangers: &[Stranger]) -> Vec<String> {
         let Some(list) = list(bed) else {
             return vec!["PM2 does not answer".to_owned()];
@@ -56,7 +56,8 @@ impl Checker {
         for (daemon, app) in workspace.all() {
             let found = by_name.remove(app.name.as_str()).unwrap_or_default();
             let wanted = usize::try_from(app.instances).unwrap_or(1);
-            // What is broken stays as it is, however somebody left it; only what PM2 has lost comes back.
+            // The processes of an invalid definition stay as they are, even after manual changes; only those that PM2 has lost come
+            // back.
             if found.len() < wanted || (found.len() > wanted && !daemon.broken) {
                 wrong.push(format!("{}: {} of {wanted}", app.name, found.len()));
             }
@@ -79,9 +80,9 @@ impl Checker {
         wrong
     }
 
-    /// Processes of this PM2's home that PM2 does not know of: what runs twice, or after its end.
+    /// Processes of this PM2's home that PM2 does not know: duplicates, or survivors.
     pub fn left_behind(bed: &Testbed, watcher: u32) -> Vec<u32> {
-        // Searched first: what PM2 starts meanwhile is then in its list.
+        // Search first: PM2's list then includes processes that it starts meanwhile.
         let mut pids = bed.processes();
         let daemons = bed.daemons();
         let known: BTreeSet<u32> = list(bed)
@@ -95,8 +96,8 @@ impl Checker {
         pids
     }
 
-    /// Whether a process lived on when its PM2 was killed and no definition declares it any more. Nothing proves whose it
-    /// is, so it is not ended, but `doctor` names it.
+    /// Whether a process survived its killed PM2 and no definition declares it any more. Its owner cannot be determined, so it is
+    /// not killed, but `doctor` must name it.
     pub fn is_for_doctor(&self, bed: &Testbed, workspace: &Workspace, pid: u32) -> bool {
         let vars = environ(pid);
         let declared = |name: &String| workspace.apps().any(|app| app.name == *name);
@@ -109,7 +110,7 @@ impl Checker {
         })
     }
 
-    /// What is to be known of a process that was left behind.
+    /// A description of an unknown process.
     pub fn describe(bed: &Testbed, pid: u32) -> String {
         let whose = if is_child_of(bed, pid) {
             "of the PM2 that runs"
@@ -126,7 +127,7 @@ impl Checker {
         )
     }
 
-    /// Artifacts against a fresh render elsewhere, and what `plan` says.
+    /// Compares artifacts with a fresh render in another place, and checks `plan`.
     pub fn files(
         &mut self,
         bed: &Testbed,
@@ -211,7 +212,7 @@ fn matches_app(
         Kind::Shell if line.get(1..) != Some(&[script("shell.sh"), value.clone()]) => {
             return Err(format!("runs {line:?}"));
         }
-        // Node writes its own title; the arguments are in PM2's record only.
+        // Node sets its own title; only PM2's record has the arguments.
         Kind::Node if !line.join(" ").contains(&script("node.js")) => {
             return Err(format!("runs {line:?}"));
         }
@@ -220,7 +221,7 @@ fn matches_app(
     }
     let vars = environ(pid);
     let vars = match app.kind {
-        // PM2 hands all of it to a worker in one variable, as JSON.
+        // PM2 passes everything to a worker in one variable, as JSON.
         Kind::Cluster => {
             let text = vars.get("pm2_env").map_or("", String::as_str);
             let value: Value = serde_json::from_str(text).unwrap_or_default();
@@ -243,7 +244,7 @@ fn matches_app(
     Ok(())
 }
 
-/// Whether the parent of a process is the PM2 that runs.
+/// Whether the parent of a process is the running PM2.
 fn is_child_of(bed: &Testbed, pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let parent = status

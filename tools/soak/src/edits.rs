@@ -1,4 +1,4 @@
-//! What people, editors and tools do to the tree of definitions.
+//! Edits of the tree of definitions, as made by users, editors and tools.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::workspace::{Kind, Workspace};
 
-/// So many definitions there are at least, and at most.
+/// The smallest and the largest number of definitions.
 const COUNT: (usize, usize) = (12, 20);
 
-/// Makes the definitions that a run begins with.
+/// Creates the initial definitions of a run.
 pub fn populate(workspace: &mut Workspace) -> io::Result<()> {
     let kinds = [Kind::Shell, Kind::Node, Kind::Cluster];
     for n in 0..14 {
@@ -37,18 +37,18 @@ fn add(workspace: &mut Workspace, id: &str, kind: Kind) -> io::Result<()> {
     workspace.write(id)
 }
 
-/// The edits between two checks. No more definitions are removed than the guard lets go.
+/// The edits between two checks. They remove no more definitions than the guard allows.
 pub struct Edits<'a> {
     pub workspace: &'a mut Workspace,
     pub random: &'a mut Random,
     pub removals: u32,
 }
 
-/// What was done, for the log; none when what was drawn cannot be done now.
+/// The edit, for the log; none if the drawn edit is not possible now.
 type Done = io::Result<Option<(&'static str, String)>>;
 
 impl Edits<'_> {
-    /// Does one thing.
+    /// Makes one edit.
     pub fn one(&mut self) -> Done {
         match self.random.below(24) {
             0..=8 => self.edit(),
@@ -74,7 +74,7 @@ impl Edits<'_> {
         sleep(Duration::from_millis(self.random.below(millis)));
     }
 
-    /// Another state of one definition.
+    /// Changes one definition to another state.
     fn change(&mut self, id: &str) -> String {
         let number = self.workspace.fresh();
         let renamable = !self.workspace.identity.contains(id) && self.removals > 0;
@@ -131,7 +131,7 @@ impl Edits<'_> {
         what
     }
 
-    /// Writes the file the way one of many programs does.
+    /// Writes the file in the way of a random program.
     fn save(&mut self, id: &str) -> io::Result<&'static str> {
         let file = self.workspace.file(id);
         let text = self.workspace.daemons[id].edn();
@@ -190,7 +190,7 @@ impl Edits<'_> {
         Ok(Some(("edit of a comment", format!("{id}: {how}"))))
     }
 
-    /// Breaks one that has not been edited since the last check, so that its last good state is known.
+    /// Makes a definition invalid that has not been edited since the last check, so that its last good state is known.
     fn break_it(&mut self) -> Done {
         let mut ids = self.workspace.usable();
         ids.retain(|id| !self.workspace.touched.contains(id));
@@ -242,7 +242,7 @@ impl Edits<'_> {
 
     fn remove(&mut self) -> Done {
         let mut ids = self.workspace.movable();
-        // What is there for its kind stays.
+        // Keep the apps that cover special kinds.
         ids.retain(|id| self.workspace.daemons[id].apps[0].kind == Kind::Binary);
         if self.removals == 0 || self.workspace.daemons.len() <= COUNT.0 {
             return Ok(None);
@@ -376,7 +376,7 @@ impl Edits<'_> {
         Ok(Some(("two folders exchanged", format!("{a} and {b}"))))
     }
 
-    /// Another branch: many files unlinked and made in one go; sometimes the old ones are back at once.
+    /// Another branch: many files removed and created at once; sometimes the old ones are restored at once.
     fn checkout(&mut self) -> Done {
         let ids = self.workspace.usable();
         let before = self.workspace.daemons.clone();
@@ -388,7 +388,7 @@ impl Edits<'_> {
             }
             count += 1;
             if back {
-                // Only for the moment.
+                // Only temporarily.
                 if let Some(daemon) = self.workspace.daemons.get_mut(id) {
                     daemon.apps[0].value += 1;
                 }

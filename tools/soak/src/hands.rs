@@ -1,4 +1,4 @@
-//! Changes made to PM2 by hand, and unmanaged processes that only those may touch.
+//! Manual changes to PM2, and unmanaged processes that only these may affect.
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::journal::Journal;
 use crate::workspace::{Kind, Workspace};
 
-/// Until PM2 is back after it died.
+/// How long PM2 may take to come back after it has ended.
 pub const BACK: Duration = Duration::from_secs(60);
 
-/// One thing to do.
+/// One manual change.
 #[derive(Debug, Clone)]
 pub enum Hand {
-    /// A command of PM2 that spares unmanaged processes.
+    /// A PM2 command that does not affect unmanaged processes.
     Command(Vec<String>),
-    /// A command that reaches every process, also unmanaged ones.
+    /// A command that affects every process, including unmanaged ones.
     All(Vec<String>),
-    /// A command after which PM2 is another, or none: `kill`, `update`.
+    /// A command that replaces or ends PM2: `kill`, `update`.
     Death(Vec<String>),
     /// `kill -9` of PM2's daemon.
     Kill9,
 }
 
 impl Hand {
-    /// What the summary calls it.
+    /// Its name in the summary.
     pub fn name(&self) -> String {
         match self {
             Self::Command(args) | Self::All(args) | Self::Death(args) => {
@@ -48,7 +48,7 @@ impl Hand {
         matches!(self, Self::Death(_) | Self::Kill9)
     }
 
-    /// Draws one. An app that it names may be another by the time it is done.
+    /// Draws a change. The app that it names may have changed by the time it is made.
     pub fn draw(random: &mut Random, workspace: &Workspace) -> Option<Self> {
         let apps: Vec<_> = workspace.apps().cloned().collect();
         let app = random.pick(&apps)?;
@@ -75,7 +75,7 @@ impl Hand {
         })
     }
 
-    /// Draws a death.
+    /// Draws a change that ends PM2.
     pub fn draw_death(random: &mut Random) -> Self {
         match random.below(3) {
             0 => Self::Death(vec!["kill".to_owned()]),
@@ -85,18 +85,18 @@ impl Hand {
     }
 }
 
-/// What became of them.
+/// The result of the changes.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Unmanaged processes may have been reached.
+    /// Unmanaged processes may have been affected.
     pub all: bool,
-    /// PM2 died.
+    /// PM2 ended.
     pub death: bool,
-    /// It was not back in time.
+    /// PM2 did not come back in time.
     pub gone: bool,
 }
 
-/// Does these things one after the other, each after a pause.
+/// Makes these changes one after the other, each after a pause.
 pub fn work(
     bed: &Arc<Testbed>,
     journal: &Arc<Journal>,
@@ -130,7 +130,7 @@ fn act(bed: &Testbed, hand: &Hand) -> String {
         Hand::Command(args) | Hand::All(args) | Hand::Death(args) => {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let mut command = bed.command(&args);
-            // What a shell of somebody's would bring along.
+            // A variable of another user's shell.
             command.env("SOAK_SHELL", "yes");
             match command.output() {
                 Ok(done) => match (done.status.code(), done.status.signal()) {
@@ -154,12 +154,12 @@ fn act(bed: &Testbed, hand: &Hand) -> String {
 /// Sends a signal to a process that may be gone.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // Then there is nothing to do.
+        // If it is gone, there is nothing to do.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Waits for a condition; whether it came in time.
+/// Waits for a condition; returns whether it was met in time.
 pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {
@@ -198,11 +198,11 @@ pub fn strangers() -> Vec<Stranger> {
         .into()
 }
 
-/// Starts unmanaged processes again that were ended by hand, and finds the others.
+/// Restarts unmanaged processes that were stopped by hand, and updates the others.
 pub fn mend(bed: &Testbed, strangers: &mut [Stranger], killed: bool) -> Result<(), String> {
     for stranger in strangers {
         if let Some(pid) = stranger.pid.filter(|_| killed) {
-            // It survived its PM2. Only its owner may end it.
+            // It survived its PM2. Only its owner may kill it.
             if !is_alive(pid) {
                 return Err(format!(
                     "{} (pid {pid}) did not live on when PM2 was killed",

@@ -1,4 +1,4 @@
-//! What happened, in a folder that stays.
+//! The log of a run, in a folder that is kept.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -34,17 +34,17 @@ impl Journal {
     /// Writes one line, with the seconds since the start.
     pub fn say(&self, line: &str) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full disk is no reason to end a run that is about something else.
+        // A full disk must not end a run that tests something else.
         let _ = writeln!(log, "{:9.3} {line}", self.began.elapsed().as_secs_f64());
     }
 
-    /// Counts one thing that was done.
+    /// Counts an action.
     pub fn count(&self, what: &str) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// How often each thing was done.
+    /// How often each action was done.
     pub fn counts(&self) -> BTreeMap<String, u32> {
         self.counts
             .lock()
@@ -52,7 +52,7 @@ impl Journal {
             .clone()
     }
 
-    /// Keeps a file or a whole directory.
+    /// Keeps a copy of a file or a directory.
     pub fn keep(&self, from: &Utf8Path, name: &str) {
         if let Err(error) = copy(from.as_std_path(), self.dir.join(name).as_std_path()) {
             self.say(&format!("cannot keep {from}: {error}"));
@@ -60,7 +60,7 @@ impl Journal {
     }
 }
 
-/// Copies a file or a directory with what is in it.
+/// Copies a file, or a directory with its content.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if !from.is_dir() {
         return fs::copy(from, to).map(drop);

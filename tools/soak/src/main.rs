@@ -1,8 +1,8 @@
-//! Runs `pm2-sync watch` on real PM2 while definitions, PM2's processes and PM2 itself change at random, and checks
-//! every few seconds whether PM2 equals the definitions.
+//! Runs `pm2-sync watch` on real PM2 while definitions, PM2's processes and PM2 itself change at random, and checks every few
+//! seconds whether PM2 matches the definitions.
 //!
-//! `cargo xtask soak` builds what it needs and runs it. The same seed does the same things in the same order; when
-//! each of them happens depends on the machine.
+//! `cargo xtask soak` builds what it needs and runs it. The same seed makes the same changes in the same order; their timing
+//! depends on the machine.
 
 #![expect(
     clippy::print_stdout,
@@ -23,11 +23,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use camino::Utf8PathBuf;
 
-/// What is asked for.
+/// The arguments.
 struct Arguments {
     minutes: f64,
     seed: u64,
-    /// Of what is done to PM2, nothing that has this word in its name.
+    /// Excludes changes to PM2 with this word in their name.
     without: Option<String>,
 }
 
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         seed,
         without,
     } = arguments;
-    // Beside the build: target/release/pm2-soak keeps its logs in target/soak.
+    // Logs are beside the build: those of target/release/pm2-soak are in target/soak.
     let binary = own.with_file_name("pm2-sync");
     let logs = own
         .ancestors()

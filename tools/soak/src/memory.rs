@@ -1,35 +1,35 @@
-//! Whether the watcher's memory grows.
+//! Detects growth of the watcher's memory.
 
 use std::fmt;
 
-/// So much more at the end than at the beginning is growth, in KiB.
+/// The increase that counts as growth, in KiB.
 const LIMIT: f64 = 2048.0;
 
-/// So many seconds are warming up, or a fifth of the run if that is more.
+/// The warm-up time in seconds, or a fifth of the run if that is more.
 const WARM_UP: f64 = 300.0;
 
-/// Less than this says nothing about the rest.
+/// The shortest time that allows a conclusion.
 const SPAN: f64 = 600.0;
 
 /// Samples of resident memory over a run: seconds and KiB.
 #[derive(Debug, Default)]
 pub struct Memory(Vec<(f64, f64)>);
 
-/// What the samples after the warming up say.
+/// The statistics of the samples after the warm-up.
 #[derive(Debug)]
 pub struct Fit {
-    /// Medians of three parts of what is counted, in KiB.
+    /// The medians of three equal parts, in KiB.
     pub parts: [f64; 3],
-    /// Of the line of least squares, in KiB per hour.
+    /// The slope of the least-squares line, in KiB per hour.
     pub slope: f64,
-    /// What that line gained from its first sample to its last, in KiB.
+    /// The increase of that line from the first sample to the last, in KiB.
     pub gained: f64,
     pub samples: usize,
 }
 
 impl Fit {
-    /// The rule: it grows when the line gained more than 2 MiB, and the median of the last third is more than half of
-    /// that above the first's.
+    /// Whether the memory grows: the line increased by more than 2 MiB, and the median of the last third exceeds that of the first
+    /// by more than half of that.
     pub fn grows(&self) -> bool {
         self.gained > LIMIT && self.parts[2] - self.parts[0] > LIMIT / 2.0
     }
@@ -47,7 +47,7 @@ impl fmt::Display for Fit {
 }
 
 impl Memory {
-    /// Takes the size of a process now, `seconds` after the start.
+    /// Records the current size of a process, `seconds` after the start.
     pub fn sample(&mut self, pid: u32, seconds: f64) {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let size = status
@@ -59,7 +59,7 @@ impl Memory {
         }
     }
 
-    /// All of them, as text for a table.
+    /// All samples, as text for a table.
     pub fn text(&self) -> String {
         let lines = self
             .0

@@ -20,17 +20,17 @@ use crate::journal::Journal;
 use crate::memory::Memory;
 use crate::workspace::Workspace;
 
-/// How long changes run before the next check.
+/// How long each round of changes lasts.
 const ROUND: Duration = Duration::from_secs(10);
-/// How long the watcher may take no step though not everything is as defined, in a round like any other.
+/// How long the watcher may take no step while something is not as defined, in an ordinary round.
 const SETTLE: Duration = Duration::from_secs(15);
-/// The same when PM2 died in it: it has to be started, and what failed meanwhile is tried again more slowly.
+/// The same after PM2 ended: it must be started, and failed steps are retried more slowly.
 const SETTLE_DEATH: Duration = Duration::from_secs(60);
-/// The same for processes that PM2 does not know of: they are searched once a minute.
+/// The same for processes that PM2 does not know: they are searched for once a minute.
 const SETTLE_UNKNOWN: Duration = Duration::from_secs(75);
-/// How long it may take however many steps it takes: a busy machine makes each of them long.
+/// The overall limit, however many steps are taken: each is slow on a busy machine.
 const SETTLE_ALL: Duration = Duration::from_secs(180);
-/// How long definitions are away in a round about that: three times the grace of a removal.
+/// How long definitions are absent in a round that tests this: three times the grace period of a removal.
 const AWAY: Duration = Duration::from_secs(3);
 
 struct Soak {
@@ -43,15 +43,15 @@ struct Soak {
     watcher: Child,
     memory: Memory,
     began: Instant,
-    /// Processes that PM2 does not know of, when everything else was as defined.
+    /// Processes that PM2 does not know, although everything else was as defined.
     left_behind: Vec<String>,
-    /// Settled rounds: whether PM2 died in it, and how long it took.
+    /// Settled rounds: whether PM2 ended, and how long it took to settle.
     settled: Vec<(bool, Duration)>,
     interrupted: Arc<AtomicBool>,
     without: Option<String>,
 }
 
-/// Runs it; whether everything was as defined each time.
+/// Runs it; returns whether everything was as defined each time.
 pub fn run(
     binary: Utf8PathBuf,
     logs: Utf8PathBuf,
@@ -78,7 +78,7 @@ pub fn run(
     };
     let watcher = checker
         .command(&bed, &workspace.root, &["watch", "-v"])
-        // Ctrl-C is for this program, which ends the watcher itself.
+        // Ctrl-C must only reach this program, which stops the watcher itself.
         .process_group(0)
         .stdout(File::create(journal.dir.join("watch.out"))?)
         .stderr(File::create(journal.dir.join("watch.err"))?)
@@ -143,7 +143,7 @@ impl Soak {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Edits and drift at the same time.
+    /// Makes edits and manual changes at the same time.
     fn changes(&mut self, death: Option<Hand>) -> Result<Report, String> {
         let mut hands = Vec::new();
         for _ in 0..self.random.below(4) {
@@ -154,7 +154,7 @@ impl Soak {
         }
         let killed = matches!(death, Some(Hand::Kill9));
         if let Some(death) = death {
-            // Unmanaged processes must be known to be alive when PM2 is killed.
+            // Unmanaged processes must be known to live when PM2 is killed.
             hands.retain(|(_, hand)| !matches!(hand, Hand::All(_)));
             let at = self.random.below(3);
             let at = usize::try_from(at).unwrap_or(0).min(hands.len());
@@ -165,7 +165,7 @@ impl Soak {
         let mut edits = Edits {
             workspace: &mut self.workspace,
             random: &mut self.random,
-            // Of twelve and more, three may go at once.
+            // Of twelve and more, three may be removed at once.
             removals: 2,
         };
         while Instant::now() < end && !self.interrupted.load(Ordering::Relaxed) {
@@ -195,7 +195,7 @@ impl Soak {
         Ok(report)
     }
 
-    /// Definitions go away for longer than the grace of a removal, and come back: nothing may be removed.
+    /// Removes definitions for longer than the grace period of a removal, and restores them: nothing may be removed.
     fn away(&mut self, whole_tree: bool) -> Result<Report, String> {
         let words = |error: io::Error| format!("cannot move definitions: {error}");
         let tree = self.workspace.tree();
@@ -205,7 +205,7 @@ impl Soak {
             moved.push((tree.clone(), outside.clone()));
         } else {
             fs::create_dir_all(&outside).map_err(words)?;
-            // Half of them, which is more than the guard lets go.
+            // Half of them, which is more than the guard allows.
             for (n, id) in self.workspace.daemons.keys().step_by(2).enumerate() {
                 let file = self.workspace.file(id);
                 moved.push((file, outside.join(n.to_string())));
@@ -300,13 +300,13 @@ impl Soak {
         }
     }
 
-    /// How much the watcher has reported so far: a line for each step.
+    /// How much the watcher has reported so far: one line per step.
     fn reported(&self) -> u64 {
         let file = fs::metadata(self.journal.dir.join("watch.out"));
         file.map_or(0, |file| file.len())
     }
 
-    /// Ends a process that no definition declares any more and that lived on, if `doctor` names it, as it has to.
+    /// Kills a surviving process that no definition declares any more, if `doctor` names it, as it must.
     fn for_doctor(&self, pid: u32) -> bool {
         let is = self.checker.is_for_doctor(&self.bed, &self.workspace, pid);
         if is {
@@ -319,7 +319,7 @@ impl Soak {
         is
     }
 
-    /// Ends the watcher, reports the result and keeps what is needed to explain it.
+    /// Stops the watcher, reports the result and keeps the evidence.
     fn end(&mut self, result: &Result<(), String>) -> bool {
         let fit = self.memory.fit();
         let mut failures: Vec<String> = result.clone().err().into_iter().collect();
@@ -333,7 +333,7 @@ impl Soak {
         if let Some(fit) = fit.as_ref().filter(|fit| fit.grows()) {
             failures.push(format!("the watcher's memory grows: {fit}"));
         }
-        // Its place in the logs.
+        // Its position in the logs.
         let evidence = format!(
             "failures: {failures:#?}\nbroken: {:?}\ndaemons: {:#?}\nlist: {:#?}\nprocesses: {:#?}\n",
             self.workspace.broken(),

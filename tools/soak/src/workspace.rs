@@ -1,4 +1,4 @@
-//! The definitions as they should be: a model in memory, and the files that say the same.
+//! The expected definitions: a model in memory, and files with the same content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 pub const FILE: &str = "ecosystem.pm2.edn";
 
 const SCRIPTS: [(&str, &str); 3] = [
-    // A shell that waits without a child of its own.
+    // A shell that waits without a child process.
     (
         "shell.sh",
         "#!/bin/bash\nwhile :; do read -r -t 3600 <> <(:); done\n",
@@ -27,16 +27,16 @@ const SCRIPTS: [(&str, &str); 3] = [
     ),
 ];
 
-/// What an app runs.
+/// The kind of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A program.
+    /// A binary.
     Binary,
-    /// A shell script, which lives on when its PM2 is killed.
+    /// A shell script, which survives a killed PM2.
     Shell,
     /// A script of Node.
     Node,
-    /// The same in cluster mode.
+    /// A Node script in cluster mode.
     Cluster,
 }
 
@@ -83,14 +83,14 @@ impl App {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Daemon {
     pub apps: Vec<App>,
-    /// Changes the text only.
+    /// Only changes the text.
     pub comment: u32,
-    /// The file says something that cannot be read; the apps are the last that could be.
+    /// The file is invalid; the apps are the last valid ones.
     pub broken: bool,
 }
 
 impl Daemon {
-    /// What the file says when it is not broken.
+    /// The content of the file when it is valid.
     pub fn edn(&self) -> String {
         let mut text = format!(";; {}\n{{:apps [", self.comment);
         for app in &self.apps {
@@ -106,12 +106,12 @@ impl Daemon {
 #[derive(Debug)]
 pub struct Workspace {
     pub root: Utf8PathBuf,
-    /// Beside the tree, on the same file system.
+    /// A directory beside the tree, on the same file system.
     pub outside: Utf8PathBuf,
     pub daemons: BTreeMap<String, Daemon>,
     /// Daemons that were edited since the last check.
     pub touched: BTreeSet<String>,
-    /// Those of them that moved, came, went or have an app of another name.
+    /// Those that moved, were added or removed, or have an app with another name.
     pub identity: BTreeSet<String>,
     next: u32,
 }
@@ -137,7 +137,7 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// A number that was never used.
+    /// A number that has not been used before.
     pub fn fresh(&mut self) -> u32 {
         self.next += 1;
         self.next
@@ -167,27 +167,27 @@ impl Workspace {
         self.dir(id).join(FILE)
     }
 
-    /// Writes what the model says, in place, its directory made.
+    /// Writes the definition from the model in place, and creates its directory.
     pub fn write(&self, id: &str) -> io::Result<()> {
         let text = self.daemons.get(id).map(Daemon::edn).unwrap_or_default();
         fs::create_dir_all(self.dir(id))?;
         fs::write(self.file(id), text)
     }
 
-    /// Daemons that an edit may be about.
+    /// Daemons that an edit may affect.
     pub fn usable(&self) -> Vec<String> {
         let usable = self.daemons.iter().filter(|(_, daemon)| !daemon.broken);
         usable.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Daemons that may become others, or go: once between two checks, so that it is plain what is to be expected.
+    /// Daemons that may change their identity or be removed: once between two checks, so that the expected result is unambiguous.
     pub fn movable(&self) -> Vec<String> {
         let mut ids = self.usable();
         ids.retain(|id| !self.identity.contains(id));
         ids
     }
 
-    /// The directories right below the tree that hold several daemons.
+    /// The top-level directories of the tree with several daemons.
     pub fn groups(&self) -> Vec<String> {
         let groups: BTreeSet<&str> = self
             .daemons
@@ -203,7 +203,7 @@ impl Workspace {
         self.all().map(|(_, app)| app)
     }
 
-    /// The same, each with its daemon.
+    /// All these apps, each with its daemon.
     pub fn all(&self) -> impl Iterator<Item = (&Daemon, &App)> {
         let daemons = self.daemons.values();
         daemons.flat_map(|daemon| daemon.apps.iter().map(move |app| (daemon, app)))

@@ -1,8 +1,8 @@
 //! Real PM2 in a private home, for tests.
 //!
-//! A [`Testbed`] is a PM2 of the version that the lock file pins (or of another, see [`pm2_bin`]), with a home of its own in a short path (a
-//! socket's path is at most 107 bytes). Dropping it ends that PM2 and every process that names its home,
-//! also when the test panics.
+//! A [`Testbed`] is a PM2 of the version pinned in the lock file (or of another version, see [`pm2_bin`]), with its own home in a
+//! short path (a socket's path has at most 107 bytes). Dropping it ends that PM2 and every process that names its home, even if the
+//! test panics.
 
 #![expect(
     clippy::expect_used,
@@ -32,7 +32,7 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// A home whose PM2 is not running yet.
+    /// A home whose PM2 does not run yet.
     ///
     /// # Panics
     /// When PM2 is not installed; the message says how to install it.
@@ -70,7 +70,7 @@ impl Testbed {
         &self.home
     }
 
-    /// A directory for the test's own files; it goes with the testbed.
+    /// A directory for the test's own files, removed with the testbed.
     #[must_use]
     pub fn dir(&self) -> &Utf8Path {
         Utf8Path::from_path(self.dir.path()).unwrap()
@@ -97,7 +97,7 @@ impl Testbed {
         self.cli_in(self.dir(), args)
     }
 
-    /// The same, in another current directory.
+    /// As [`cli`](Self::cli), in another current directory.
     ///
     /// # Panics
     /// When it cannot be run.
@@ -107,7 +107,7 @@ impl Testbed {
         command.current_dir(dir).output().expect("pm2 can be run")
     }
 
-    /// PM2's own command line against this home, not run yet.
+    /// PM2's own command line for this home, not started yet.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(pm2_bin());
@@ -132,7 +132,7 @@ impl Testbed {
             .ok()
     }
 
-    /// Every living process whose environment names this home, the daemon among them.
+    /// Every living process whose environment names this home, including the daemon.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         let needle = format!("PM2_HOME={}", self.home);
@@ -150,7 +150,7 @@ impl Testbed {
             .collect()
     }
 
-    /// The daemons of this home: more than one if two were started at the same moment.
+    /// The daemons of this home: more than one if two were started at the same time.
     #[must_use]
     pub fn daemons(&self) -> Vec<u32> {
         let mut pids = self.processes();
@@ -164,7 +164,7 @@ impl Testbed {
     /// Kills the daemon without giving it a chance to clean up.
     ///
     /// # Panics
-    /// When there is none.
+    /// When it does not run.
     pub fn kill_daemon(&self) {
         let pid = self.daemon_pid().expect("a daemon");
         signal(pid, Signal::KILL);
@@ -182,7 +182,7 @@ impl Testbed {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        // What survived its daemon, and what that started meanwhile.
+        // Survivors of the daemon, and processes that they start meanwhile.
         for _ in 0..100 {
             let left = self.processes();
             if left.is_empty() {
@@ -202,10 +202,10 @@ impl Drop for Testbed {
     }
 }
 
-/// Names another PM2's command than the pinned one, for tests against other versions.
+/// Names another PM2 command than the pinned one, for tests with other versions.
 pub const PM2_VARIABLE: &str = "PM2_TESTBED_PM2";
 
-/// The PM2 that is tested against: the pinned one, unless [`PM2_VARIABLE`] names another.
+/// The PM2 under test: the pinned one, unless [`PM2_VARIABLE`] names another.
 #[must_use]
 pub fn pm2_bin() -> Utf8PathBuf {
     if let Ok(other) = std::env::var(PM2_VARIABLE) {
@@ -218,7 +218,7 @@ pub fn pm2_bin() -> Utf8PathBuf {
         .join("node_modules/pm2/bin/pm2")
 }
 
-/// Waits until `done`, for at most a minute: a busy machine is no failure.
+/// Waits until `done`, for at most a minute, because a busy machine is not a failure.
 ///
 /// # Panics
 /// When it takes longer.
@@ -231,7 +231,7 @@ pub fn wait_for(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process of this pid runs; a corpse does not.
+/// Whether a process with this pid runs; a zombie does not count.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {

@@ -3,14 +3,14 @@
 use std::net::{TcpListener, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 
-/// Below the ports that Linux (32768 and up) and macOS (49152 and up) give to clients: a port from there may become the local port of any connection
-/// before the test's server listens.
+/// Below the ports that Linux (32768 and up) and macOS (49152 and up) assign to clients: such a port may become the local port of
+/// any connection before the test's server listens.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
-/// What holds the ports that this process was given, and where to look for more.
+/// The sockets that reserve the ports of this process, and where to look for more.
 static RESERVED: Mutex<(Vec<UdpSocket>, u16)> = Mutex::new((Vec::new(), 0));
 
-/// A port on which nobody listens, and which no other test is given while this process runs.
+/// A port without a listener, which no other test gets while this process runs.
 ///
 /// # Panics
 /// When no port is free.
@@ -19,7 +19,7 @@ pub fn free_port() -> u16 {
     free_ports(1)
 }
 
-/// The first of `count` neighbouring ports, each as [`free_port`] gives it.
+/// The first of `count` consecutive ports, each as from [`free_port`].
 ///
 /// # Panics
 /// When no ports are free.
@@ -27,7 +27,7 @@ pub fn free_port() -> u16 {
 pub fn free_ports(count: u16) -> u16 {
     let (sockets, next) = &mut *RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     if sockets.is_empty() {
-        // Processes that look from different ports on rarely meet.
+        // Processes that start at different ports rarely collide.
         let spread = std::process::id().wrapping_mul(97) % u32::from(RANGE.end - RANGE.start);
         *next = RANGE.start + u16::try_from(spread).unwrap();
     }
@@ -46,7 +46,7 @@ pub fn free_ports(count: u16) -> u16 {
     found.expect("some ports are free")
 }
 
-/// The UDP port of the same number, as a lock that ends with this process.
+/// Binds the UDP port with the same number, as a lock that ends with this process.
 fn reserve(port: u16) -> Option<UdpSocket> {
     let lock = UdpSocket::bind(("127.0.0.1", port)).ok()?;
     TcpListener::bind(("127.0.0.1", port)).ok().map(|_| lock)

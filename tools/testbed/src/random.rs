@@ -1,11 +1,11 @@
-//! Random choices that a seed repeats.
+//! Reproducible random choices.
 
 /// A small generator (`SplitMix64`): the same seed gives the same choices on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The generator of this seed.
+    /// The generator for this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -20,12 +20,12 @@ impl Random {
         (mixed ^ (mixed >> 31)) % bound
     }
 
-    /// True once in so many times.
+    /// True once in this many times.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    /// One of these, if there is any.
+    /// One of these, unless there are none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         let count = u64::try_from(from.len()).ok().filter(|count| *count > 0)?;
         from.get(usize::try_from(self.below(count)).ok()?)

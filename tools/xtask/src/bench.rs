@@ -1,17 +1,17 @@
-//! The benchmark, built as the packages are; to show only that it runs, built as the tests are.
+//! The benchmark, built like the packages; in smoke mode, built like the tests.
 
 use std::path::PathBuf;
 
 use crate::command::{Error, cargo, root, run, show};
 use crate::install;
 
-/// Builds what is measured, installs what it is measured against, and measures.
+/// Builds the programs to measure, installs the baselines, and runs the benchmark.
 ///
-/// `arguments` are those of `pm2-bench`, but for `--write`, which means the page of the documentation here.
+/// `arguments` are those of `pm2-bench`, except that `--write` stands for the documentation page.
 pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     let root = root()?;
     let is_smoke = arguments.contains(&"--smoke");
-    // Whether the measuring runs can be seen from a build that is not optimised, and is made in a fraction of the time.
+    // An unoptimised build suffices to test that the benchmark runs, and builds in a fraction of the time.
     let (profile, dir) = if is_smoke {
         ("dev", "debug")
     } else {
@@ -48,13 +48,13 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     run(&line, &mut command, &[0]).map(drop)
 }
 
-/// Where the baselines are. To show that the measuring still runs, those do that are there already.
+/// The paths of the baselines. In smoke mode, those that are already installed suffice.
 fn baselines(smoke: bool) -> Result<Vec<(&'static str, PathBuf)>, Error> {
     let (nbb, chokidar, supervisor) = if smoke {
         let [nbb, chokidar, supervisor] = ["nbb", "chokidar", "supervisor"].map(install::earlier);
         (nbb, chokidar, supervisor)
     } else {
-        // Python is not needed for anything else here, so it may be missing.
+        // Nothing else here needs Python, so it may be missing.
         let supervisor = install::supervisor().inspect_err(|error| {
             println!("supervisor is left out: {}", crate::chain(error));
         });

@@ -1,8 +1,8 @@
-//! The random tests, with more rounds than the ordinary run of the tests has.
+//! The random tests, with more rounds than in an ordinary test run.
 
 use crate::command::{Error, cargo, root, run, show};
 
-/// How much is drawn.
+/// How many rounds to run.
 pub(crate) struct Chaos<'a> {
     rounds: &'a str,
     kills: &'a str,
@@ -10,7 +10,7 @@ pub(crate) struct Chaos<'a> {
 }
 
 impl<'a> Chaos<'a> {
-    /// Reads `[--rounds N] [--kills N] [--seed N]`; none when they say something else.
+    /// Parses `[--rounds N] [--kills N] [--seed N]`; none for other arguments.
     pub(crate) fn from_arguments(arguments: &[&'a str]) -> Option<Self> {
         let mut chaos = Self {
             rounds: "20",
@@ -28,7 +28,7 @@ impl<'a> Chaos<'a> {
         Some(chaos)
     }
 
-    /// The tree and env files against what the watcher knows of them, then a watch that is killed.
+    /// Compares the tree and env files with the watcher's model, and then tests a watch that is killed.
     pub(crate) fn run(&self) -> Result<(), Error> {
         files(self.rounds, self.seed, false)?;
         let variables = [("CHAOS_ROUNDS", self.rounds), ("CHAOS_SEED", self.seed)];
@@ -44,7 +44,7 @@ impl<'a> Chaos<'a> {
     }
 }
 
-/// Rounds of random file operations. One that must lose fails when no event was lost in any of them.
+/// Rounds of random file operations. With `must_lose`, fails if no event was lost in any of them.
 pub(crate) fn files(rounds: &str, seed: &str, must_lose: bool) -> Result<(), Error> {
     let mut variables = vec![("CHAOS_ROUNDS", rounds), ("CHAOS_SEED", seed)];
     if must_lose {

@@ -42,7 +42,7 @@ pub(crate) fn root() -> Result<&'static Path, Error> {
     manifest_dir.ancestors().nth(2).ok_or(Error::NoRoot)
 }
 
-/// The cargo that runs this.
+/// The cargo that runs this program.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
@@ -53,7 +53,7 @@ pub(crate) fn show(command: &str) {
     println!("$ {command}");
 }
 
-/// Runs a command, which has to end with an accepted status.
+/// Runs a command, which must end with an accepted status.
 pub(crate) fn run(
     line: &str,
     command: &mut Command,

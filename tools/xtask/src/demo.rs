@@ -1,7 +1,7 @@
 //! The demo: pm2-sync on the example workspace, shown as a user would type it.
 //!
-//! PM2 gets a home of its own, so that the demo never touches the user's PM2. The path is short because
-//! a socket's address must be; it contains the uid so that users do not collide.
+//! PM2 gets its own home, so that the demo never affects the user's PM2. Its path is short because socket addresses must be; it
+//! contains the uid so that users do not collide.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -11,16 +11,16 @@ use std::process::Command;
 
 use crate::command::{Error, cargo, root, run, show};
 
-/// Exit status of `plan` when there is something to do.
+/// The exit status of `plan` when changes are pending.
 const PENDING: i32 = 2;
 
-/// Where everything is.
+/// The paths of the demo.
 pub(crate) struct Demo {
     root: PathBuf,
     workspace: PathBuf,
     pm2: PathBuf,
     home: PathBuf,
-    /// Where cargo puts binaries: beside this one.
+    /// Where cargo puts binaries: next to this one.
     bin: PathBuf,
 }
 
@@ -52,7 +52,7 @@ impl Demo {
         show(&format!("cd {}", self.workspace.display()));
         show(&format!("export PM2_HOME={}", self.home.display()));
         self.pm2_sync("check", &[0])?;
-        // In sync already when the demo has run before.
+        // In sync already if the demo has run before.
         self.pm2_sync("plan", &[0, PENDING])?;
         self.pm2_sync("sync", &[0])?;
         self.pm2_sync("status", &[0])?;
@@ -66,13 +66,13 @@ impl Demo {
         Ok(())
     }
 
-    /// Ends the demo's PM2 with all that runs in it, and removes its home.
+    /// Ends the demo's PM2 with everything that runs in it, and removes its home.
     pub(crate) fn stop(&self) -> Result<(), Error> {
         if !self.home_exists()? {
             println!("the demo is not running");
             return Ok(());
         }
-        // Without its socket there is no PM2 to end, and its command would start one.
+        // Without its socket, PM2 does not run, and its command would start it.
         if self.home.join("rpc.sock").exists() {
             self.install_pm2()?;
             show(&format!("PM2_HOME={} npx pm2 kill", self.home.display()));
@@ -90,7 +90,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Runs one command of pm2-sync in the example workspace.
+    /// Runs one pm2-sync command in the example workspace.
     fn pm2_sync(&self, command: &str, accepted: &[i32]) -> Result<(), Error> {
         let line = format!("pm2-sync {command}");
         show(&line);
@@ -107,7 +107,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Installs the pinned PM2 unless it is there.
+    /// Installs the pinned PM2 if it is missing.
     fn install_pm2(&self) -> Result<(), Error> {
         if self.pm2.exists() {
             return Ok(());
@@ -137,7 +137,7 @@ impl Demo {
             })
     }
 
-    /// Whether there is a home; an error when somebody else put something in its place.
+    /// Whether the home exists; an error if another user put something in its place.
     fn home_exists(&self) -> Result<bool, Error> {
         match std::fs::symlink_metadata(&self.home) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

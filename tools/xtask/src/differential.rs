@@ -1,16 +1,16 @@
-//! Definitions drawn at random, rendered by edn-render and by the reader that the reference renderer is built on.
+//! Random definitions, rendered by edn-render and by the reader that the reference renderer is built on.
 
 use crate::command::{Error, cargo, root, run, show};
 use crate::install;
 
-/// How much is drawn.
+/// How many definitions to draw.
 pub(crate) struct Draw<'a> {
     count: &'a str,
     seed: &'a str,
 }
 
 impl<'a> Draw<'a> {
-    /// Reads `[--count N] [--seed S]`; none when they say something else.
+    /// Parses `[--count N] [--seed S]`; none for other arguments.
     pub(crate) fn from_arguments(arguments: &[&'a str]) -> Option<Self> {
         let mut draw = Self {
             count: "20000",
@@ -26,7 +26,7 @@ impl<'a> Draw<'a> {
         Some(draw)
     }
 
-    /// Installs the reader beside the build where it is missing, and compares.
+    /// Installs the reader beside the build if it is missing, and compares.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let root = root()?;
         let nbb = install::nbb()?.join("node_modules/.bin/nbb");

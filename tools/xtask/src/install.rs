@@ -1,16 +1,16 @@
-//! What chores compare with, installed beside the build from its own registry, in fixed versions.
+//! Installs the programs that chores compare with beside the build, from their own registries, in fixed versions.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{Error, root, run, show};
 
-/// ClojureScript on Node, with the reader that the reference renderer is built on. A fixed version: the answers of a
+/// ClojureScript on Node, with the reader that the reference renderer is built on. The version is fixed so that the results for a
 /// seed stay the same.
 const NBB: &str = "nbb@1.6.214";
-/// The usual watcher of files on Node; the last version that runs on Node 20.
+/// The usual file watcher on Node; the last version that runs on Node 20.
 const CHOKIDAR: &str = "chokidar@5.0.0";
-/// Another supervisor of processes, from Python's registry: that needs no root, and its version is fixed.
+/// Another process supervisor, from Python's registry, which needs no root and allows a fixed version.
 const SUPERVISOR: &str = "supervisor==4.3.0";
 
 /// The directory with nbb in it.
@@ -66,7 +66,7 @@ pub(crate) fn supervisor() -> Result<PathBuf, Error> {
     Ok(dir)
 }
 
-/// The directory, if what belongs into it has been installed by an earlier run.
+/// The directory, if an earlier run has installed its content.
 pub(crate) fn earlier(prefix: &str) -> Option<PathBuf> {
     let dir = root().ok()?.join(Path::new("target").join(prefix));
     dir.exists().then_some(dir)

@@ -1,8 +1,7 @@
-//! The watcher where the system refuses: too few watches and instances, a short queue of events, mounts.
+//! Tests the watcher at system limits: too few watches and instances, a short event queue, mounts.
 //!
-//! Limits of watches and instances, and mounts, apply to namespaces that end with the tests, so they affect nothing
-//! else. The length of the queue applies to the whole machine: it is set for the tests that need it, and always
-//! restored.
+//! Limits of watches and instances, and mounts, apply to namespaces that end with the tests, so they affect nothing else. The queue
+//! length applies to the whole machine: it is only set for the tests that need it, and always restored.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,11 +12,11 @@ use crate::chaos;
 use crate::command::{Error, cargo, root, run, show};
 
 const QUEUE: &str = "/proc/sys/fs/inotify/max_queued_events";
-/// How long the queue is made, and whether it must overflow: the first does so only when the machine is busy.
+/// The lengths of the queue, and whether it must overflow: with the first it only does on a busy machine.
 const SHORT: [(&str, bool); 2] = [("128", false), ("8", true)];
 const ROUNDS: &str = "10";
 
-/// Runs all of it.
+/// Runs all tests.
 pub(crate) fn run_all() -> Result<(), Error> {
     in_namespaces()?;
     with_a_short_queue()
@@ -47,7 +46,7 @@ fn in_namespaces() -> Result<(), Error> {
 }
 
 fn with_a_short_queue() -> Result<(), Error> {
-    // With these, Ctrl-C ends the tests, which run in front, and not this program, which has something to set back.
+    // Ctrl-C must end the tests, which run in the foreground, and not this program, which has to restore a setting.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [
         signal_hook::consts::SIGINT,
@@ -68,7 +67,7 @@ fn with_a_short_queue() -> Result<(), Error> {
     Ok(())
 }
 
-/// A setting of the kernel, which is as it was once this is dropped.
+/// A kernel setting, restored on drop.
 struct Sysctl {
     file: &'static Path,
     before: String,
@@ -99,7 +98,7 @@ impl Sysctl {
 
 impl Drop for Sysctl {
     fn drop(&mut self) {
-        // The second time says the same; the first one said what was wrong.
+        // A second failure would be the same as the first, which was reported.
         let _ = std::fs::write(self.file, &self.before);
     }
 }

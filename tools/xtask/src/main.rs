@@ -1,6 +1,6 @@
-//! Developer commands of this repository. `cargo xtask demo` shows pm2-sync at work on `fixtures/workspace`, with a PM2 of
-//! its own; `cargo xtask matrix` tries another version of PM2; `cargo xtask differential` compares with the reference
-//! renderer; `cargo xtask soak`, `chaos` and `limits` are stress tests.
+//! Developer commands of this repository. `cargo xtask demo` shows pm2-sync at work on `fixtures/workspace`, with its own PM2;
+//! `cargo xtask matrix` tests another version of PM2; `cargo xtask differential` compares with the reference renderer; `cargo xtask
+//! soak`, `chaos` and `limits` are stress tests.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -1,4 +1,4 @@
-//! Man pages and shell completions, made of the definition of the command line, for packages.
+//! Man pages and shell completions for packages, generated from the command line definition.
 
 use std::path::Path;
 

@@ -1,14 +1,13 @@
-//! Tests on another version of PM2 than the pinned one: the matrix of attributes and their table, rollouts, and the capture of
-//! records.
+//! Tests with another version of PM2 than the pinned one: the attribute matrix and table, rollouts, and the capture of records.
 
 use std::process::Command;
 
 use crate::command::{Error, cargo, root, run, show};
 
-/// Where the tests read the path of PM2's command.
+/// The variable from which tests read the path of PM2's command.
 const PM2_VARIABLE: &str = "PM2_TESTBED_PM2";
 
-/// Runs the matrix and the rollouts on the latest PM2 of this major.
+/// Runs the matrix and the rollouts with the latest PM2 of this major version.
 pub(crate) fn run_on(major: &str) -> Result<(), Error> {
     test_on(major, &["--package", "pm2-sync", "--test", "rollouts"])?;
     test_on(
@@ -26,14 +25,14 @@ pub(crate) fn run_on(major: &str) -> Result<(), Error> {
     )
 }
 
-/// Captures the records that the latest PM2 of this major gives.
+/// Captures the records of the latest PM2 of this major version.
 pub(crate) fn capture_on(major: &str) -> Result<(), Error> {
     let package = ["--package", "pm2-sync-client"];
     let test = ["--test", "records", "--", "--ignored", "capture"];
     test_on(major, &[&package[..], &test].concat())
 }
 
-/// Installs the latest PM2 of this major beside the build, and runs tests on it.
+/// Installs the latest PM2 of this major version beside the build, and runs tests with it.
 fn test_on(major: &str, arguments: &[&str]) -> Result<(), Error> {
     let root = root()?;
     let prefix = format!("target/pm2-{major}");

@@ -1,11 +1,11 @@
-//! How many changes of the model its own tests find.
+//! Mutation testing of the model with its own tests.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::command::{Error, root, run, show};
 
-/// Runs cargo-mutants on the model with nothing but the model's own tests, and prints how many mutants they catch.
+/// Runs cargo-mutants on the model with only the model's own tests, and prints how many mutants they catch.
 pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     let root = root()?;
     let package = "pm2-sync-model";
@@ -16,7 +16,7 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     show(&line);
     let mut mutants = Command::new("cargo");
     mutants.args(&words).current_dir(root);
-    // 2: some were missed. 3: some made a test hang, which is noticed as well.
+    // 2: some were missed. 3: some made a test hang, which counts as caught.
     run(&line, &mut mutants, &[0, 2, 3])?;
     let count = |name| lines(&root.join("target/mutants.out").join(name));
     let (caught, missed) = (
@@ -31,7 +31,7 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many lines a file has; none where it does not exist.
+/// How many lines a file has; zero if it does not exist.
 fn lines(path: &Path) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }

@@ -1,9 +1,9 @@
-//! Every crate as the registry would get it: packaged, then built from its package, in the order of dependencies.
+//! Packages every crate as for the registry, and builds it from its package, in dependency order.
 
 use crate::command::{Error, cargo, root, run, show};
 
-/// Packages all crates that are published, and builds each from its package if that is to be verified: that takes many minutes.
-/// Nothing is uploaded; changes that are not committed are packaged, too.
+/// Packages all published crates, and builds each from its package if `is_verified`, which takes many minutes. Uploads nothing;
+/// includes uncommitted changes.
 pub(crate) fn package(is_verified: bool) -> Result<(), Error> {
     let mut line = "cargo package --workspace --locked --allow-dirty --exclude pm2-bench --exclude pm2-parity --exclude pm2-soak --exclude pm2-testbed --exclude xtask".to_owned();
     if !is_verified {

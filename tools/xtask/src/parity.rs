@@ -1,8 +1,8 @@
-//! The definitions of a workspace, rendered by both renderers.
+//! Renders the definitions of a workspace with both renderers.
 
 use crate::command::{Error, cargo, root, run, show};
 
-/// Prints what differs. That something differs is not an error of the chore.
+/// Prints the differences, which are not an error of the chore.
 pub(crate) fn run_on(workspace: &str) -> Result<(), Error> {
     let line = format!("cargo run --quiet --package pm2-parity -- {workspace}");
     show(&line);

@@ -1,8 +1,8 @@
-//! The soak, built as users build it.
+//! The soak test, built as users build it.
 
 use crate::command::{Error, cargo, root, run, show};
 
-/// Builds what runs, and runs it; the arguments are its own.
+/// Builds the programs and runs the test; the arguments are those of `pm2-soak`.
 pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     let root = root()?;
     let packages = ["--package", "pm2-sync", "--package", "pm2-soak"];

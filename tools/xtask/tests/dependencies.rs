@@ -48,7 +48,7 @@ fn deny() -> Deny {
     toml::from_str(&std::fs::read_to_string(root().join("deny.toml")).unwrap()).unwrap()
 }
 
-/// The packages that are built on this platform; those of others need not be downloaded for a test.
+/// The packages that are built on this platform; those for other platforms need not be downloaded for a test.
 fn metadata() -> Metadata {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     MetadataCommand::new()
@@ -112,7 +112,7 @@ fn no_crate_is_used_in_two_versions_but_for_those_that_are_listed() {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in metadata().packages {
         let version = &package.version;
-        // `0.2`, `1`: the part of a version that cargo takes for incompatible.
+        // `0.2`, `1`: the part of a version that decides compatibility for cargo.
         let line = match version.major {
             0 => format!("{}@0.{}", package.name, version.minor),
             major => format!("{}@{major}", package.name),

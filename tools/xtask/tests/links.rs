@@ -1,4 +1,4 @@
-//! Every link between the pages of this repository leads somewhere, and every page of `docs/` is in its index.
+//! Every link between the pages of this repository has a target, and the index of `docs/` lists every page.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// What a page says about links.
+/// A page's links and headings.
 struct Page {
-    /// Where its links lead, as written.
+    /// The targets of its links, as written.
     links: Vec<String>,
-    /// The names of its headings.
+    /// The anchors of its headings.
     anchors: BTreeSet<String>,
 }
 
@@ -20,7 +20,7 @@ fn root() -> PathBuf {
     manifest_dir.join("../..").canonicalize().unwrap()
 }
 
-/// All pages, but for those of packages that were installed or built.
+/// All pages, except those of installed or built packages.
 fn pages() -> BTreeMap<PathBuf, Page> {
     let mut pages = BTreeMap::new();
     let mut dirs = vec![root()];
@@ -69,7 +69,7 @@ fn read(text: &str) -> Page {
     page
 }
 
-/// The name that GitHub gives a heading.
+/// The anchor that GitHub assigns to a heading.
 fn anchor(heading: &str) -> String {
     heading
         .to_lowercase()

@@ -29,7 +29,7 @@ static DIST: LazyLock<PathBuf> = LazyLock::new(|| {
     root.canonicalize().unwrap().join("target/dist")
 });
 
-/// The only package whose name starts and ends like this.
+/// The only package whose name starts and ends with these texts.
 fn package(start: &str, end: &str) -> PathBuf {
     let entries = DIST.read_dir().unwrap().flatten();
     let found: Vec<PathBuf> = entries
@@ -45,7 +45,7 @@ fn package(start: &str, end: &str) -> PathBuf {
     }
 }
 
-/// A machine with a workspace of one daemon, `sleeper`, and PM2.
+/// A machine with PM2 and a workspace of one daemon, `sleeper`.
 struct Machine {
     bed: Testbed,
     dir: PathBuf,
@@ -66,7 +66,7 @@ impl Machine {
         std::fs::write(daemon.join("ecosystem.pm2.edn"), edn).unwrap();
     }
 
-    /// A command in the workspace that knows nothing of this repository but its PM2.
+    /// A command in the workspace that has no access to this repository except its PM2.
     fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command
@@ -79,7 +79,7 @@ impl Machine {
         command
     }
 
-    /// Runs a program of an installed package through check, sync and status; it must be the one of this version.
+    /// Runs check, sync and status with the program of an installed package, and checks its version.
     fn use_program(&self, program: &Path) {
         let version = expect(0, self.command(program).arg("--version"));
         assert!(
@@ -97,7 +97,7 @@ impl Machine {
     }
 }
 
-/// Runs a command, which must end with this status; what it prints.
+/// Runs a command, which must end with this status; returns its output.
 #[track_caller]
 fn expect(status: i32, command: &mut Command) -> String {
     let Output {
@@ -144,7 +144,7 @@ fn the_archive_is_unpacked_and_used() {
 fn the_debian_package_is_installed_and_used() {
     let machine = Machine::new();
     let deb = package("pm2-sync_", ".deb");
-    // A system of its own, with an empty database of packages.
+    // A separate system, with an empty package database.
     let system = machine.dir.join("system");
     let database = system.join("var/lib/dpkg");
     std::fs::create_dir_all(database.join("updates")).unwrap();
@@ -175,7 +175,7 @@ fn the_debian_package_is_installed_and_used() {
     }
     machine.use_program(&system.join("usr/bin/pm2-sync"));
 
-    // The unit, as systemd would run it for this workspace.
+    // The unit, run as systemd would for this workspace.
     machine.define("{:apps [{:name \"sleeper\" :script \"/bin/sleep\" :args [\"2000\"]}]}");
     let unit =
         std::fs::read_to_string(system.join("usr/lib/systemd/user/pm2-sync@.service")).unwrap();
@@ -304,7 +304,7 @@ fn the_launcher_passes_signals_on_and_ends_as_the_program_ends() {
         watch.signal(signal);
         assert_eq!(watch.child.wait().unwrap().code(), Some(0), "{signal:?}");
     }
-    // A program that is killed: so is the launcher.
+    // If the program is killed, the launcher ends in the same way.
     let mut watch = Service::start(machine.command(&program).arg("watch"));
     watch.wait_for_line("watching");
     let children = format!("/proc/{0}/task/{0}/children", watch.child.id());
@@ -324,7 +324,7 @@ fn the_launcher_says_what_is_missing() {
     );
     assert!(output.contains("hint: install pm2-sync again"), "{output}");
 
-    // Another platform, as node sees it.
+    // Another platform, as node reports it.
     let preload = machine.dir.join("platform.js");
     std::fs::write(
         &preload,

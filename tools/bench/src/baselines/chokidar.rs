@@ -27,13 +27,13 @@ impl Chokidar {
         Self::watch(tools, bed, bed.workspace.tree())
     }
 
-    /// The same for another tree.
+    /// As [`start`](Self::start), for another tree.
     pub fn watch(tools: &Tools, bed: &Bed, tree: &Utf8Path) -> Option<Self> {
         let modules = tools.chokidar()?;
         let nbb = tools.nbb().unwrap_or_else(|| "nbb".into());
         let dir = temporary();
         let path = utf8(dir.path());
-        // Modules are looked for beside the script.
+        // Modules are resolved relative to the script.
         std::os::unix::fs::symlink(modules, path.join("node_modules")).unwrap();
         let script = path.join("watch.mjs");
         std::fs::write(&script, include_str!("watch.mjs")).unwrap();
@@ -50,7 +50,7 @@ impl Chokidar {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // The receiver is gone when the watcher was dropped.
+                // The receiver is gone once the watcher is dropped.
                 if sender.send(line).is_err() {
                     break;
                 }
@@ -65,7 +65,7 @@ impl Chokidar {
         Some(watcher)
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
@@ -75,7 +75,7 @@ impl Chokidar {
         assert_eq!(line.as_deref(), Ok(word), "of the chokidar watcher");
     }
 
-    /// Waits until it has nothing more to do.
+    /// Waits until it has no work left.
     pub fn settle(&self) {
         self.expect("done");
         while self.lines.recv_timeout(Duration::from_millis(300)).is_ok() {}

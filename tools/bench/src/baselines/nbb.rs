@@ -1,4 +1,4 @@
-//! The reference way to render: a ClojureScript reader under nbb, a process for each definition.
+//! The reference way to render: a ClojureScript reader under nbb, one process per definition.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::tools::Tools;
 use crate::workspace::{temporary, utf8};
 
-/// The reference renderer, ready to be run.
+/// The reference renderer, ready to run.
 pub struct Reference {
     nbb: Utf8PathBuf,
     script: Utf8PathBuf,
@@ -45,7 +45,7 @@ impl Reference {
         assert!(status.success());
     }
 
-    /// What the last definition became.
+    /// The result of the last definition.
     pub fn rendered(&self) -> Value {
         let answers: Value = serde_json::from_slice(&std::fs::read(&self.to).unwrap()).unwrap();
         serde_json::from_str(answers[0]["json"].as_str().unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! The closest peer that is declarative, too: `supervisorctl reread && supervisorctl update`.
+//! The closest peer that is also declarative: `supervisorctl reread && supervisorctl update`.
 
 use std::fmt::Write;
 use std::process::{Command, Stdio};
@@ -76,19 +76,19 @@ files={programs}/*.conf
         process
     }
 
-    /// Writes a file for each of so many programs, and removes all others.
+    /// Writes a file for each of `count` programs, and removes all others.
     pub fn define(&self, count: usize) {
         std::fs::remove_dir_all(&self.programs).unwrap();
         std::fs::create_dir(&self.programs).unwrap();
         for n in 0..count {
             let mut text = format!("[program:app{n}]\n");
-            // It counts as started at once, as with PM2.
+            // It counts as started at once, as in PM2.
             let _ = write!(text, "command={SLEEP} 1000\nstartsecs=0\n");
             std::fs::write(self.programs.join(format!("app{n}.conf")), text).unwrap();
         }
     }
 
-    /// Makes it run what is defined, and waits until exactly so many processes run.
+    /// Applies the definitions, and waits until exactly `count` processes run.
     pub fn update(&self, count: usize) {
         for command in ["reread", "update"] {
             assert!(self.command(command).status().unwrap().success());

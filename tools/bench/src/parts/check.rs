@@ -11,7 +11,7 @@ use crate::programs::Offline;
 use crate::section::Section;
 use crate::workspace::Workspace;
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let count = context.pick(1000, 10);
     let mut section = context.section("check", &format!("`check` of {count} definitions"));
@@ -53,7 +53,7 @@ pub fn run(context: &Context) -> Section {
     section
 }
 
-/// What the library makes of a definition.
+/// The library's rendering of a definition.
 fn rendered(offline: &Offline, n: usize) -> Value {
     let config = config_of(offline.workspace.root(), &offline.file("home"));
     let definitions = Definitions::load(&config).unwrap();

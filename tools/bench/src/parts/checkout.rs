@@ -13,10 +13,10 @@ use crate::parts::latency::World;
 use crate::section::Section;
 use crate::workspace::{Workspace, sleeper, temporary, utf8};
 
-/// It takes many seconds.
+/// The limit of runs, because each takes many seconds.
 const MOST_RUNS: usize = 4;
 
-/// Runs git, which has to succeed; whether it can be run at all.
+/// Runs git, which must succeed; returns whether git is available.
 fn git(root: &Utf8Path, args: &[&str]) -> bool {
     let status = Command::new("git")
         .args(["-c", "user.name=bench", "-c", "user.email=bench@localhost"])
@@ -36,7 +36,7 @@ fn git(root: &Utf8Path, args: &[&str]) -> bool {
     }
 }
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let (count, changed) = context.pick((10_000, 500), (60, 6));
     let mut section = context.section(

@@ -14,7 +14,7 @@ use crate::raw::{Calls, Raw};
 use crate::section::Section;
 use crate::workspace::{sleeper, sleeper_app};
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("edit", "One edit saved, until the new process runs");
     section.say(
@@ -35,7 +35,7 @@ pub fn run(context: &Context) -> Section {
     section
 }
 
-/// A PM2 on which so many processes run.
+/// A PM2 that runs `count` processes.
 fn bed(context: &Context, count: usize) -> Bed {
     let bed = Bed::new(&context.tools);
     bed.workspace.define_sleepers(count);
@@ -58,7 +58,7 @@ fn prepared(bed: &Bed, n: usize, seconds: u32) -> Calls {
     Calls::new("restartProcessId", vec![call])
 }
 
-/// `goals`: how many times the floor it may take, and how many times faster than chokidar's way it has to be.
+/// `goals`: the largest allowed multiple of the floor, and the required speed-up over chokidar.
 fn edits(context: &Context, section: &mut Section, count: usize, goals: (f64, f64)) -> Group {
     context.progress(&format!("edit: {count} daemons"));
     let (ours, floor, by_hand, reference) = (
@@ -79,10 +79,10 @@ fn edits(context: &Context, section: &mut Section, count: usize, goals: (f64, f6
         Way::new("chokidar, then nbb, then `pm2 start`"),
     ];
     let file = by_hand.file("edited.json");
-    // The first pass of the watch is over when it is silent.
+    // The first pass of the watch is over once it prints nothing more.
     std::thread::sleep(Duration::from_millis(1500));
     for (round, seconds) in (0..context.runs).zip(2000..) {
-        // One daemon after the other: an app that changes again and again is paused.
+        // Edit one daemon after the other: an app that keeps changing is paused.
         let n = round % count;
         let text = sleeper(n, seconds);
         let mut new = Newcomers::of(ours.daemon());
@@ -111,7 +111,7 @@ fn edits(context: &Context, section: &mut Section, count: usize, goals: (f64, f6
             ways[3].add(new.wait(seconds) - began);
             chokidar.settle();
         }
-        // The watch polls PM2 once a second: spread edits over that second.
+        // The watch polls PM2 once a second, so spread the edits over that second.
         std::thread::sleep(Duration::from_millis(100 + 37 * (round as u64 % 10)));
     }
     for bed in [&ours, &floor, &by_hand, &reference] {

@@ -7,7 +7,7 @@ use crate::measure::Way;
 use crate::raw::{Calls, Raw};
 use crate::section::Section;
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let count = context.pick(50, 3);
     let mut section = context.section(
@@ -89,5 +89,5 @@ pub fn run(context: &Context) -> Section {
     section
 }
 
-/// How often what takes many seconds is done.
+/// The number of runs for work that takes many seconds.
 const SLOW_RUNS: usize = 3;

@@ -13,10 +13,10 @@ use crate::programs::Offline;
 use crate::section::Section;
 use crate::workspace::{Workspace, sleeper, temporary, utf8};
 
-/// Ten times the work may take this many times as long.
+/// Ten times the work may take at most this many times as long.
 const NEAR_LINEAR: f64 = 12.0;
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("growth", "Growth");
     let sizes = context.pick(&[10, 100, 1000, 10_000][..], &[3, 30]);
@@ -54,7 +54,7 @@ pub fn run(context: &Context) -> Section {
     section
 }
 
-/// All pieces of work at one size.
+/// All kinds of work at one size.
 fn column(context: &Context, count: usize) -> Vec<Way> {
     context.progress(&format!("growth: {count} definitions"));
     let offline = Offline::new(&context.tools, count);
@@ -77,7 +77,7 @@ fn column(context: &Context, count: usize) -> Vec<Way> {
     ]
 }
 
-/// First syncs, and syncs with nothing to do.
+/// First syncs, and no-op syncs.
 fn syncs(context: &Context, count: usize) -> [Way; 2] {
     let dir = temporary();
     let workspace = Workspace::new(&utf8(dir.path()).join("w"));
@@ -102,7 +102,7 @@ fn syncs(context: &Context, count: usize) -> [Way; 2] {
 fn edits(context: &Context, count: usize) -> Way {
     let world = World::start(count);
     let mut sent = Way::new("one edit, until the message is sent");
-    // No definition twice: one that keeps changing is paused.
+    // Never the same definition twice: one that keeps changing is paused.
     for (n, seconds) in (0..context.runs.min(count)).zip(2000..) {
         let began = Instant::now();
         world.workspace.define(n, &sleeper(n, seconds));

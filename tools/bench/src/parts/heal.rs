@@ -1,4 +1,4 @@
-//! What somebody did to PM2 by hand, until the watch has undone it.
+//! The time until the watch has undone a manual change to PM2.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::raw::Raw;
 use crate::section::Section;
 use crate::workspace::sleeper;
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("heal", "Undone by hand, until it runs again");
     section.say(
@@ -79,7 +79,7 @@ fn heal(context: &Context, count: usize) -> [Way; 3] {
     for run in 0..context.pick(20, 1) {
         let calls = [("stopProcessId", 0), ("deleteProcessId", count / 2)];
         for (way, (method, offset)) in ways.iter_mut().zip(calls) {
-            // Not the same one twice in a row: what keeps changing is paused.
+            // Not the same one twice in a row: an app that keeps changing is paused.
             let n = (run * 7 + offset) % count;
             std::thread::sleep(Duration::from_millis(300 + 37 * run as u64));
             let id = bed.pm_id(&format!("app{n}"));

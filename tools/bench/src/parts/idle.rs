@@ -1,4 +1,4 @@
-//! A watcher that has nothing to do.
+//! An idle watcher.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -14,21 +14,21 @@ use crate::engine::{Driven, config_of};
 use crate::processes::{Running, cpu, resident};
 use crate::section::Section;
 
-/// Up to this many processes run on real PM2.
+/// The most processes on a real PM2.
 const MOST_PROCESSES: usize = 1000;
 
-/// The number of polls of PM2 that a measurement needs. More than the busy moments caused by scans of the tree.
+/// The number of polls that a measurement needs. It exceeds the number of busy moments caused by scans of the tree.
 const FEWEST_POLLS: usize = 10;
 
-/// How long to measure: long enough for the timers that scan the tree, and for several polls of PM2. Fewer runs than usual
-/// mean a short measurement.
+/// How long to measure: long enough for the timers that scan the tree, and for several polls of PM2. Fewer runs than usual mean a
+/// short measurement.
 fn window(context: &Context, count: usize) -> Duration {
     let full = if count < 1000 { 65 } else { 300 };
     let quick = full * context.runs as u64 / 10;
     Duration::from_secs(context.pick(quick.min(full), 1))
 }
 
-/// What an idle process costs.
+/// The cost of an idle process.
 #[derive(Clone, Copy)]
 struct Cost {
     /// MiB resident.
@@ -37,7 +37,7 @@ struct Cost {
     cpu: f64,
 }
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("idle", "A watcher with nothing to do");
     section.say(
@@ -102,7 +102,7 @@ pub fn run(context: &Context) -> Section {
             format!("{:.1} MiB", ours.memory),
             ours.memory <= 20.0,
         );
-        // Without polls of PM2 the figure means something else, and counts as missed.
+        // Without polls of PM2 the figure has another meaning, and counts as missed.
         let looked = found.busy >= FEWEST_POLLS;
         section.goal(
             "1,000 definitions: at most 0.07 % of a core",
@@ -154,9 +154,9 @@ struct Found {
     /// A watch that never polls PM2; none if PM2 is in memory.
     edits_only: Option<Cost>,
     chokidar: Option<Cost>,
-    /// Percent of a core that PM2 takes more; none when it is in memory.
+    /// The additional use of a core by PM2, in percent; none if it is in memory.
     pm2: Option<f64>,
-    /// How often pm2-sync was busy.
+    /// How many times pm2-sync was busy.
     busy: usize,
 }
 
@@ -179,7 +179,7 @@ fn idle(context: &Context, count: usize, window: Duration) -> Found {
     };
     let chokidar = Chokidar::start(&context.tools, &bed);
     settle();
-    // The other has done its first pass by now.
+    // The other one has finished its first pass by now.
     let edits_only = real.then(|| Running(bed.pm2_sync(&["watch", "--no-heal"]).spawn().unwrap()));
     settle();
     let mut pids = vec![ours.pid(), bed.daemon()];
@@ -202,7 +202,7 @@ fn idle(context: &Context, count: usize, window: Duration) -> Found {
     }
 }
 
-/// How much of a core each process takes within this time, in percent, and in how many moments the first was busy.
+/// How much of a core each process uses within this time, in percent, and how many times the first was busy.
 fn shares(pids: &[u32], window: Duration) -> (Vec<f64>, usize) {
     const MOMENT: Duration = Duration::from_millis(250);
     const BUSY: Duration = Duration::from_millis(2);
@@ -213,7 +213,7 @@ fn shares(pids: &[u32], window: Duration) -> (Vec<f64>, usize) {
         std::thread::sleep(MOMENT.min(window));
         let now = cpu(pids[0]);
         let is = now.saturating_sub(last) > BUSY;
-        // One poll may fall into two moments.
+        // One poll may span two samples.
         busy += usize::from(is && !was);
         (last, was) = (now, is);
     }
@@ -226,7 +226,7 @@ fn shares(pids: &[u32], window: Duration) -> (Vec<f64>, usize) {
     (shares, busy)
 }
 
-/// This program once more, as a watch of the workspace with PM2 in memory.
+/// Runs this program again, as a watch of the workspace with an in-memory PM2.
 fn in_memory(context: &Context, bed: &Bed) -> Running {
     let mut child = bed
         .run_in(&context.tools.own)

@@ -1,4 +1,4 @@
-//! Instructions instead of time: the same on a busy machine.
+//! Counts instructions instead of time: the result is the same on a busy machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
@@ -14,10 +14,10 @@ use crate::programs::Offline;
 use crate::section::Section;
 use crate::workspace::{Workspace, utf8};
 
-/// The function whose instructions are counted, as callgrind finds it.
+/// The function whose instructions are counted, in callgrind's notation.
 const COUNTED: &str = "*counted_by_callgrind*";
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("instructions", "Instructions");
     let probe = std::process::Command::new("valgrind")
@@ -86,7 +86,7 @@ fn count_of(context: &Context, what: &str, count: usize) -> u64 {
     total
 }
 
-/// What runs under callgrind.
+/// The code that runs under callgrind.
 pub fn child(what: &str, count: usize, root: &Utf8Path) {
     let home = tempfile::tempdir().unwrap();
     let config = config_of(root, &utf8(home.path()));
@@ -112,7 +112,7 @@ pub fn child(what: &str, count: usize, root: &Utf8Path) {
     });
 }
 
-/// Counting is on while this runs.
+/// Instructions are counted while this runs.
 #[inline(never)]
 fn counted_by_callgrind(work: &mut dyn FnMut()) {
     work();

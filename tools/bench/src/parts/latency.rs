@@ -1,4 +1,4 @@
-//! From many saves to PM2, with few and many definitions.
+//! The time from many saves to PM2, with few and with many definitions.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::processes::Newcomers;
 use crate::section::Section;
 use crate::workspace::{Workspace, sleeper, temporary, utf8};
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("latency", "From the save to PM2");
     let edits = context.pick(200, 3);
@@ -83,14 +83,14 @@ fn ways() -> [Way; 2] {
     [Way::new("sent"), Way::new("online")]
 }
 
-/// The one call since the last time.
+/// The only call since the last time.
 fn only_call(log: &Log) -> Sent {
     let calls = std::mem::take(&mut *log.lock().unwrap());
     assert_eq!(calls.len(), 1, "one edit, one message");
     calls[0]
 }
 
-/// What is edited.
+/// What to edit.
 #[derive(Clone, Copy)]
 enum Edited {
     Definition,
@@ -144,27 +144,27 @@ fn in_memory(count: usize, edits: usize) -> [Way; 2] {
     ways
 }
 
-/// Longer than a burst of changes lasts: of those only the first is applied as soon as it is written.
+/// Longer than a burst of changes: of those, only the first is applied as soon as it is written.
 fn pause(n: usize) -> Duration {
     Duration::from_millis(320 + 7 * (n as u64 % 10))
 }
 
-/// A watch of a workspace, with PM2 in memory.
+/// A watch of a workspace, with an in-memory PM2.
 pub struct World {
     /// The workspace.
     pub workspace: Workspace,
     /// The watch.
     pub driven: Driven,
-    /// What was sent to PM2 since the first pass.
+    /// The calls sent to PM2 since the first pass.
     pub log: Log,
     /// PM2.
     pub pm2: MemoryAdapter,
-    /// Where all of it lies: it goes last.
+    /// The directory that contains everything. It is dropped last.
     _dir: TempDir,
 }
 
 impl World {
-    /// A watch whose first pass has started that many processes.
+    /// A watch whose first pass has started `count` processes.
     pub fn start(count: usize) -> Self {
         let dir = temporary();
         let workspace = Workspace::new(&utf8(dir.path()).join("w"));
@@ -172,7 +172,7 @@ impl World {
         Self::of(workspace, dir)
     }
 
-    /// The same, of a workspace that exists.
+    /// As [`start`](Self::start), for an existing workspace.
     pub fn of(workspace: Workspace, dir: TempDir) -> Self {
         let config = config_of(workspace.root(), &utf8(dir.path()).join("home"));
         let pm2 = MemoryAdapter::new();

@@ -1,4 +1,4 @@
-//! A sync with nothing to do.
+//! A no-op sync.
 
 use camino::Utf8Path;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::plain::{definitions_and_artifacts, stat_all};
 use crate::raw::{Calls, Raw};
 use crate::section::Section;
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("nothing", "`sync` with nothing to do");
     section.say(
@@ -28,7 +28,7 @@ pub fn run(context: &Context) -> Section {
     section
 }
 
-/// `limit`: how many times a program that starts, asks and reads it may take.
+/// `limit`: the largest allowed multiple of a program that starts, requests the list and reads it.
 fn nothing(context: &Context, section: &mut Section, count: usize, limit: f64) {
     context.progress(&format!("nothing: {count} processes"));
     let bed = Bed::new(&context.tools);
@@ -36,7 +36,7 @@ fn nothing(context: &Context, section: &mut Section, count: usize, limit: f64) {
     bed.sync();
     bed.expect_running(count);
     let before = bed.pids();
-    // It takes seconds with many programs, and is only for comparison.
+    // It takes seconds with many programs, and is only a comparison.
     let supervisord = Supervisord::start(&context.tools).filter(|_| count <= 100);
     if let Some(supervisord) = &supervisord {
         supervisord.define(count);
@@ -84,7 +84,7 @@ fn nothing(context: &Context, section: &mut Section, count: usize, limit: f64) {
     section.summary_of(&work, times[0], &ways[2].name, times[2]);
 }
 
-/// Asks for the list and reads it as JSON.
+/// Requests the list and parses it as JSON.
 pub fn read_list(home: &Utf8Path) {
     let list = Raw::connect(home).list();
     let processes = list["args"][0].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! How much later than an app is ready `sync` returns.
+//! The delay between an app becoming ready and the return of `sync`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,13 +12,13 @@ use crate::section::Section;
 /// The period of the probe, in milliseconds.
 const PERIOD: u64 = 200;
 
-/// Listens some time after its start, and writes down when.
+/// Listens some time after its start, and records when.
 const SERVER: &str = "const { PORT, AFTER, AT } = process.env;
 setTimeout(() => require('net').createServer((it) => it.end()).listen(Number(PORT), '127.0.0.1',
   () => require('fs').writeFileSync(AT, String(Date.now()))), Number(AFTER));
 ";
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("ready", "From ready to the end of `sync`");
     section.say(&format!(
@@ -32,7 +32,7 @@ pub fn run(context: &Context) -> Section {
     let mut way = Way::new("`pm2-sync sync`");
     for round in 0..context.runs {
         let port = free_port();
-        // Different moments of the probe's period.
+        // Different phases of the probe's period.
         let after = 2000 + 37 * (round as u64 % 7);
         bed.workspace.define(
             0,

@@ -1,4 +1,4 @@
-//! Rendering, against plain files.
+//! Rendering, compared with reading and writing plain files.
 
 use crate::context::Context;
 use crate::measure::Way;
@@ -6,7 +6,7 @@ use crate::plain::{Copies, definitions_and_artifacts, read_all};
 use crate::programs::Offline;
 use crate::section::Section;
 
-/// Measures it.
+/// Runs the measurement.
 pub fn run(context: &Context) -> Section {
     let count = context.pick(10_000, 20);
     let mut section = context.section("render", &format!("`render` of {count} definitions"));
@@ -44,11 +44,11 @@ pub fn run(context: &Context) -> Section {
     section
 }
 
-/// What was measured.
+/// The measured times.
 pub struct Times {
     /// Nothing changed.
     pub unchanged: Way,
-    /// All is new.
+    /// Everything is new.
     pub new: Way,
     /// Plain reading.
     pub read: Way,
@@ -56,7 +56,7 @@ pub struct Times {
     pub write: Way,
 }
 
-/// Renders and does the plain work in turns.
+/// Alternates between rendering and plain file operations.
 pub fn measure(context: &Context, offline: &Offline, count: usize) -> Times {
     let mut times = Times {
         unchanged: Way::new("`pm2-sync render`"),
@@ -76,8 +76,7 @@ pub fn measure(context: &Context, offline: &Offline, count: usize) -> Times {
             &offline.file(&format!("copies-{run}")),
         );
         copies.make_directories();
-        // Nothing is removed meanwhile: ext4 passes over the places of files that were removed in the last seconds, one
-        // by one, whenever it makes a new one.
+        // No files are removed meanwhile: when ext4 creates a file, it skips the slots of recently removed files one by one.
         let old = offline.file(&format!("old-{run}"));
         std::fs::rename(offline.workspace.out(), old).unwrap();
         times.new.run(render);

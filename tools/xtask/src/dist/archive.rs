@@ -1,4 +1,4 @@
-//! The archive for people who copy files.
+//! The archive for manual installation.
 
 use std::fs::File;
 
@@ -30,7 +30,7 @@ pub(super) fn write(build: &Build) -> Result<(), Error> {
     };
     let gzip = GzEncoder::new(File::create(&path).map_err(failed)?, Compression::best());
     let mut archive = tar::Builder::new(gzip);
-    // The same bytes for the same files: no times, no owners.
+    // Reproducible: no times, no owners.
     archive.mode(tar::HeaderMode::Deterministic);
     archive.append_dir_all(&folder, &dir).map_err(failed)?;
     let gzip = archive.into_inner().map_err(failed)?;

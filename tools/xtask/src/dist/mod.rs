@@ -16,7 +16,7 @@ use target::Target;
 /// The version of all packages.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A file of a package: where it goes, where it comes from, and whether it can be executed.
+/// A file of a package: its destination, its source, and whether it is executable.
 #[derive(Clone)]
 struct Item {
     to: String,
@@ -34,7 +34,7 @@ impl Item {
     }
 }
 
-/// What is packaged.
+/// The input of a package.
 struct Build {
     root: &'static Path,
     target: &'static Target,
@@ -42,15 +42,15 @@ struct Build {
     binary: PathBuf,
     /// `target/dist`.
     out: PathBuf,
-    /// Where packages are put together.
+    /// Where packages are assembled.
     scratch: PathBuf,
 }
 
-/// Builds pm2-sync, fully optimised unless another profile is asked for, and every package of this target.
+/// Builds pm2-sync, fully optimised unless another profile is selected, and every package of this target.
 pub(crate) fn run_with(arguments: &[&str]) -> Option<Result<(), Error>> {
     let (target, profile) = match arguments {
         [] => (Target::host()?, "packaged"),
-        // Packages for a test: the profile of the tests has been built already.
+        // Packages for a test use the profile of the tests, which has been built already.
         ["--profile", "dev"] => (Target::host()?, "dev"),
         ["--target", triple] => (Target::find(triple)?, "packaged"),
         _ => return None,
@@ -100,7 +100,7 @@ fn build(root: &Path, target: &Target, profile: &str) -> Result<PathBuf, Error> 
 }
 
 impl Build {
-    /// What every package holds beside the program.
+    /// The documents in every package.
     fn documents(&self) -> [Item; 4] {
         ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"]
             .map(|name| Item::new(name, self.root.join(name)))
@@ -133,7 +133,7 @@ impl Build {
         }
     }
 
-    /// Writes `<file>.sha256` beside a file, as `sha256sum --check` reads it.
+    /// Writes `<file>.sha256` beside a file, in the format of `sha256sum --check`.
     fn write_checksum(&self, name: &str) -> Result<(), Error> {
         let bytes = read(&self.out.join(name))?;
         let digest = Sha256::digest(&bytes);
@@ -207,7 +207,7 @@ fn files(dir: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Runs a packager, shown as a user would type it.
+/// Runs a packager, printed as a user would type it.
 fn packager(line: &str, dir: &Path) -> Result<(), Error> {
     show(line);
     let mut words = line.split(' ');

@@ -1,5 +1,4 @@
-//! The packages for npm: one with a launcher, and for each platform one with the program, of which npm installs the one that
-//! fits.
+//! The npm packages: one with a launcher, and one per platform with the program. npm installs the one that matches.
 
 use serde_json::{Map, Value, json};
 

@@ -1,16 +1,16 @@
-//! The platforms that packages are made for.
+//! The platforms of the packages.
 
 /// A platform.
 pub(super) struct Target {
-    /// Rust's name of it.
+    /// Its Rust target triple.
     pub(super) triple: &'static str,
     /// Node's `process.platform`.
     pub(super) os: &'static str,
     /// Node's `process.arch`.
     pub(super) cpu: &'static str,
-    /// npm's name of the C library, on Linux.
+    /// npm's name for the C library, on Linux.
     pub(super) libc: Option<&'static str>,
-    /// Debian's name of the architecture, if it is one of Debian's.
+    /// Debian's name for the architecture, if Debian supports it.
     pub(super) debian: Option<&'static str>,
 }
 
@@ -49,12 +49,12 @@ const fn darwin(triple: &'static str, cpu: &'static str) -> Target {
 }
 
 impl Target {
-    /// The one with this name.
+    /// The platform with this target triple.
     pub(super) fn find(triple: &str) -> Option<&'static Self> {
         TARGETS.iter().find(|target| target.triple == triple)
     }
 
-    /// The one that this program was built for.
+    /// The platform that this program was built for.
     pub(super) fn host() -> Option<&'static Self> {
         let system = match std::env::consts::OS {
             "macos" => "apple-darwin",
@@ -65,7 +65,7 @@ impl Target {
         Self::find(&format!("{}-{system}", std::env::consts::ARCH))
     }
 
-    /// The part of its npm package's name that differs from the others'.
+    /// The platform-specific part of its npm package's name.
     pub(super) fn npm(&self) -> String {
         let libc = match self.libc {
             Some("glibc") => "-gnu",
