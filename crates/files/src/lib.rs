@@ -8,15 +8,15 @@
 //! | --- | --- |
 //! | [`open`] | a regular file, opened without blocking, without becoming a controlling terminal |
 //! | [`read`], [`read_if_exists`] | the same, and an error for a file that is larger than a limit |
-//! | [`read_start`], [`read_end`] | the same, and only so many bytes of it |
+//! | [`read_start`], [`read_end`] | the same, and at most a given number of its bytes |
 //! | [`write()`] | the old content or the new content, never a part; mode 0600 |
 //! | [`open_to_lock`] | a regular file, not a link, that only its owner can open |
-//! | [`create()`] | the whole content, where there was no file |
-//! | [`append()`] | more at the end of a regular file, whose mode stays |
+//! | [`create()`] | creates a file with its whole content, without overwriting |
+//! | [`append()`] | appends to a regular file, and keeps its mode |
 //! | [`create_private_dirs`], [`check_dirs`] | real directories, not links |
 //! | [`check_room`] | leaves nothing behind |
 //! | [`sweep`] | removes what a killed [`write()`] left behind |
-//! | [`touch`] | gives a file or directory a time of its own |
+//! | [`touch`] | sets the time of a file or directory to now |
 //! | [`foreign_owner`] | finds files that belong neither to the caller nor to root |
 //!
 //! # Examples

@@ -1,5 +1,5 @@
-;; What the reference renderer does with a definition: its reader, its conversion, its printer.
-;; Arguments: a file with a JSON array of texts, and a file for a JSON array of what each gives.
+;; Renders definitions as the reference renderer does: with its reader, its conversion and its printer.
+;; Arguments: a file with a JSON array of texts, and a file for a JSON array of the results.
 (require '["fs" :as fs] '[clojure.edn :as edn])
 
 (defn apps [value]
@@ -26,8 +26,8 @@
     (.map texts
           (fn [text]
             (try
-              ;; Printed on its own, so that one value that cannot be printed is no end of all.
+              ;; Printed separately, so that one unprintable value does not end the run.
               #js {:json (js/JSON.stringify (render text))}
               (catch :default error
-                ;; Half a surrogate pair in a message is no JSON.
+                ;; Half of a surrogate pair in a message is not valid JSON.
                 #js {:error (.toWellFormed (str (.-message error)))})))))))

@@ -1,5 +1,5 @@
-// What PM2's own command line makes of each app of the list on standard input, before anything is started:
-// an error, a value that is no number, or a config.
+// Prints what PM2's own command line makes of each app in the list on standard input, before it starts anything:
+// an error, a value that is not a number, or a config.
 const path = require('path')
 const root = process.argv[2]
 const Common = require(path.join(root, 'lib/Common.js'))
@@ -11,7 +11,7 @@ try {
 }
 const apps = JSON.parse(require('fs').readFileSync(0, 'utf8'))
 const print = console.log
-// PM2 prints its errors, too.
+// PM2 also prints its errors.
 console.log = console.error = console.warn = () => {}
 const verdicts = apps.map(app => {
   try {

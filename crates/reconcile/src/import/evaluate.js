@@ -4,7 +4,7 @@ const fs = require('fs');
 const path = require('path');
 const request = JSON.parse(process.argv[1]);
 
-// What the config prints itself goes to standard error.
+// Output of the config itself goes to standard error.
 process.stdout.write = process.stderr.write.bind(process.stderr);
 // PM2 evaluates a config in `pm2 start FILE`.
 process.argv = [process.execPath, request.pm2, 'start', request.file];
@@ -12,7 +12,7 @@ process.execArgv = [];
 
 function yaml() {
   const { createRequire } = require('module');
-  // PM2's own parser; else one that the project has.
+  // PM2's own parser, else one that the project provides.
   for (const from of [request.pm2Package, path.dirname(request.path)]) {
     try {
       if (from) return createRequire(path.join(from, 'package.json'))('js-yaml');
@@ -45,12 +45,12 @@ async function config() {
 
 const lost = [];
 
-// A value as it arrives at PM2's daemon, which is told JSON.
+// A value as PM2's daemon receives it, through JSON.
 function plain(value, at, above) {
   const lose = (what) => void lost.push({ at, what });
   switch (typeof value) {
     case 'string':
-      // Half of a surrogate pair is no text.
+      // Half of a surrogate pair is not valid text.
       return Buffer.from(value).toString();
     case 'number':
       if (Number.isFinite(value)) return value;
@@ -85,11 +85,11 @@ function plain(value, at, above) {
 function answer(value) {
   const bytes = Buffer.from(request.mark + JSON.stringify(value));
   for (let at = 0; at < bytes.length; ) at += fs.writeSync(1, bytes, at);
-  // Connections and timers of the config must not keep it going.
+  // Connections and timers of the config must not keep the process alive.
   process.exit(0);
 }
 
-// Where it happened, in the file itself, and what.
+// The error, and its position in the file.
 function describe(error) {
   if (!(error instanceof Error)) return String(error);
   const [, after] = String(error.stack).split(request.path + ':');

@@ -1,6 +1,6 @@
 // The reference way to watch: chokidar, and for each change nbb to render and `pm2 start`.
-// Arguments: the tree, nbb, the reference renderer, PM2's command, a directory for files in between.
-// Prints `ready` once it watches, and `done` when all that changed has been given to PM2.
+// Arguments: the tree, nbb, the reference renderer, PM2's command, a directory for intermediate files.
+// Prints `ready` once it watches, and `done` when all changes have been passed to PM2.
 import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';

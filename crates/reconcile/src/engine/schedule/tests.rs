@@ -28,7 +28,7 @@ fn a_daemon_that_fails_waits_twice_as_long_each_time_and_delays_no_other() {
     }
     assert_eq!(&delays[..4], [500, 1000, 2000, 4000]);
     assert_eq!(delays.last(), Some(&300_000));
-    // An edit starts over; a pass that leaves it out forgets nothing.
+    // An edit resets the back-off; a pass that excludes the daemon changes nothing.
     schedule.passed(&BTreeSet::new(), &ids(&["bad"]), now);
     schedule.passed(&ids(&["bad"]), &BTreeSet::new(), now);
     assert_eq!(schedule.next(), Some(now + RETRY.1));
@@ -44,7 +44,7 @@ fn a_removal_waits_for_its_grace_and_is_forgotten_when_the_file_is_back() {
         schedule.found_leaving(&ids(names), None, now);
     };
     found(&mut schedule, &["a"], now);
-    // Another edit in between does not put it off.
+    // Another edit in between does not delay it.
     found(&mut schedule, &["a"], now + Duration::from_millis(300));
     assert_eq!(schedule.next(), Some(now + REMOVAL_GRACE));
     assert!(!is_due(&mut schedule, now + Duration::from_millis(999)));
@@ -59,13 +59,13 @@ fn each_removal_has_its_own_grace_and_all_of_them_go_together() {
     let now = Instant::now();
     let later = now + Duration::from_millis(900);
     schedule.found_leaving(&ids(&["a"]), None, now);
-    // A pass about others knows nothing of it.
+    // A pass over other daemons does not affect it.
     schedule.found_leaving(&ids(&["b"]), Some(&ids(&["b", "c"])), later);
     assert_eq!(schedule.pending_daemons(), ids(&["a", "b"]));
     assert!(!schedule.removal_is_due(now + REMOVAL_GRACE));
     assert_eq!(schedule.next(), Some(later + REMOVAL_GRACE));
     assert!(schedule.removal_is_due(later + REMOVAL_GRACE));
-    // The file of one is back: the other has been gone for long enough.
+    // The file of one is back: the other has been absent for long enough.
     schedule.found_leaving(&BTreeSet::new(), Some(&ids(&["b"])), later);
     assert_eq!(schedule.next(), Some(now + REMOVAL_GRACE));
 }
@@ -76,7 +76,7 @@ fn a_removal_that_fails_is_tried_less_and_less_often() {
     let mut now = Instant::now();
     let mut waits = Vec::new();
     for _ in 0..4 {
-        // A pass sees it go, and a second one after its grace fails to remove it.
+        // A pass finds its definition gone, and a second one after the grace period fails to remove it.
         let before = now;
         schedule.found_leaving(&ids(&["bad"]), None, now);
         schedule.passed(&BTreeSet::new(), &BTreeSet::new(), now);
@@ -100,7 +100,7 @@ fn polls_cost_pm2_at_most_a_hundredth() {
     poll_each(&mut schedule, [50; 3], now);
     assert_eq!(schedule.next(), Some(now + Duration::from_secs(5)));
     assert!(!schedule.take_poll(now));
-    // PM2's own events bring it forward, but not to more than a twentieth.
+    // PM2's own events bring it forward, but only up to a twentieth of PM2's time.
     schedule.poll_soon(now);
     assert!(!schedule.take_poll(now + Duration::from_millis(999)));
     assert!(schedule.take_poll(now + Duration::from_secs(1)));
@@ -108,7 +108,7 @@ fn polls_cost_pm2_at_most_a_hundredth() {
         !schedule.take_poll(now + Duration::from_secs(60)),
         "a poll is due once"
     );
-    // An event long after the last poll is not kept waiting.
+    // An event long after the last poll is not delayed.
     poll_each(&mut schedule, [50; 3], now);
     let later = now + Duration::from_secs(2);
     schedule.poll_soon(later);
@@ -116,7 +116,7 @@ fn polls_cost_pm2_at_most_a_hundredth() {
     assert!(schedule.take_poll(later + HINT.0));
 }
 
-/// Polls that take so many milliseconds.
+/// Polls that take this many milliseconds.
 fn poll_each(schedule: &mut Schedule, polls: [u64; 3], now: Instant) {
     for milliseconds in polls {
         schedule.polled(Duration::from_millis(milliseconds), now);
@@ -136,7 +136,7 @@ fn a_slow_poll_among_quick_ones_delays_nothing() {
     schedule.polled(Duration::from_millis(50), now);
     schedule.polled(Duration::from_millis(40), now);
     assert_eq!(schedule.next(), Some(now + Duration::from_secs(4)));
-    // After a change it is looked at once more, whatever that costs.
+    // After a change, it is polled once more at any cost.
     schedule.poll_again(now);
     assert_eq!(schedule.next(), Some(now + Duration::from_secs(1)));
 }
@@ -163,7 +163,7 @@ fn nothing_is_done_while_pm2_may_be_about_to_end() {
     schedule.suspect_shutdown(now + REMOVAL_GRACE);
     assert!(!is_due(&mut schedule, now + REMOVAL_GRACE));
     assert!(!schedule.take_poll(now + REMOVAL_GRACE));
-    // Then PM2 is looked at before anything is done.
+    // PM2 is polled before anything is done.
     assert!(!is_due(&mut schedule, now + REMOVAL_GRACE + SHUTDOWN_CHECK));
     assert!(schedule.take_poll(now + REMOVAL_GRACE + SHUTDOWN_CHECK));
     assert!(is_due(&mut schedule, now + REMOVAL_GRACE + SHUTDOWN_CHECK));
@@ -177,7 +177,7 @@ fn a_daemon_that_keeps_changing_changes_less_and_less_often() {
     let mut pauses = Vec::new();
     let mut reports = Vec::new();
     for _ in 0..9 {
-        // The first change is applied at once; it is edited again while that is done.
+        // The first change is applied at once; it is edited again during that.
         assert_eq!(schedule.waiting(now), BTreeSet::new());
         reports.extend(schedule.changed(&flapping, now));
         for milliseconds in [10, 20, 30] {
@@ -198,7 +198,7 @@ fn a_daemon_that_keeps_changing_changes_less_and_less_often() {
     );
 }
 
-/// An edit that was applied as soon as its file was written, at this moment.
+/// An edit that was applied at this moment, as soon as its file was written.
 fn apply_early(schedule: &mut Schedule, ids: &BTreeSet<DaemonId>, now: Instant) {
     schedule.edited(ids, now);
     schedule.changed(ids, now);
@@ -221,7 +221,7 @@ fn edits_soon_after_one_that_was_not_waited_for_are_one_more_change() {
     assert!(is_due(&mut schedule, now + MORE));
     schedule.changed(&edited, at(310));
     schedule.expect_more(&edited, at(300), at(310));
-    // The next one waits as long as it would after one change, and the one after that twice as long.
+    // The next one waits as long as after a single change, and the one after that twice as long.
     schedule.edited(&edited, at(320));
     assert_eq!(schedule.next(), Some(at(310) + PAUSE.0));
     schedule.changed(&edited, at(310) + PAUSE.0);
@@ -238,14 +238,14 @@ fn an_edit_soon_after_an_early_one_waits() {
     let later = now + MORE + Duration::from_millis(1);
     schedule.edited(&edited, later);
     assert_eq!(schedule.waiting(later), edited);
-    // It changed already a moment before: whatever writes it again and again is not waited for each time.
+    // It already changed a moment before: a file that is written repeatedly is not waited for each time.
     let mut schedule = Schedule::default();
     schedule.changed(&edited, now);
     let later = now + PAUSE.0 + Duration::from_millis(1);
     apply_early(&mut schedule, &edited, later);
     schedule.edited(&edited, later);
     assert_eq!(schedule.waiting(later), edited);
-    // And what did not change just now expects nothing.
+    // A daemon that has not just changed expects no further edits.
     let mut schedule = Schedule::default();
     schedule.changed(&edited, now);
     let later = now + Duration::from_millis(500);
@@ -262,7 +262,7 @@ fn an_edit_that_waited_and_changed_nothing_waits_no_more() {
     schedule.changed(&edited, now);
     schedule.edited(&edited, now);
     assert_eq!(schedule.next(), Some(now + PAUSE.0));
-    // A pass that leaves it out knows nothing of it.
+    // A pass that excludes it does not affect it.
     schedule.passed(&BTreeSet::new(), &edited, now);
     let later = now + PAUSE.0;
     assert!(is_due(&mut schedule, later));
@@ -279,11 +279,11 @@ fn a_daemon_that_is_edited_now_and_then_changes_at_once() {
         schedule.edited(&ids(&["a"]), now);
         assert_eq!(schedule.waiting(now), BTreeSet::new());
         assert_eq!(schedule.changed(&ids(&["a"]), now), []);
-        // Nothing waits for the end of the pause.
+        // Nothing is scheduled for the end of the pause.
         assert_eq!(schedule.next(), None);
         now += PAUSE.0 * 2;
     }
-    // It delays no other daemon.
+    // Other daemons are not delayed.
     schedule.changed(&ids(&["a"]), now);
     assert_eq!(schedule.waiting(now), ids(&["a"]));
 }
