@@ -638,7 +638,7 @@ fn generated_configs_go_nowhere_where_they_could_do_harm() {
     let done = env.expect(1, &["render"]);
     assert!(
         done.err
-            .contains("holds `app.json`, which pm2-sync did not write"),
+            .contains("contains `app.json`, which pm2-sync did not write"),
         "{}",
         done.err
     );

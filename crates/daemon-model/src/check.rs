@@ -12,7 +12,7 @@ use crate::{
 #[non_exhaustive]
 pub enum PlanViolation {
     /// A step refers to a process that PM2 does not have.
-    #[error("a step of `{app}` is about process {pm_id}, which is not there")]
+    #[error("a step of `{app}` refers to process {pm_id}, which does not exist")]
     UnknownProcess {
         /// The step's app.
         app: String,
@@ -20,7 +20,7 @@ pub enum PlanViolation {
         pm_id: PmId,
     },
     /// Two steps refer to one process.
-    #[error("two steps are about process {0}")]
+    #[error("two steps refer to process {0}")]
     TouchedTwice(PmId),
     /// A step removes or stops a process without our label.
     #[error("a step of `{app}` removes process {pm_id}, which is not ours")]

@@ -205,7 +205,7 @@ pub enum CheckError {
         written: String,
     },
     /// The resolved text cannot be sent as a header value.
-    #[error("the value of the header `{name}` holds a character that no header may have")]
+    #[error("the value of the header `{name}` contains an invalid character")]
     Header {
         /// The header.
         name: String,
@@ -410,7 +410,7 @@ mod tests {
             (
                 http("http://h/"),
                 vec![("TOKEN", "secret\r\nX: y")],
-                "the value of the header `X-Token` holds a character that no header may have",
+                "the value of the header `X-Token` contains an invalid character",
             ),
         ] {
             assert_eq!(

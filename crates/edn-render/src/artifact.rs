@@ -77,7 +77,7 @@ pub enum ArtifactError {
     },
     /// The directory contains files that pm2-sync did not write.
     #[error(
-        "`{path}` holds `{name}`, which pm2-sync did not write: generated configs need a directory of their own"
+        "`{path}` contains `{name}`, which pm2-sync did not write: generated configs need a directory of their own"
     )]
     Foreign {
         /// The directory.

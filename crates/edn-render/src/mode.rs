@@ -216,7 +216,7 @@ fn change(form: &mut EditTree<'_>, set: &[String], unset: &[String], findings: &
         } else {
             match scalar(value) {
                 Some(value) => set_value(form, &path, value),
-                None => refuse("the value is too large for a number of JSON"),
+                None => refuse("the value is too large for a JSON number"),
             }
         }
     }

@@ -25,7 +25,7 @@ const STRICTER: &[&str] = &[
     "becomes the same JSON key",
     "the key `__proto__` would be lost",
     "has no form in JSON",
-    "is too large for a number of JSON",
+    "is too large for JSON",
     "divides by zero",
     "has a digit that its radix does not have",
     "cannot be a key of a JSON object",

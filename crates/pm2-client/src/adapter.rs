@@ -261,7 +261,7 @@ pub enum AdapterError {
         source: crate::wire::WireError,
     },
     /// The message lacks a required part.
-    #[error("PM2's answer to `{method}` holds no {missing}")]
+    #[error("PM2's answer to `{method}` has no {missing}")]
     Answer {
         /// The call.
         method: Method,

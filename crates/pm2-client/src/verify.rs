@@ -46,7 +46,7 @@ pub enum VerifyError {
         fields: Vec<Field>,
     },
     /// The record has another label.
-    #[error("process {0} does not carry its label")]
+    #[error("process {0} does not have its label")]
     Label(PmId),
     /// The live process still has a value that the definition changed.
     #[error("process {pm_id} (pid {pid}) still runs with the old {what}")]

@@ -103,7 +103,7 @@ impl Pm2Location {
 pub enum ConfigError {
     /// No workspace was found at or above the current directory.
     #[error(
-        "no workspace here: neither `{0}` nor a directory above it holds `system/daemons` or `pm2-sync.edn`"
+        "no workspace here: neither `{0}` nor a directory above it contains `system/daemons` or `pm2-sync.edn`"
     )]
     NoWorkspace(Utf8PathBuf),
     /// The current directory cannot be used.

@@ -175,7 +175,7 @@ fn warn_unknown(key: Node<'_>, has_apps: bool, findings: &mut Findings) {
 }
 
 /// The message for a definition that declares no apps.
-pub(crate) const NO_APPS: &str = "defines no apps, so that nothing of this daemon runs";
+pub(crate) const NO_APPS: &str = "defines no apps, so that no process of this daemon runs";
 
 fn warn_no_apps(span: Span, findings: &mut Findings) {
     findings.add(Severity::Warning, Level::Definition, span, NO_APPS);

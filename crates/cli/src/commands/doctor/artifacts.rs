@@ -20,7 +20,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     if let Some(file) = &exposed {
         findings.push(Finding::warning(
             ABOUT,
-            format!("{file} does not ignore them, and they hold environment variables"),
+            format!("{file} does not ignore them, and they contain environment variables"),
             format!("remove {file}: the next sync rewrites it"),
         ));
     }
