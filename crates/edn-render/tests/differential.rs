@@ -34,7 +34,7 @@ const STRICTER: &[&str] = &[
     "`#js` with a keyword, a symbol or a collection inside",
     "only the keyword `:apps` is read",
     "the file is empty",
-    "the file holds `nil`",
+    "the file contains only `nil`",
     "this is DSL code",
     "expected a map, got nil",
     "more findings are not shown",

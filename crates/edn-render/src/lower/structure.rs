@@ -27,7 +27,7 @@ pub(crate) fn check_structure(form: Option<Node<'_>>, end: usize, findings: &mut
         let (message, help) = match form.tag() {
             Tag::Broken => return,
             Tag::Nil => (
-                "the file holds only `nil`: expected a map with `:apps`",
+                "the file contains only `nil`: expected a map with `:apps`",
                 Some(EMPTY),
             ),
             Tag::Vector => (
