@@ -77,7 +77,7 @@ pub enum StepError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// A step begins.
+    /// A step is about to begin. It begins when the observer returns.
     Started(&'a Step),
     /// A step has ended.
     Ended(&'a StepReport<StepError>),
@@ -121,7 +121,8 @@ pub fn apply(
 }
 
 enum Message<'a> {
-    Started(&'a Step),
+    /// The worker waits until the sender is dropped.
+    Started(&'a Step, mpsc::Sender<()>),
     Ended(StepReport<StepError>),
 }
 
@@ -152,7 +153,7 @@ fn run_stage<'a>(
         scope.spawn(move || work(queue, adapter, context, &sender));
         for message in receiver {
             match message {
-                Message::Started(step) => observer(Progress::Started(step)),
+                Message::Started(step, _waiting) => observer(Progress::Started(step)),
                 Message::Ended(ended) => {
                     observer(Progress::Ended(&ended));
                     report.steps.push(ended);
@@ -184,8 +185,10 @@ fn work<'a>(
                     took: Duration::ZERO,
                 }
             } else {
+                let (observed, wait) = mpsc::channel();
                 // Cannot fail: the receiver outlives every worker.
-                let _ = sender.send(Message::Started(step));
+                let _ = sender.send(Message::Started(step, observed));
+                let _ = wait.recv();
                 let started = Instant::now();
                 let outcome = match take(step, adapter, context) {
                     Ok(()) => Outcome::Done,

@@ -49,7 +49,9 @@ pub fn clear(
     }
     let names: BTreeSet<&str> = planned.apps.iter().map(|app| app.app.as_str()).collect();
     writer.begin_work(true);
-    let applied = writer.apply(&planned.plan, NonZeroUsize::MIN, observer);
+    let applied = writer.apply(&planned.plan, NonZeroUsize::MIN, &mut |progress, _| {
+        observer(progress);
+    });
     let (observed, dump) = writer.observe_with_dump()?;
     let save_error = writer.save_as(&names, dump).err();
     writer.end_work();

@@ -279,13 +279,21 @@ impl<'a> Writer<'_, 'a> {
         &self.lock
     }
 
+    /// The right to write histories.
+    pub(crate) fn recorder(&mut self) -> Recorder<'_> {
+        Recorder {
+            records: &mut self.pm2.records,
+            lock: &self.lock,
+        }
+    }
+
     /// Replaces the history of a daemon.
     pub(crate) fn record(
         &mut self,
         daemon: &DaemonId,
         history: &Arc<History>,
     ) -> Result<(), StateWarning> {
-        self.pm2.records.write_history(daemon, history, &self.lock)
+        self.recorder().record(daemon, history)
     }
 
     /// Starts PM2 unless it runs. Returns whether it was started.
@@ -323,12 +331,12 @@ impl<'a> Writer<'_, 'a> {
         }
     }
 
-    /// Takes the steps of a plan. Without a connection, takes none.
+    /// Takes the steps of a plan. Without a connection, takes none. The observer may write histories before a step begins.
     pub(crate) fn apply(
         &mut self,
         plan: &Plan,
         jobs: NonZeroUsize,
-        observer: &mut dyn FnMut(Progress<'_>),
+        observer: &mut dyn FnMut(Progress<'_>, &mut Recorder<'_>),
     ) -> ApplyReport<StepError> {
         let config = self.pm2.config;
         let env_policy = config.env_policy();
@@ -343,8 +351,14 @@ impl<'a> Writer<'_, 'a> {
         };
         let is_subscribed = self.pm2.bus.as_ref().is_some_and(Bus::is_alive);
         let heard = self.pm2.events.count();
-        let report = match self.adapter() {
-            Some(adapter) => apply(plan, adapter, &context, observer),
+        let mut recorder = Recorder {
+            records: &mut self.pm2.records,
+            lock: &self.lock,
+        };
+        let report = match &mut self.pm2.adapter {
+            Some(adapter) => apply(plan, adapter.as_mut(), &context, &mut |progress| {
+                observer(progress, &mut recorder);
+            }),
             None => ApplyReport { steps: Vec::new() },
         };
         let restarts = |step: &StepReport<StepError>| {
@@ -418,6 +432,23 @@ impl<'a> Writer<'_, 'a> {
         dump.save(&self.pm2.config.pm2_home, names)?;
         self.lock.note_saved();
         Ok(())
+    }
+}
+
+/// The right to write histories.
+pub(crate) struct Recorder<'r> {
+    records: &'r mut RecordStore,
+    lock: &'r Lock,
+}
+
+impl Recorder<'_> {
+    /// Replaces the history of a daemon.
+    pub(crate) fn record(
+        &mut self,
+        daemon: &DaemonId,
+        history: &Arc<History>,
+    ) -> Result<(), StateWarning> {
+        self.records.write_history(daemon, history, self.lock)
     }
 }
 

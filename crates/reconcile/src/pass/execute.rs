@@ -9,7 +9,7 @@ use daemon_model::{
     Status, Step,
 };
 use edn_render::artifact::ArtifactStore;
-use pm2_client::{AdapterError, DumpError, StepError, transition_timeout};
+use pm2_client::{AdapterError, DumpError, Progress, StepError, transition_timeout};
 
 use super::request::Removal;
 use super::snapshot::{Snapshot, starts_something};
@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::failures::Failures;
 use crate::guard::GuardMemory;
 use crate::lock::Lock;
-use crate::pm2::{Writer, now_ms};
-use crate::rollout;
+use crate::pm2::{Recorder, Writer, now_ms};
+use crate::rollout::{EntryMaker, Records};
 use crate::state::StateWarning;
 
 /// How often to check whether PM2 has stopped the processes it is stopping.
@@ -106,8 +106,17 @@ impl Execution {
         if !writer.pm2().is_connected() {
             return Ok(());
         }
-        self.record(pass, writer, snapshot, &planned.attempts);
+        let mut attempts = Attempts::new(
+            pass.config,
+            pass.request.command,
+            writer,
+            snapshot,
+            &planned.attempts,
+        );
+        let is_changed = |id: &DaemonId| plan.steps.iter().any(|step| step.daemon == *id);
+        attempts.begin_all(&mut writer.recorder(), |id| !is_changed(id));
         if plan.steps.is_empty() {
+            self.warnings.append(&mut attempts.warnings);
             self.after = match planned.attempts.is_empty() {
                 true => planned,
                 // Apps that already run must be recorded as ready.
@@ -131,7 +140,12 @@ impl Execution {
                 ..Plan::default()
             };
             let observer = &mut pass.observer;
-            writer.apply(&part, jobs, &mut |progress| {
+            writer.apply(&part, jobs, &mut |progress, recorder| {
+                match &progress {
+                    Progress::Started(step) => attempts.begin(&step.daemon, recorder),
+                    Progress::Ended(step) => attempts.end(&step.step.daemon),
+                    _ => {}
+                }
                 observer(PassEvent::Step(progress));
             })
         };
@@ -153,7 +167,8 @@ impl Execution {
             observed = writer.pm2().observe().map_err(ended)?;
         }
         writer.end_work();
-        self.note_applied(writer, &planned.attempts);
+        self.warnings.append(&mut attempts.warnings);
+        self.note_applied(writer, &planned.attempts, &attempts.ended);
         self.after = plan_again(pass, writer, snapshot, observed)?;
         if self.note_unapplied(writer, &planned.attempts) {
             let observed = writer.pm2().observe().map_err(ended)?;
@@ -199,50 +214,24 @@ impl Execution {
     }
 
     /// Records in the histories that the steps were taken: the time to stop old processes does not count towards readiness.
-    fn note_applied(&mut self, writer: &mut Writer<'_, '_>, attempts: &[Attempt]) {
+    fn note_applied(
+        &mut self,
+        writer: &mut Writer<'_, '_>,
+        attempts: &[Attempt],
+        ended: &BTreeMap<DaemonId, u64>,
+    ) {
         let (records, _) = writer.pm2().records().read();
         for attempt in attempts {
+            let Some(ended_ms) = ended.get(&attempt.daemon) else {
+                continue;
+            };
             let window = |name: &str| {
                 let mut gated = attempt.gated.iter();
                 gated.find(|app| app.name() == name).map(|app| app.window())
             };
             let mut history = History::clone(&records.history(&attempt.daemon));
-            if history.applied(now_ms(), window) {
+            if history.applied(*ended_ms, window) {
                 let written = writer.record(&attempt.daemon, &Arc::new(history));
-                self.warnings.extend(written.err());
-            }
-        }
-    }
-
-    /// Records in the histories, as pending, what is about to be applied.
-    fn record(
-        &mut self,
-        pass: &Pass<'_>,
-        writer: &mut Writer<'_, '_>,
-        snapshot: &Snapshot,
-        attempts: &[Attempt],
-    ) {
-        if attempts.is_empty() {
-            return;
-        }
-        let (records, _) = writer.pm2().records().read();
-        let now_ms = now_ms();
-        for attempt in attempts {
-            let daemon = &attempt.daemon;
-            // Use the history of the snapshot: a retry is not written yet.
-            let before = snapshot.records.history(daemon);
-            let mut history = match records.history(daemon) {
-                now if now.last().map(|it| it.number) == before.last().map(|it| it.number) => {
-                    History::clone(&before)
-                }
-                now => History::clone(&now),
-            };
-            let (config, definitions) = (pass.config, &snapshot.definitions);
-            let command = pass.request.command;
-            let entry = rollout::entry(config, command, definitions, &history, attempt, now_ms);
-            if let Some(entry) = entry {
-                history.begin(entry);
-                let written = writer.record(daemon, &Arc::new(history));
                 self.warnings.extend(written.err());
             }
         }
@@ -307,6 +296,71 @@ impl Execution {
         } else {
             artifacts::remove(store, gone, &mut self.artifacts);
         }
+    }
+}
+
+/// The attempts of a plan. Each is recorded as pending in the history of its daemon before the first step of that daemon.
+struct Attempts<'a> {
+    maker: EntryMaker<'a>,
+    /// What was recorded when the snapshot was taken. A retry is not written yet.
+    before: Records,
+    /// What is recorded now.
+    now: Records,
+    due: BTreeMap<&'a DaemonId, &'a Attempt>,
+    /// When the last step of each daemon ended, in milliseconds since the Unix epoch.
+    ended: BTreeMap<DaemonId, u64>,
+    warnings: Vec<StateWarning>,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(
+        config: &'a Config,
+        command: &'a str,
+        writer: &mut Writer<'_, '_>,
+        snapshot: &'a Snapshot,
+        attempts: &'a [Attempt],
+    ) -> Self {
+        let now = match attempts {
+            [] => Records::default(),
+            _ => writer.pm2().records().read().0,
+        };
+        Self {
+            maker: EntryMaker::new(config, command, &snapshot.definitions),
+            before: snapshot.records.clone(),
+            now,
+            due: attempts.iter().map(|it| (&it.daemon, it)).collect(),
+            ended: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Records the attempts of these daemons.
+    fn begin_all(&mut self, recorder: &mut Recorder<'_>, includes: impl Fn(&DaemonId) -> bool) {
+        let daemons: Vec<&DaemonId> = self.due.keys().copied().collect();
+        for daemon in daemons.into_iter().filter(|id| includes(id)) {
+            self.begin(daemon, recorder);
+        }
+    }
+
+    /// Records the attempt of this daemon, once.
+    fn begin(&mut self, daemon: &DaemonId, recorder: &mut Recorder<'_>) {
+        let Some(attempt) = self.due.remove(daemon) else {
+            return;
+        };
+        let before = self.before.history(daemon);
+        let now = self.now.history(daemon);
+        let is_same = now.last().map(|it| it.number) == before.last().map(|it| it.number);
+        let mut history = History::clone(if is_same { &before } else { &now });
+        if let Some(entry) = self.maker.entry(&history, attempt, now_ms()) {
+            history.begin(entry);
+            let written = recorder.record(daemon, &Arc::new(history));
+            self.warnings.extend(written.err());
+        }
+    }
+
+    /// A step of this daemon has ended.
+    fn end(&mut self, daemon: &DaemonId) {
+        self.ended.insert(daemon.clone(), now_ms());
     }
 }
 

@@ -22,7 +22,7 @@ pub use decree::{Decree, DecreeError, Decreed, DecreedDaemon, Terms, decree};
 pub use gates::WaitingApp;
 pub use store::{Records, records};
 
-pub(crate) use entry::entry;
+pub(crate) use entry::EntryMaker;
 pub(crate) use gates::Gates;
 pub(crate) use liveness::Liveness;
 pub(crate) use store::RecordStore;
