@@ -100,8 +100,8 @@ fn main() -> ExitCode {
             parts::watch_in_memory(Utf8Path::new(root), Utf8Path::new(home));
             return ExitCode::SUCCESS;
         }
-        [child, home] if child == READ_LIST => {
-            parts::read_list(Utf8Path::new(home));
+        [child, home, directories @ ..] if child == READ_LIST => {
+            parts::read_list(Utf8Path::new(home), directories);
             return ExitCode::SUCCESS;
         }
         [child, what, count, root] if child == COUNT_INSTRUCTIONS => {

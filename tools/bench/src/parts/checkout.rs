@@ -95,7 +95,8 @@ pub fn run(context: &Context) -> Section {
         let names: BTreeSet<String> = calls.into_iter().map(|call| call.name).collect();
         assert_eq!(names, expected, "each of them once, and no other");
     }
-    section.say("A real repository; PM2 is in memory. The times are those of the library's watch.");
+    section
+        .say("The repository is real, PM2 is in memory, and the watcher is that of the library.");
     let rows: Vec<Vec<String>> = [&checkout, &all, &rest]
         .into_iter()
         .map(|way| {

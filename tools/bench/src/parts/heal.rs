@@ -16,8 +16,9 @@ use crate::workspace::sleeper;
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("heal", "Undone by hand, until it runs again");
     section.say(
-        "A watch runs, on real PM2. One process is stopped, or deleted, straight through PM2's socket; the time ends when the system shows its successor. *All* is every \
-         process deleted at once, until as many run again: the watch waits half a second first, for PM2 may be about to end.",
+        "A watcher runs on real PM2. One process is stopped or deleted through PM2's socket; the time ends when the system shows the new \
+         process. In the last rows, every process is deleted at once, until as many run again. The watcher waits half a second first, \
+         because PM2 may be about to end.",
     );
     let mut rows = Vec::new();
     let mut goals = Vec::new();

@@ -41,11 +41,10 @@ struct Cost {
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("idle", "A watcher with nothing to do");
     section.say(
-        "Each size is measured once, with all watchers at the same time. The watcher lists PM2's processes every ten \
-         seconds while PM2's events arrive. Such a moment counts as busy when it takes more than 2 ms of CPU; where processes \
-         are many and no moment was busy, the time was too short, and the CPU says nothing. Chokidar watches files only, and \
-         `watch --no-heal` does the same work. PM2's own share is how much more of a core PM2 takes while pm2-sync watches; \
-         less than nothing is noise. Where PM2 is in memory, it is part of the watcher's process, memory and all.",
+        "Each size is measured once, with all watchers at the same time. While PM2's events arrive, the watcher lists PM2's \
+         processes every ten seconds. A busy moment takes more than 2 ms of CPU. Chokidar watches files only, as `watch \
+         --no-heal` does. PM2's share is the additional CPU that PM2 takes while pm2-sync watches; a negative share is noise. \
+         PM2 in memory is part of the watcher's process.",
     );
     let mut rows = Vec::new();
     let mut goals = Vec::new();

@@ -18,9 +18,8 @@ pub fn run(context: &Context) -> Section {
     let mut section = context.section("latency", "From the save to PM2");
     let edits = context.pick(200, 3);
     section.say(&format!(
-        "{edits} edits, or as many as there are definitions, one after the other, each of another definition: one that keeps \
-         changing is paused. *Sent*: the message is on its way to PM2. \
-         *Online*: the system shows the new process; in memory, PM2 has answered."
+        "{edits} edits, or as many as there are definitions, in sequence, each of another definition. *Sent*: the message \
+         is sent to PM2. *Online*: the system shows the new process; with PM2 in memory, PM2 has answered."
     ));
     let mut rows = Vec::new();
     let mut sent = Vec::new();

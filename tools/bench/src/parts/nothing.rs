@@ -16,8 +16,9 @@ pub fn run(context: &Context) -> Section {
     let mut section = context.section("nothing", "`sync` with nothing to do");
     section.say(
         "The floor is one raw list from PM2 and a `stat` of each definition and each generated config, in a process that \
-         runs already. `pm2-sync sync` includes its own start. In brackets: a program that does nothing, pm2-sync when it only prints its version, and a program \
-         that starts, asks for the list and reads it as JSON, which every program that compares anything has to do.",
+         already runs. `pm2-sync sync` includes its own start. In brackets, for comparison: a program that does nothing; \
+         `pm2-sync --version`; a program that starts, asks for the list and reads it as JSON, as every program must that \
+         compares anything; and the same program if it also reads the definitions, generated configs and histories.",
     );
     for (count, limit) in context.pick(&[(12, 1.2), (100, 1.0), (1000, 0.9)][..], &[(3, 1.0)]) {
         nothing(context, &mut section, *count, *limit);
@@ -52,6 +53,7 @@ fn nothing(context: &Context, section: &mut Section, count: usize, limit: f64) {
         Way::new("(a program that does nothing)"),
         Way::new("(`pm2-sync --version`)"),
         Way::new("(a program that starts, asks for the list and reads it as JSON)"),
+        Way::new("(the same, and it reads definitions, generated configs and histories)"),
     ];
     for _ in 0..context.runs {
         ways[0].run(|| bed.sync());
@@ -69,6 +71,9 @@ fn nothing(context: &Context, section: &mut Section, count: usize, limit: f64) {
         let mut reader = bed.run_in(&context.tools.own);
         reader.args([crate::READ_LIST, bed.home().as_str()]);
         ways[6].run(|| assert!(reader.status().unwrap().success()));
+        let state = bed.home().join("pm2-sync");
+        reader.args([bed.workspace.tree(), bed.workspace.out(), &state]);
+        ways[7].run(|| assert!(reader.status().unwrap().success()));
     }
     assert_eq!(bed.pids(), before, "nothing was to be done");
     let work = format!("`sync` of {count} processes, nothing to do");
@@ -84,8 +89,8 @@ fn nothing(context: &Context, section: &mut Section, count: usize, limit: f64) {
     section.summary_of(&work, times[0], &ways[2].name, times[2]);
 }
 
-/// Requests the list and parses it as JSON.
-pub fn read_list(home: &Utf8Path) {
+/// Requests the list and parses it as JSON, and reads every file below the directories.
+pub fn read_list(home: &Utf8Path, directories: &[String]) {
     let list = Raw::connect(home).list();
     let processes = list["args"][0].as_array().unwrap();
     assert!(
@@ -93,4 +98,17 @@ pub fn read_list(home: &Utf8Path) {
             .iter()
             .all(|process| process["pm2_env"].is_object())
     );
+    directories
+        .iter()
+        .for_each(|dir| read_files(Utf8Path::new(dir)));
+}
+
+/// Reads every file below a directory.
+fn read_files(dir: &Utf8Path) {
+    for entry in dir.read_dir_utf8().unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => read_files(entry.path()),
+            false => drop(std::fs::read(entry.path()).unwrap()),
+        }
+    }
 }

@@ -22,8 +22,8 @@ setTimeout(() => require('net').createServer((it) => it.end()).listen(Number(POR
 pub fn run(context: &Context) -> Section {
     let mut section = context.section("ready", "From ready to the end of `sync`");
     section.say(&format!(
-        "An app listens some 2 s after it was started and writes down when. Its readiness probe connects every {PERIOD} ms. The \
-         time is that from there to the end of `pm2-sync sync`.",
+        "An app begins to listen about 2 s after its start. Its readiness probe connects every {PERIOD} ms. The time is from \
+         the moment it listens to the end of `pm2-sync sync`.",
     ));
     context.progress("ready");
     let bed = Bed::new(&context.tools);

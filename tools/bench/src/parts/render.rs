@@ -17,8 +17,7 @@ pub fn run(context: &Context) -> Section {
     section.say(&format!(
         "Definitions and generated configs are {:.1} MB together. Plain reading is `std::fs::read` of each of those \
          files; plain writing is `std::fs::write` of the generated configs' bytes to new files in directories that \
-         exist. Neither sorts, checks or renders anything, and who reads meanwhile may find half of a file that is \
-         written plainly.",
+         exist. Neither sorts, checks or renders anything, and plain writing is not atomic.",
         bytes as f64 / 1e6
     ));
     section.ways("nothing changed", &[&times.unchanged, &times.read]);
