@@ -17,9 +17,11 @@ pub(crate) const SHUTDOWN_CHECK: Duration = Duration::from_millis(500);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
 /// The shortest time between two polls of PM2, and the largest share of PM2's time they may take: one part in this many.
 const POLL: (Duration, u32) = (Duration::from_secs(1), 100);
-/// The time between two polls while PM2's events arrive and no work is left. It bounds how late the watcher notices changes without
-/// an event, such as the deletion of a stopped process.
-const IDLE_POLL: Duration = Duration::from_secs(10);
+/// The shortest time between two polls while PM2's events arrive and no work is left, and the share of PM2's time that such polls
+/// should take. The time bounds how late the watcher notices changes without an event, such as the deletion of a stopped process.
+const IDLE_POLL: (Duration, u32) = (Duration::from_secs(10), 500);
+/// The longest delay that is accepted for that share.
+const LONGEST_IDLE_POLL: Duration = Duration::from_secs(60);
 /// The delay from an event of PM2 to the poll it triggers, because PM2 may not have finished, and the largest share of PM2's time
 /// that such polls may take: events are frequent in a crash loop.
 const HINT: (Duration, u32) = (Duration::from_millis(20), 20);
@@ -188,7 +190,9 @@ impl Schedule {
 
     /// Everything is in sync and PM2's events would trigger a poll, so the next timed poll may wait.
     pub(crate) fn idle(&mut self, now: Instant) {
-        self.poll = Some(now + IDLE_POLL.max(self.cost() * POLL.1));
+        let rare = IDLE_POLL.0.max(self.cost() * IDLE_POLL.1);
+        let rare = rare.min(LONGEST_IDLE_POLL);
+        self.poll = Some(now + rare.max(self.cost() * POLL.1));
     }
 
     /// When to poll PM2 again while an app has to become ready.

@@ -113,8 +113,8 @@ impl Execution {
             snapshot,
             &planned.attempts,
         );
-        let is_changed = |id: &DaemonId| plan.steps.iter().any(|step| step.daemon == *id);
-        attempts.begin_all(&mut writer.recorder(), |id| !is_changed(id));
+        let changed: BTreeSet<&DaemonId> = plan.steps.iter().map(|step| &step.daemon).collect();
+        attempts.begin_all(&mut writer.recorder(), |id| !changed.contains(id));
         if plan.steps.is_empty() {
             self.warnings.append(&mut attempts.warnings);
             self.after = match planned.attempts.is_empty() {
