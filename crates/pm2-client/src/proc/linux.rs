@@ -60,8 +60,14 @@ impl Processes for Linux {
     }
 
     fn parent(pid: u32) -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Stat::read(&stat).map(|stat| stat.parent)
+        Stat::of(pid).map(|stat| stat.parent)
+    }
+
+    /// `rustix::process::getpgid` panics if the group is outside of the PID namespace, where the system returns 0.
+    fn group(pid: u32) -> Option<u32> {
+        Stat::of(pid)
+            .map(|stat| stat.group)
+            .filter(|group| *group != 0)
     }
 
     fn command_line(pid: u32) -> Option<Vec<String>> {
@@ -87,16 +93,23 @@ impl Processes for Linux {
 struct Stat {
     state: char,
     parent: u32,
+    /// 0 if its leader is outside of the PID namespace.
+    group: u32,
     start_time: u64,
 }
 
 impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        Self::read(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
     /// `pid (name) state ppid ...`: the name may contain anything, so parsing starts after the last `)`.
     fn read(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
         Some(Self {
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             // Field 22 of `proc(5)`, counted from the first.
             start_time: fields.get(19)?.parse().ok()?,
         })
@@ -131,14 +144,26 @@ fn words(file: &Path) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+
     use super::*;
+
+    #[test]
+    fn the_group_is_what_the_system_says() {
+        let mut command = std::process::Command::new("sleep");
+        let mut leader = command.arg("1000").process_group(0).spawn().unwrap();
+        assert_eq!(Linux::group(leader.id()), Some(leader.id()));
+        leader.kill().unwrap();
+        leader.wait().unwrap();
+        assert_eq!(Linux::group(leader.id()), None, "no such process");
+    }
 
     #[test]
     fn a_name_with_brackets_does_not_confuse() {
         let stat =
             Stat::read("7 (a) b (c)) S 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 2100 22")
                 .unwrap();
-        assert_eq!((stat.state, stat.parent), ('S', 3));
+        assert_eq!((stat.state, stat.parent, stat.group), ('S', 3, 4));
         assert_eq!(stat.start_time, 2100);
     }
 }

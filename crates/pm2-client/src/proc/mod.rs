@@ -42,6 +42,12 @@ pub(crate) trait Processes {
     /// The environment a process was started with, lossy UTF-8.
     fn environ(pid: u32) -> Option<BTreeMap<String, String>>;
 
+    /// The process group of a process; `None` if its leader is outside of this process's PID namespace.
+    fn group(pid: u32) -> Option<u32> {
+        let group = getpgid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
+        u32::try_from(group.as_raw_nonzero().get()).ok()
+    }
+
     /// Whether a process was started with this variable and value.
     fn has_variable(pid: u32, key: &str, value: &str) -> bool {
         Self::environ(pid).is_some_and(|environ| environ.get(key).is_some_and(|it| it == value))
@@ -168,10 +174,9 @@ fn has_pm2_command(pm2_home: &Utf8Path, matches: impl Fn(Option<&str>) -> bool) 
         })
 }
 
-/// The process group of a process.
+/// The process group of a process; `None` if its leader is outside of this process's PID namespace.
 pub(crate) fn group_of(pid: u32) -> Option<u32> {
-    let group = getpgid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
-    u32::try_from(group.as_raw_nonzero().get()).ok()
+    System::group(pid)
 }
 
 /// Parses texts of the form `KEY=value`.
