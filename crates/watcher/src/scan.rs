@@ -49,7 +49,7 @@ pub enum ScanError {
         /// The I/O error.
         source: io::Error,
     },
-    /// It was replaced by another directory during each of several walks.
+    /// It was replaced by another directory during every attempt to walk it.
     #[error("the tree of definitions `{path}` was replaced during each attempt to read it")]
     Unstable {
         /// The root.

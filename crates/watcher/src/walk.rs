@@ -1,7 +1,7 @@
 //! Walks the tree of definitions: real directories first, then the targets of symbolic links.
 //!
 //! Links come second so that a real directory always has precedence over a link to it, however their names sort. They are followed
-//! in waves of sorted paths, so that two walks of one tree choose the same of several links.
+//! in waves of sorted paths, so that every walk of a tree chooses the same link to a directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;

@@ -355,7 +355,7 @@ fn heartbeats_come_back_and_resubscribing_sets_the_watches_anew() {
 
 #[test]
 fn dropping_it_ends_its_thread_at_once() {
-    // The quickest of several: on a busy machine any of them may have to wait.
+    // Take the fastest of five runs: a busy machine can delay any single run.
     let took = (0..5).map(|_| time_to_drop()).min().unwrap();
     assert!(took < Duration::from_millis(100), "{took:?}");
 }

@@ -92,7 +92,7 @@ pub fn error_document(command: Option<&str>, output: &ErrorOutput, exit: Exit) -
     })
 }
 
-/// One of several lines of a command.
+/// The line for one event of a command that prints a line for each event.
 #[must_use]
 pub fn event<O: Output>(output: &O) -> String {
     line(&Document {

@@ -150,7 +150,7 @@ fn map(properties: &Map<String, Value>, schema: &Value) -> String {
     format!("[:map {{:closed true}} {}]", keys.join(" "))
 }
 
-/// One of several values. Text may also be written as a keyword.
+/// The schema of a choice between these values. Strings may also be written as keywords.
 fn literals(values: &[Value]) -> String {
     let mut shown = Vec::new();
     for value in values {

@@ -145,7 +145,7 @@ impl Reader<'_> {
         Some(fields)
     }
 
-    /// Keeps the first of several fields with the same name.
+    /// Reports fields whose name occurs twice, and keeps only the first.
     fn reject_twice(&mut self, fields: &mut Vec<Field<'_>>) {
         let mut kept: Vec<Field<'_>> = Vec::with_capacity(fields.len());
         for field in fields.drain(..) {

@@ -116,7 +116,8 @@ impl Stat {
     }
 }
 
-/// The directory of a process that must not be inspected belongs to root, whoever its user is.
+/// The user that runs a process. The kernel gives the directory of a process that does not allow inspection to root, so its owner
+/// does not tell.
 fn real_uid(dir: &Path) -> Option<u32> {
     let status = std::fs::read_to_string(dir.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;

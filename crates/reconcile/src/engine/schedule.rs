@@ -190,8 +190,7 @@ impl Schedule {
 
     /// Everything is in sync and PM2's events would trigger a poll, so the next timed poll may wait.
     pub(crate) fn idle(&mut self, now: Instant) {
-        let rare = IDLE_POLL.0.max(self.cost() * IDLE_POLL.1);
-        let rare = rare.min(LONGEST_IDLE_POLL);
+        let rare = (self.cost() * IDLE_POLL.1).clamp(IDLE_POLL.0, LONGEST_IDLE_POLL);
         self.poll = Some(now + rare.max(self.cost() * POLL.1));
     }
 

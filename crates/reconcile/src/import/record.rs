@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         if is_cluster {
             app.insert("exec_mode".into(), json!("cluster"));
         } else if count > 1 {
-            // Without this, PM2 would choose the mode because of several instances.
+            // Without `exec_mode`, PM2 would use cluster mode for more than one instance.
             app.insert("exec_mode".into(), json!("fork"));
         }
         if count > 1 {

@@ -1,4 +1,4 @@
-//! Merges lines of several files in the order in which they were written.
+//! Merges the lines of log files in the order in which they were written.
 
 use std::collections::VecDeque;
 

@@ -1,6 +1,6 @@
 //! The logs of apps: which files they are, their lines merged in the order of writing, and excerpts that explain why an app ended.
 //!
-//! Lines of several files are interleaved by the time at their start. Lines without a time count as written when their file last
+//! The lines of all files are interleaved by the time at their start. Lines without a time count as written when their file last
 //! changed.
 
 mod excerpt;

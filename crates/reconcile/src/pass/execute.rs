@@ -358,9 +358,11 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// A step of this daemon has ended.
+    /// A step of this daemon has ended, or was skipped before the attempt began.
     fn end(&mut self, daemon: &DaemonId) {
-        self.ended.insert(daemon.clone(), now_ms());
+        if !self.due.contains_key(daemon) {
+            self.ended.insert(daemon.clone(), now_ms());
+        }
     }
 }
 

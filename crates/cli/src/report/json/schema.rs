@@ -104,7 +104,7 @@ fn event<O: Output>() -> Value {
 enum Frame {
     /// The whole output of a command.
     Document,
-    /// One of several lines. It has no exit status.
+    /// One event of a command that prints a line for each event. It has no exit status.
     Event,
 }
 
