@@ -272,8 +272,7 @@ fn all(cases: &[Case]) {
     for case in cases {
         let project = Project::new(&env, case);
         project.start();
-        let before = project.processes();
-        assert!(!before.is_empty());
+        let before = project.settled();
         project.run(0, &["import", case.files[0].0]);
         assert_eq!(project.rendered(), project.original(), "{}", case.dir);
         project.run(0, &["sync"]);
@@ -372,13 +371,27 @@ impl<'e> Project<'e> {
         out
     }
 
+    /// The processes, once there is one for each that PM2 lists: while it starts, an interpreter may be a script that starts others,
+    /// and of those a child may outlive its parent.
+    fn settled(&self) -> Processes {
+        let mut found = Processes::new();
+        pm2_testbed::wait_for(|| {
+            found = self.processes();
+            !found.is_empty() && found.values().all(|(ids, count)| ids.len() == *count)
+        });
+        found
+    }
+
     fn processes(&self) -> Processes {
         let mut found = Processes::new();
         for record in self.env.list() {
             if !self.others.contains(&record.pm_id.0) {
                 assert!(record.pid.is_some_and(is_alive), "{record:?}");
+                let is_worker = record.pm2_env["exec_mode"] == "cluster_mode";
                 let entry = found.entry(record.name).or_default();
                 entry.0.push(record.pm_id.0);
+                // The environment of a worker does not name its app.
+                entry.1 += usize::from(is_worker);
             }
         }
         // Children of a process also have its variables.
