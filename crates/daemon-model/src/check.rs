@@ -122,8 +122,7 @@ impl<'a> World<'a> {
     }
 
     fn overrides(&self, daemon: &DaemonId) -> Option<&'a DaemonOverrides> {
-        let record = self.desired.records.get(daemon);
-        record.map(|record| &record.overrides)
+        self.desired.records.as_ref()?.overrides.get(daemon)
     }
 
     fn wants_nothing(&self, daemon: &DaemonId) -> bool {

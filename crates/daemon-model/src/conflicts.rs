@@ -87,6 +87,23 @@ pub fn find_conflicts<'a>(
     findings
 }
 
+/// Whether two versions of a definition claim the same names and log files and have the same dependencies, so that
+/// [`find_conflicts`] finds the same in both.
+#[must_use]
+pub fn have_same_claims(before: &[PlacedApp], now: &[PlacedApp]) -> bool {
+    const CLAIMS: [&str; 3] = ["namespace", "out_file", "error_file"];
+    let is_same = |(before, now): (&PlacedApp, &PlacedApp)| {
+        let (old, new) = (&before.app, &now.app);
+        before.index == now.index
+            && old.name() == new.name()
+            && CLAIMS
+                .iter()
+                .all(|claim| old.text(claim) == new.text(claim))
+            && old.rollout().depends_on == new.rollout().depends_on
+    };
+    before.len() == now.len() && before.iter().zip(now).all(is_same)
+}
+
 fn find_among<'a>(
     apps: impl IntoIterator<Item = (&'a DaemonId, usize, Reserved<'a>)>,
 ) -> BTreeMap<DaemonId, Findings> {

@@ -1,15 +1,15 @@
 //! What the definitions of a workspace declare, and what is recorded about its daemons.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use crate::{AppSpec, DaemonId, DaemonOverrides, History};
+use crate::{AppSpec, DaemonId, History, Overrides};
 
 /// What one definition declares.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DesiredDaemon {
     /// These apps. An empty list means that nothing should run.
-    Apps(Vec<AppSpec>),
+    Apps(Arc<[AppSpec]>),
     /// The definition is invalid. Its processes stay as they are, and missing ones are started from the last good render.
     Broken {
         /// The apps of the last good render, if there is one.
@@ -34,13 +34,44 @@ impl DesiredDaemon {
     }
 }
 
-/// What is recorded about one daemon. It decides which of its revisions is in force.
+/// What is recorded about the daemons of a workspace. It decides which of their revisions are in force.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct DaemonRecord {
-    /// What was applied, and with what result.
-    pub history: Arc<History>,
-    /// The decisions of users that are in force.
-    pub overrides: DaemonOverrides,
+pub struct Records {
+    /// What was applied to each daemon, with or without a definition, and with what result.
+    pub histories: Arc<BTreeMap<DaemonId, Arc<History>>>,
+    /// The decisions of users.
+    pub overrides: Arc<Overrides>,
+}
+
+impl Records {
+    /// The history of a daemon; empty if nothing was ever applied.
+    #[must_use]
+    pub fn history(&self, daemon: &DaemonId) -> &Arc<History> {
+        static EMPTY: LazyLock<Arc<History>> = LazyLock::new(Arc::default);
+        self.histories.get(daemon).unwrap_or(&EMPTY)
+    }
+
+    /// Replaces the history of a daemon.
+    pub fn set_history(&mut self, daemon: &DaemonId, history: Arc<History>) {
+        Arc::make_mut(&mut self.histories).insert(daemon.clone(), history);
+    }
+
+    /// The same records without overrides that have ended by `now_ms`, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn at(&self, now_ms: u64) -> Self {
+        let mut records = self.clone();
+        if self.overrides.has_ended(now_ms) {
+            Arc::make_mut(&mut records.overrides).drop_ended(now_ms);
+        }
+        records
+    }
+
+    /// Whether these are the very same records, shared.
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.histories, &other.histories)
+            && Arc::ptr_eq(&self.overrides, &other.overrides)
+    }
 }
 
 /// What all definitions of a workspace declare.
@@ -48,7 +79,7 @@ pub struct DaemonRecord {
 pub struct Desired {
     /// By daemon. A missing daemon has no definition.
     pub daemons: BTreeMap<DaemonId, DesiredDaemon>,
-    /// By daemon, with or without a definition. A missing daemon runs as defined; it has no history, so there are neither canaries
-    /// nor rollbacks.
-    pub records: BTreeMap<DaemonId, DaemonRecord>,
+    /// What is recorded, with only the overrides in force. Without records, daemons run as defined: there are neither canaries nor
+    /// rollbacks.
+    pub records: Option<Records>,
 }

@@ -1,5 +1,6 @@
 //! The id of a daemon.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,6 +80,12 @@ impl DaemonId {
     /// The id as text, with segments joined by `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for DaemonId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

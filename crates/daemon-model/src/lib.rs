@@ -63,8 +63,8 @@ mod values;
 pub use capped::{Capped, Diagnostics, Findings, HasSeverity, MAX_FINDINGS, Omitted};
 pub use check::{PlanViolation, check_plan};
 pub use coerce::{env_text, is_cron_pattern, js_number, json_number};
-pub use conflicts::{Declared, PlacedApp, find_conflicts};
-pub use desired::{DaemonRecord, Desired, DesiredDaemon};
+pub use conflicts::{Declared, PlacedApp, find_conflicts, have_same_claims};
+pub use desired::{Desired, DesiredDaemon, Records};
 pub use diagnostic::{Diagnostic, Label as SourceLabel, Level, Location, Secrecy, Severity, Span};
 pub use diff::{
     BASE_ENV, Change, ChangeKind, EnvPolicy, Field, default_interpreters, diff, exec_mode_with,

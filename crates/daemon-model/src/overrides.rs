@@ -126,12 +126,28 @@ impl Overrides {
     /// When the next override expires, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn next_end(&self, now_ms: u64) -> Option<u64> {
+        self.ends().filter(|until| *until > now_ms).min()
+    }
+
+    /// The overrides of one daemon, whether they are in force or not; none if there are none.
+    #[must_use]
+    pub fn get(&self, daemon: &DaemonId) -> Option<&DaemonOverrides> {
+        self.daemons.get(daemon)
+    }
+
+    /// Whether any override has expired by `now_ms`, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn has_ended(&self, now_ms: u64) -> bool {
+        self.ends().any(|until| until <= now_ms)
+    }
+
+    /// When the overrides expire.
+    fn ends(&self) -> impl Iterator<Item = u64> {
         let all = self.daemons.values().flat_map(|it| {
             let pin = it.pin.as_ref().map(|pin| &pin.by);
             [it.hold.as_ref(), it.stop.as_ref(), pin]
         });
-        let ends = all.flatten().filter_map(|it| it.until_ms);
-        ends.filter(|until| *until > now_ms).min()
+        all.flatten().filter_map(|it| it.until_ms)
     }
 
     /// Drops expired overrides.

@@ -36,7 +36,7 @@ fn a_process_that_was_as_defined_is_compared_again_when_it_or_the_policy_changes
         Arc::new(process)
     };
     let (process, edited) = (with("1"), with("2"));
-    let apps = DesiredDaemon::Apps(vec![app.clone()]);
+    let apps = DesiredDaemon::Apps([app.clone()].into());
     let desired = Desired {
         daemons: [(id("d"), apps)].into(),
         ..Desired::default()

@@ -63,7 +63,7 @@ impl World {
             "depends_on": needs.into_iter().collect::<Vec<_>>(),
         });
         let app = spec(daemon(n).as_str(), &app);
-        let apps = DesiredDaemon::Apps(vec![app]);
+        let apps = DesiredDaemon::Apps([app].into());
         self.desired.daemons.insert(daemon(n), apps);
     }
 
@@ -103,8 +103,8 @@ impl World {
     /// Records the outcome of a daemon's definition.
     fn record(&mut self, n: u8, outcome: EntryOutcome) {
         let apps = self.apps(n);
-        let record = self.desired.records.entry(daemon(n)).or_default();
-        let mut history = History::clone(&record.history);
+        let records = self.desired.records.get_or_insert_default();
+        let mut history = History::clone(records.history(&daemon(n)));
         let of_entry = |app: &AppSpec| {
             let rendered = json!({
                 "name": app.name(), "script": "./app.js",
@@ -117,7 +117,7 @@ impl World {
         let mut entry = Entry::pending("test", 40_000, apps, [].into());
         entry.outcome = outcome;
         history.begin(entry);
-        record.history = Arc::new(history);
+        records.set_history(&daemon(n), Arc::new(history));
     }
 
     fn process(&mut self, n: u8, change: impl FnOnce(&mut ObservedProcess)) {
@@ -137,24 +137,26 @@ impl World {
             until_ms: None,
         };
         let apps = self.apps(n);
-        let record = self.desired.records.entry(daemon(n)).or_default();
-        let first = record.history.entries().first().map_or(1, |it| it.number);
-        match which % 4 {
-            0 => record.overrides.hold = Some(by),
-            1 => record.overrides.stop = Some(by),
-            2 => record.overrides = DaemonOverrides::default(),
+        let records = self.desired.records.get_or_insert_default();
+        let entries = records.history(&daemon(n)).entries();
+        let first = entries.first().map_or(1, |it| it.number);
+        let overrides = Arc::make_mut(&mut records.overrides);
+        overrides.change(&daemon(n), |overrides| match which % 4 {
+            0 => overrides.hold = Some(by),
+            1 => overrides.stop = Some(by),
+            2 => *overrides = DaemonOverrides::default(),
             _ => {
                 let definition = apps.iter();
                 let definition = definition
                     .map(|app| (app.name().to_owned(), app.revision().clone()))
                     .collect();
-                record.overrides.pin = Some(Pin {
+                overrides.pin = Some(Pin {
                     number: first,
                     definition,
                     by,
                 });
             }
-        }
+        });
     }
 
     fn change(&mut self, (kind, a, b): (u8, u8, u8)) {

@@ -77,7 +77,7 @@ fn world(case: &Value) -> (Desired, Observed, Policy) {
                 Value::Object(broken) => DesiredDaemon::Broken {
                     last_good: apps(id, &broken["last_good"]),
                 },
-                list => DesiredDaemon::Apps(apps(id, list)),
+                list => DesiredDaemon::Apps(apps(id, list).into()),
             };
             (DaemonId::new(id).unwrap(), daemon)
         })

@@ -114,7 +114,7 @@ fn process(record: &Value, spec: &AppSpec) -> ObservedProcess {
 
 /// The plan for `app` while these processes run, long after their start.
 fn planned(app: &Value, processes: &[ObservedProcess]) -> daemon_model::Planned {
-    let apps = DesiredDaemon::Apps(vec![spec(app)]);
+    let apps = DesiredDaemon::Apps([spec(app)].into());
     let desired = Desired {
         daemons: [(DaemonId::new("d").unwrap(), apps)].into(),
         ..Desired::default()
@@ -601,7 +601,7 @@ fn orphan() -> Orphan {
 
 /// The steps for `app` with this orphan, while PM2 runs nothing.
 fn steps_beside(app: &Value, orphan: Orphan) -> Vec<Action> {
-    let apps = DesiredDaemon::Apps(vec![spec(app)]);
+    let apps = DesiredDaemon::Apps([spec(app)].into());
     let desired = Desired {
         daemons: [(DaemonId::new("d").unwrap(), apps)].into(),
         ..Desired::default()

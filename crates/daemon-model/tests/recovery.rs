@@ -112,7 +112,7 @@ fn orphans_end_although_the_app_waits_unless_a_start_waits() {
     let mut given_up = running(&database, PmId(0));
     given_up.status = Status::Errored;
     given_up.pid = None;
-    let apps = |app: &AppSpec| DesiredDaemon::Apps(vec![app.clone()]);
+    let apps = |app: &AppSpec| DesiredDaemon::Apps([app.clone()].into());
     let desired = Desired {
         daemons: [(id("d"), apps(&now)), (id("db"), apps(&database))].into(),
         ..Desired::default()

@@ -334,7 +334,7 @@ fn only_new_processes_lack_a_variable_that_the_caller_lacks() {
     let desired = Desired {
         daemons: [(
             DaemonId::new("d").unwrap(),
-            DesiredDaemon::Apps(vec![app("new")]),
+            DesiredDaemon::Apps([app("new")].into()),
         )]
         .into(),
         ..Desired::default()

@@ -117,9 +117,23 @@ impl ArtifactStore {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this text was read from or written to a daemon's file before, so that the file need not be read again.
+    /// The texts that were read from or written to the files of their daemons before, so that these need not be read again; and the
+    /// other texts.
     #[must_use]
-    pub fn is_known(&self, id: &DaemonId, text: &Arc<str>) -> bool {
+    pub fn partition_known<'t>(
+        &self,
+        texts: impl IntoIterator<Item = (&'t DaemonId, &'t Arc<str>)>,
+    ) -> [Vec<(&'t DaemonId, &'t Arc<str>)>; 2] {
+        let known = self.known();
+        let is_known = |(id, text): &(&DaemonId, &Arc<str>)| {
+            let known = known.get(*id);
+            known.is_some_and(|known| Arc::ptr_eq(known, text))
+        };
+        let (known, others) = texts.into_iter().partition(is_known);
+        [known, others]
+    }
+
+    fn is_known(&self, id: &DaemonId, text: &Arc<str>) -> bool {
         let is_same = |known: &Arc<str>| Arc::ptr_eq(known, text);
         self.known().get(id).is_some_and(is_same)
     }

@@ -119,8 +119,7 @@ pub fn write(
         report.failures.directory = Some(error.into());
         return report;
     }
-    let (known, texts): (Vec<_>, Vec<_>) =
-        texts(definitions, include).partition(|(id, text)| store.is_known(id, text));
+    let [known, texts] = store.partition_known(texts(definitions, include));
     report.unchanged = known.into_iter().map(|(id, _)| id.clone()).collect();
     let outcomes = parallel::map(&texts, |(id, text)| store.write(id, text));
     for ((id, _), outcome) in texts.into_iter().zip(outcomes) {

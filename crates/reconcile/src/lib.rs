@@ -65,7 +65,7 @@ pub use pass::{
 pub use pm2::{Pm2, StartError, Writer};
 pub use pm2_clj::{PM2_CLJ_VARIABLE, Pm2Clj};
 pub use restarts::RecentStarts;
-pub use rollout::{Decree, DecreeError, Decreed, Records, Terms, decree};
+pub use rollout::{Decree, DecreeError, Decreed, Terms, decree};
 pub use settings::{SETTINGS_FILE, Settings, SettingsError};
 pub use state::{StateDir, StateWarning};
 pub use values::ValueSources;

@@ -48,7 +48,7 @@ pub fn run(
     let daemons = chosen.iter();
     let output = HistoryOutput {
         daemons: daemons
-            .map(|id| DaemonHistoryOutput::new(id, &records.history(id), show_values))
+            .map(|id| DaemonHistoryOutput::new(id, records.history(id), show_values))
             .collect(),
     };
     for warning in &warnings {

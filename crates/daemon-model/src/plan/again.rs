@@ -11,7 +11,7 @@ use rustc_hash::FxHashSet;
 
 use super::in_force::InForce;
 use super::{Action, AppState, Condition, Planned, Policy, plan};
-use crate::{AppSpec, DaemonId, DaemonRecord, Desired, DesiredDaemon, Observed, ObservedProcess};
+use crate::{AppSpec, DaemonId, Desired, DesiredDaemon, Observed, ObservedProcess, Records};
 
 /// A plan and its inputs.
 #[derive(Debug, Clone)]
@@ -51,7 +51,8 @@ impl LastPlan {
         let is_comparable = is_same_policy(&self.policy, policy)
             && self.observed.orphans == observed.orphans
             && self.observed.missing_workspaces == observed.missing_workspaces
-            && self.observed.scripts_changed_ms == observed.scripts_changed_ms;
+            && self.observed.scripts_changed_ms == observed.scripts_changed_ms
+            && self.desired.records.is_some() == desired.records.is_some();
         if !is_comparable {
             return None;
         }
@@ -63,18 +64,17 @@ impl LastPlan {
             .except
             .symmetric_difference(&policy.scope.except);
         touched.daemons.extend(out_of_scope.map(DaemonId::as_str));
-        touched.close([&*self.desired, desired], [&self.observed, observed])?;
+        let processes = touched.close([&*self.desired, desired], observed)?;
         let part = touched.of_desired(desired);
         if touched.lacks_needs(&InForce::new(&part, policy)) {
             return None;
         }
-        let mut planned = plan(&part, &touched.of_observed(observed), policy);
+        let mut planned = plan(&part, &observed.with_processes(processes), policy);
         if depends_on_totals(&planned) {
             return None;
         }
-        let is_same = |app: &AppState| !touched.daemons.contains(app.daemon.as_str());
-        planned.apps.add_shared(&self.planned.apps, is_same);
-        planned.sort_apps();
+        let changed = touched.daemons.iter().copied();
+        planned.apps.add_shared(&self.planned.apps, changed);
         debug_assert_eq!(planned, plan(desired, observed, policy));
         Some(planned)
     }
@@ -94,9 +94,10 @@ impl<'a> Touched<'a> {
     /// Adds the differences from the last inputs, and daemons that may change without one.
     fn add_changes(&mut self, last: &'a LastPlan, desired: &'a Desired, observed: &'a Observed) {
         let daemons = differing(&last.desired.daemons, &desired.daemons, is_same_daemon);
-        let records = differing(&last.desired.records, &desired.records, is_same_record);
         self.daemons.extend(daemons.map(DaemonId::as_str));
-        self.daemons.extend(records.map(DaemonId::as_str));
+        if let (Some(before), Some(now)) = (&last.desired.records, &desired.records) {
+            self.add_records(before, now);
+        }
         let unsettled = last.planned.apps.iter().filter(|app| !is_settled(app));
         let unsettled = unsettled.map(|app| &app.daemon);
         let attempts = last.planned.attempts.iter().map(|it| &it.daemon);
@@ -120,6 +121,18 @@ impl<'a> Touched<'a> {
         gone.chain(new).for_each(|it| self.add_process(it));
     }
 
+    fn add_records(&mut self, before: &'a Records, now: &'a Records) {
+        if !Arc::ptr_eq(&before.histories, &now.histories) {
+            let histories = differing(&before.histories, &now.histories, Arc::ptr_eq);
+            self.daemons.extend(histories.map(DaemonId::as_str));
+        }
+        if before.overrides != now.overrides {
+            // There are few of them.
+            let all = before.overrides.iter().chain(now.overrides.iter());
+            self.daemons.extend(all.map(|(id, _)| id.as_str()));
+        }
+    }
+
     fn add_process(&mut self, process: &'a ObservedProcess) {
         self.names.insert(&process.name);
         if let Some(label) = &process.label {
@@ -137,23 +150,33 @@ impl<'a> Touched<'a> {
             })
     }
 
-    /// Adds everything that shares a name with the collected daemons, or that they depend on. None if that is nearly everything.
-    fn close(&mut self, desired: [&'a Desired; 2], observed: [&'a Observed; 2]) -> Option<()> {
+    /// Adds everything that shares a name with the collected daemons, or that they depend on. Returns the processes that belong to
+    /// it; none if that is nearly everything. What is no longer there differs, so it was collected already.
+    fn close(
+        &mut self,
+        desired: [&'a Desired; 2],
+        observed: &'a Observed,
+    ) -> Option<Vec<Arc<ObservedProcess>>> {
+        let mut named = FxHashSet::default();
         loop {
+            self.add_names(desired, &mut named);
             let before = self.size();
-            for desired in desired {
-                self.add_daemons(desired);
-            }
-            for process in observed.iter().flat_map(|it| &it.processes) {
+            let daemons = desired[1].daemons.iter();
+            let touched = daemons.filter(|(id, daemon)| self.has_daemon(id, daemon));
+            let touched: Vec<&str> = touched.map(|(id, _)| id.as_str()).collect();
+            self.daemons.extend(touched);
+            let mut processes = Vec::new();
+            for process in &observed.processes {
                 if self.has_process(process) {
                     self.add_process(process);
+                    processes.push(Arc::clone(process));
                 }
-            }
-            if self.size() == before {
-                return Some(());
             }
             if self.daemons.len() > desired[1].daemons.len() / 2 {
                 return None;
+            }
+            if self.size() == before {
+                return Some(processes);
             }
         }
     }
@@ -162,27 +185,31 @@ impl<'a> Touched<'a> {
         [&self.daemons, &self.names, &self.needs].map(FxHashSet::len)
     }
 
-    fn add_daemons(&mut self, desired: &'a Desired) {
-        for (id, daemon) in &desired.daemons {
-            let has =
-                |app: &AppSpec| self.names.contains(app.name()) || self.needs.contains(app.name());
-            let is_touched = self.daemons.contains(id.as_str())
-                || self.needs.contains(id.as_str())
-                || daemon.apps().iter().any(has);
-            if !is_touched {
-                continue;
+    fn has_daemon(&self, id: &DaemonId, daemon: &DesiredDaemon) -> bool {
+        let has =
+            |app: &AppSpec| self.names.contains(app.name()) || self.needs.contains(app.name());
+        self.daemons.contains(id.as_str())
+            || self.needs.contains(id.as_str())
+            || daemon.apps().iter().any(has)
+    }
+
+    /// Adds the names of the collected daemons, except those that are already `named`, and of what they depend on.
+    fn add_names(&mut self, desired: [&'a Desired; 2], named: &mut FxHashSet<&'a str>) {
+        for id in self.daemons.iter().filter(|id| named.insert(*id)) {
+            for desired in desired {
+                let daemon = desired.daemons.get(*id).into_iter();
+                for app in daemon.flat_map(DesiredDaemon::apps) {
+                    self.names.insert(app.name());
+                    let needs = app.rollout().depends_on.iter();
+                    self.needs.extend(needs.map(|it| it.name.as_str()));
+                }
+                // It may still run its earlier spec.
+                let records = desired.records.as_ref();
+                let history = records.and_then(|records| records.histories.get(*id));
+                let entries = history.into_iter().flat_map(|history| history.entries());
+                let apps = entries.flat_map(|entry| &entry.apps);
+                self.names.extend(apps.map(|app| app.name.as_str()));
             }
-            self.daemons.insert(id.as_str());
-            for app in daemon.apps() {
-                self.names.insert(app.name());
-                let needs = app.rollout().depends_on.iter();
-                self.needs.extend(needs.map(|it| it.name.as_str()));
-            }
-            // It may still run its earlier spec.
-            let record = desired.records.get(id).into_iter();
-            let entries = record.flat_map(|record| record.history.entries());
-            let apps = entries.flat_map(|entry| &entry.apps);
-            self.names.extend(apps.map(|app| app.name.as_str()));
         }
     }
 
@@ -194,24 +221,14 @@ impl<'a> Touched<'a> {
     }
 
     fn of_desired(&self, desired: &Desired) -> Desired {
-        fn part<V: Clone>(
-            all: &BTreeMap<DaemonId, V>,
-            daemons: &FxHashSet<&str>,
-        ) -> BTreeMap<DaemonId, V> {
-            let part = all.iter().filter(|(id, _)| daemons.contains(id.as_str()));
-            part.map(|(id, value)| (id.clone(), value.clone()))
-                .collect()
-        }
+        let daemons = self.daemons.iter();
+        let daemons = daemons.filter_map(|id| desired.daemons.get_key_value(*id));
         Desired {
-            daemons: part(&desired.daemons, &self.daemons),
-            records: part(&desired.records, &self.daemons),
+            daemons: daemons
+                .map(|(id, daemon)| (id.clone(), daemon.clone()))
+                .collect(),
+            records: desired.records.clone(),
         }
-    }
-
-    fn of_observed(&self, observed: &Observed) -> Observed {
-        let processes = observed.processes.iter();
-        let processes = processes.filter(|it| self.has_process(it)).cloned();
-        observed.with_processes(processes.collect())
     }
 }
 
@@ -240,6 +257,8 @@ fn differing<'a, V>(
                 (None, None) => return None,
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
+                // Equal IDs are mostly shared, and then quick to compare.
+                (Some((before, _)), Some((now, _))) if before == now => std::cmp::Ordering::Equal,
                 (Some((before, _)), Some((now, _))) => before.cmp(now),
             };
             let (old, new) = (
@@ -258,12 +277,9 @@ fn is_same_daemon(before: &DesiredDaemon, now: &DesiredDaemon) -> bool {
     let (DesiredDaemon::Apps(before), DesiredDaemon::Apps(now)) = (before, now) else {
         return false;
     };
-    let mut pairs = before.iter().zip(now);
-    before.len() == now.len() && pairs.all(|(before, now)| before.is_shared_with(now))
-}
-
-fn is_same_record(before: &DaemonRecord, now: &DaemonRecord) -> bool {
-    Arc::ptr_eq(&before.history, &now.history) && before.overrides == now.overrides
+    let mut pairs = before.iter().zip(now.iter());
+    Arc::ptr_eq(before, now)
+        || (before.len() == now.len() && pairs.all(|(before, now)| before.is_shared_with(now)))
 }
 
 /// Whether an app is in sync and stays so: its state depends on neither the time nor an older spec.

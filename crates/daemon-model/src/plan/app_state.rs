@@ -1,5 +1,6 @@
 //! The state of each app before a plan is executed.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -213,17 +214,51 @@ impl AppStates {
         self.0.push(Arc::new(state));
     }
 
-    /// Adds the states of other apps.
-    pub(super) fn add_shared(&mut self, others: &Self, includes: impl Fn(&AppState) -> bool) {
-        let others = others.0.iter().filter(|state| includes(state));
-        self.0.extend(others.cloned());
+    /// Adds the states of other apps, except those of `changed` daemons. Both lists are sorted, and so is the result.
+    pub(super) fn add_shared<'d>(&mut self, others: &Self, changed: impl Iterator<Item = &'d str>) {
+        let mut changed: Vec<&str> = changed.collect();
+        changed.sort_unstable();
+        let mut left = others.0.as_slice();
+        let mut kept = Vec::new();
+        for daemon in changed {
+            let (before, rest) = split(left, |state| state.daemon.as_str() < daemon);
+            kept.push(before);
+            (_, left) = split(rest, |state| state.daemon.as_str() == daemon);
+        }
+        kept.push(left);
+        let mut own = std::mem::take(&mut self.0).into_iter().peekable();
+        self.0.reserve(others.0.len() + own.len());
+        for mut part in kept {
+            while let Some(state) = own.peek() {
+                let (before, after) = split(part, |other| order(other, state).is_lt());
+                self.0.extend_from_slice(before);
+                part = after;
+                if after.is_empty() {
+                    break;
+                }
+                self.0.extend(own.next());
+            }
+            self.0.extend_from_slice(part);
+        }
+        self.0.extend(own);
     }
 
     /// Sorts them by daemon and name.
     pub(super) fn sort(&mut self) {
-        self.0
-            .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
+        self.0.sort_by(|a, b| order(a, b));
     }
+}
+
+fn order(a: &AppState, b: &AppState) -> Ordering {
+    (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app))
+}
+
+/// The states from the start for which the condition holds, and the others.
+fn split(
+    states: &[Arc<AppState>],
+    holds: impl Fn(&AppState) -> bool,
+) -> (&[Arc<AppState>], &[Arc<AppState>]) {
+    states.split_at(states.partition_point(|state| holds(state)))
 }
 
 impl<'a> IntoIterator for &'a AppStates {

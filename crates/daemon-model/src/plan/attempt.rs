@@ -40,11 +40,10 @@ pub(super) fn attempts(drafts: &[Draft<'_>]) -> Vec<Attempt> {
 fn attempt(drafts: &[Draft<'_>]) -> Option<Attempt> {
     let first = drafts.first()?;
     let record = first.daemon.record?;
-    let overrides = &record.overrides;
-    if first.daemon.is_broken || overrides.hold.is_some() || overrides.stop.is_some() {
+    if first.daemon.is_broken || record.is_held_or_stopped() {
         return None;
     }
-    let history = &record.history;
+    let history = record.history;
     let is_known = |app: &AppSpec| {
         history.entries().iter().any(|entry| {
             let mut apps = entry.apps.iter();

@@ -9,23 +9,31 @@ use std::collections::BTreeMap;
 
 use super::{Cause, Policy, Reason};
 use crate::{
-    AppSpec, DaemonId, DaemonRecord, Desired, Entry, EntryOutcome, Gate, OnFailure, Override,
-    Revision,
+    AppSpec, DaemonId, DaemonOverrides, Desired, Entry, EntryOutcome, Gate, History, OnFailure,
+    Override, Records, Revision,
 };
 
 /// The specs in force, by daemon.
 pub(super) struct InForce<'a> {
     pub(super) daemons: BTreeMap<&'a DaemonId, DaemonInForce<'a>>,
-    records: &'a BTreeMap<DaemonId, DaemonRecord>,
+    records: Option<&'a Records>,
 }
 
 /// The specs in force for one daemon.
 pub(super) struct DaemonInForce<'a> {
     pub(super) is_broken: bool,
-    pub(super) record: Option<&'a DaemonRecord>,
+    pub(super) record: Option<DaemonRecord<'a>>,
     pub(super) apps: Vec<AppInForce>,
     /// The history entry that it rolls back to.
     pub(super) back_to: Option<u32>,
+}
+
+/// What is recorded about one daemon.
+#[derive(Clone, Copy)]
+pub(super) struct DaemonRecord<'a> {
+    pub(super) history: &'a History,
+    /// None: there are none.
+    pub(super) overrides: Option<&'a DaemonOverrides>,
 }
 
 /// The spec in force for one app.
@@ -52,7 +60,7 @@ impl<'a> InForce<'a> {
         let daemons = daemons.map(|id| (id, DaemonInForce::new(id, desired, policy)));
         Self {
             daemons: daemons.collect(),
-            records: &desired.records,
+            records: desired.records.as_ref(),
         }
     }
 
@@ -64,8 +72,22 @@ impl<'a> InForce<'a> {
 
     /// The hold on a daemon, if there is one, with or without a definition.
     pub(super) fn hold(&self, daemon: &DaemonId) -> Option<&'a Override> {
-        let record = self.records.get(daemon);
-        record.and_then(|record| record.overrides.hold.as_ref())
+        self.records?.overrides.get(daemon)?.hold.as_ref()
+    }
+}
+
+impl<'a> DaemonRecord<'a> {
+    fn of(daemon: &DaemonId, records: &'a Records) -> Self {
+        Self {
+            history: records.history(daemon),
+            overrides: records.overrides.get(daemon),
+        }
+    }
+
+    /// Whether a user holds or stops the daemon.
+    pub(super) fn is_held_or_stopped(self) -> bool {
+        let overrides = self.overrides;
+        overrides.is_some_and(|it| it.hold.is_some() || it.stop.is_some())
     }
 }
 
@@ -73,7 +95,8 @@ impl<'a> DaemonInForce<'a> {
     fn new(id: &'a DaemonId, desired: &'a Desired, policy: &Policy) -> Self {
         let daemon = &desired.daemons[id];
         let defined = daemon.apps();
-        let record = desired.records.get(id);
+        let record = desired.records.as_ref();
+        let record = record.map(|records| DaemonRecord::of(id, records));
         let mut in_force = Self {
             is_broken: daemon.is_broken(),
             record,
@@ -96,9 +119,10 @@ impl<'a> DaemonInForce<'a> {
         self.apps = defined.iter().cloned().map(AppInForce::run).collect();
     }
 
-    fn decide(&mut self, record: &DaemonRecord, defined: &[AppSpec], source: &Source<'_>) {
-        let history = &record.history;
-        let pin = record.overrides.pin.as_ref();
+    fn decide(&mut self, record: DaemonRecord<'_>, defined: &[AppSpec], source: &Source<'_>) {
+        let history = record.history;
+        let overrides = record.overrides;
+        let pin = overrides.and_then(|it| it.pin.as_ref());
         let pin = pin.filter(|pin| pin.holds_for(defined));
         let pinned = pin.and_then(|pin| Some((pin, source.old_apps(history.entry(pin.number)?)?)));
         let has_failed = |entry: &Entry| matches!(entry.outcome, EntryOutcome::Failed { .. });
@@ -136,7 +160,7 @@ impl<'a> DaemonInForce<'a> {
                 failed.for_each(|app| app.fail(Rule::Leave, rejection));
             }
         }
-        if let Some(stop) = &record.overrides.stop {
+        if let Some(stop) = overrides.and_then(|it| it.stop.as_ref()) {
             for app in &mut self.apps {
                 app.rule = Rule::Stop;
                 app.causes.push(Cause::Stopped(stop.clone()));

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use daemon_model::{
-    Action, AppSpec, ChangeMethod, DaemonId, DaemonRecord, Desired, DesiredDaemon, Entry, EntryApp,
-    GateInput, History, Observed, ObservedProcess, Overrides, Planned, PmId, Policy, ProbeKind,
-    ProbeOutcome, RemoveMethod, Status, Step, plan,
+    Action, AppSpec, ChangeMethod, DaemonId, Desired, DesiredDaemon, Entry, EntryApp, GateInput,
+    History, Observed, ObservedProcess, Overrides, Planned, PmId, Policy, ProbeKind, ProbeOutcome,
+    Records, RemoveMethod, Status, Step, plan,
 };
 use serde_json::{Map, Value, json};
 
@@ -112,24 +112,22 @@ impl Simulation {
         };
         let daemons = self.definitions.iter().map(|(id, apps)| {
             let daemon = match apps {
-                Some(apps) => DesiredDaemon::Apps(specs(id, apps)),
+                Some(apps) => DesiredDaemon::Apps(specs(id, apps).into()),
                 None => DesiredDaemon::Broken {
                     last_good: specs(id, self.last_good.get(id).map_or(&[], Vec::as_slice)),
                 },
             };
             (id.clone(), daemon)
         });
-        let known = self.definitions.keys().chain(self.histories.keys());
-        let records = known.map(|id| {
-            let record = DaemonRecord {
-                history: Arc::new(self.histories.get(id).cloned().unwrap_or_default()),
-                overrides: self.overrides.of(id, self.now_ms),
-            };
-            (id.clone(), record)
-        });
+        let histories = self.histories.iter();
+        let histories = histories.map(|(id, history)| (id.clone(), Arc::new(history.clone())));
+        let records = Records {
+            histories: Arc::new(histories.collect()),
+            overrides: Arc::new(self.overrides.clone()),
+        };
         Desired {
             daemons: daemons.collect(),
-            records: records.collect(),
+            records: Some(records.at(self.now_ms)),
         }
     }
 

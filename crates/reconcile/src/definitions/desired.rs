@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use daemon_model::{AppSpec, DaemonId, Desired, DesiredDaemon};
 use edn_render::artifact::{ArtifactError, ArtifactStore};
@@ -23,17 +24,14 @@ impl Definitions {
         let mut broken = |id: &DaemonId| DesiredDaemon::Broken {
             last_good: last_good.remove(id).unwrap_or_default(),
         };
-        let mut daemons: BTreeMap<DaemonId, DesiredDaemon> = BTreeMap::new();
-        for (id, definition) in &self.daemons {
+        let daemons = self.daemons.iter().map(|(id, definition)| {
             let daemon = match definition.is_broken() {
                 true => broken(id),
-                false => {
-                    let apps = definition.apps().iter();
-                    DesiredDaemon::Apps(apps.map(|placed| placed.app.clone()).collect())
-                }
+                false => DesiredDaemon::Apps(Arc::clone(definition.specs())),
             };
-            daemons.insert(id.clone(), daemon);
-        }
+            (id.clone(), daemon)
+        });
+        let mut daemons: BTreeMap<DaemonId, DesiredDaemon> = daemons.collect();
         for id in unseen {
             let daemon = broken(&id);
             daemons.insert(id, daemon);

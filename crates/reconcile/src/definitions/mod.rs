@@ -1,5 +1,6 @@
 //! All definitions of a workspace, rendered and checked: the half of a pass that needs no PM2.
 
+mod changed;
 mod desired;
 mod render;
 
@@ -10,15 +11,13 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{
-    DEFINITION_FILE, DaemonId, Declared, Diagnostic, Diagnostics, EnvFileState, Level, Misnamed,
-    PlacedApp, Severity, find_conflicts,
+    AppSpec, DEFINITION_FILE, DaemonId, Diagnostic, Diagnostics, EnvFileState, Level, Misnamed,
+    PlacedApp, Severity,
 };
-use edn_render::Document;
 use watcher::{Problem, ProblemKind, ScanError, Source, Tree};
 
 use crate::config::Config;
 use crate::error::FailureKind;
-use crate::parallel;
 use crate::values::ValueSources;
 
 pub use desired::last_good;
@@ -33,6 +32,11 @@ pub struct Definition {
     pub source: Option<Arc<[u8]>>,
     /// The findings about it, sorted by position.
     pub diagnostics: Diagnostics,
+    /// Whether its render depends on nothing but its bytes.
+    is_independent: bool,
+    /// Whether some of the findings are conflicts with other definitions.
+    has_conflicts: bool,
+    specs: Arc<[AppSpec]>,
     cached: Arc<CachedRender>,
 }
 
@@ -40,29 +44,28 @@ pub struct Definition {
 #[derive(Debug, Default)]
 struct CachedRender {
     artifact: Option<Arc<str>>,
+    specs: Arc<[AppSpec]>,
     /// The render, without its document.
     rendered: RenderedDefinition,
 }
 
 impl Definition {
-    /// Renders the bytes, unless `previous` is the render of the same bytes.
+    /// Renders the bytes, unless `known` is the render of the same bytes.
     fn read(
         id: &DaemonId,
         source: &Source,
         config: &Config,
         (renderer, with_artifact): (&Renderer<'_>, bool),
-        previous: Option<&Definitions>,
+        known: Option<&Self>,
     ) -> Self {
         let name = config.layout.definition_name(id);
         let (source, cached) = match source {
             Source::Present(bytes) => {
                 let is_same = |known: &&Self| {
-                    let source = known.source.as_ref();
-                    source.is_some_and(|known| Arc::ptr_eq(known, bytes))
+                    known.is_of(source)
                         && !known.cached.rendered.is_transient
                         && renderer.values.are_same(known.env_files())
                 };
-                let known = previous.and_then(|previous| previous.daemons.get(id));
                 let cached = match known.filter(is_same) {
                     Some(known) => Arc::clone(&known.cached),
                     None => {
@@ -75,15 +78,30 @@ impl Definition {
             }
             Source::Unreadable(why) => {
                 let rendered = RenderedDefinition::unreadable(why);
-                let artifact = None;
-                (None, Arc::new(CachedRender { artifact, rendered }))
+                let cached = CachedRender {
+                    rendered,
+                    ..CachedRender::default()
+                };
+                (None, Arc::new(cached))
             }
         };
+        let rendered = &cached.rendered;
         Self {
             name,
             source,
-            diagnostics: cached.rendered.diagnostics.clone(),
+            diagnostics: rendered.diagnostics.clone(),
+            is_independent: !rendered.is_transient && rendered.env_files.is_empty(),
+            has_conflicts: false,
+            specs: Arc::clone(&cached.specs),
             cached,
+        }
+    }
+
+    /// Whether it was read from these very bytes.
+    fn is_of(&self, source: &Source) -> bool {
+        match (&self.source, source) {
+            (Some(known), Source::Present(bytes)) => Arc::ptr_eq(known, bytes),
+            _ => false,
         }
     }
 
@@ -103,6 +121,12 @@ impl Definition {
     #[must_use]
     pub fn env_files(&self) -> &[(Utf8PathBuf, Arc<EnvFileState>)] {
         &self.cached.rendered.env_files
+    }
+
+    /// Its apps without their positions; if it is broken, those that could be read.
+    #[must_use]
+    pub fn specs(&self) -> &Arc<[AppSpec]> {
+        &self.specs
     }
 
     /// Its apps; if it is broken, those that could be read.
@@ -128,7 +152,12 @@ impl CachedRender {
             let header = edn_render::header(name);
             document.to_json(Some(&header)).into()
         });
-        Self { artifact, rendered }
+        let specs = rendered.apps.iter().map(|placed| placed.app.clone());
+        Self {
+            artifact,
+            specs: specs.collect(),
+            rendered,
+        }
     }
 }
 
@@ -217,8 +246,8 @@ fn shown_path(path: &Path, config: &Config) -> String {
 /// All definitions of a workspace.
 #[derive(Debug)]
 pub struct Definitions {
-    /// By daemon.
-    pub daemons: BTreeMap<DaemonId, Definition>,
+    /// By daemon. Those that stay the same are shared with earlier definitions.
+    pub daemons: BTreeMap<DaemonId, Arc<Definition>>,
     /// Findings about paths of the tree: errors, then warnings.
     pub of_tree: Vec<TreeFinding>,
     tree: Arc<Tree>,
@@ -311,38 +340,15 @@ impl Definitions {
         previous: Option<&Self>,
         with_artifacts: bool,
     ) -> Result<Self, DefinitionsError> {
-        let sources: Vec<(&DaemonId, &Source)> = tree.sources.iter().collect();
         let values = ValueSources::new(config, previous.map(|previous| &previous.values));
-        let renderer = Renderer::new(config, &values);
-        let definitions = parallel::map(&sources, |(id, source)| {
-            let renderer = (&renderer, with_artifacts);
-            Definition::read(id, source, config, renderer, previous)
-        });
-        let ids = tree.sources.keys().cloned();
-        let mut daemons: BTreeMap<DaemonId, Definition> = ids.zip(definitions).collect();
+        let renderer = (&Renderer::new(config, &values), with_artifacts);
+        let mut changed = changed::read(&tree, config, renderer, previous);
         if previous.is_none() {
             // Checked only here: once the last definition with the variant is gone, the others must not fail.
-            check_variant(&daemons, config)?;
+            check_variant(&changed.daemons, config)?;
         }
-        let is_complete = tree.is_complete();
-        let together = find_conflicts(daemons.iter().map(|(daemon, definition)| Declared {
-            daemon,
-            apps: definition.apps(),
-            is_complete: is_complete && !definition.is_broken(),
-        }));
-        for (id, findings) in together {
-            let definition = daemons.get_mut(&id);
-            if let Some(definition) = definition
-                && let Some(source) = &definition.source
-            {
-                // Rare enough to parse the text again for the positions.
-                let document = edn_render::read(source, &renderer.options)
-                    .document
-                    .unwrap_or_else(|| Document::unplaced(source));
-                document.diagnose_all(&findings, &mut definition.diagnostics);
-                definition.diagnostics.omit_all(findings.omitted());
-            }
-        }
+        changed.add_conflicts(&tree, &renderer.0.options);
+        let daemons = changed.daemons;
         let errors = tree.problems.iter();
         let errors = errors.map(|problem| TreeFinding::error(problem, config));
         let warnings = tree.misnamed.iter();
@@ -350,6 +356,7 @@ impl Definitions {
         // A file named by several apps is reported once.
         let of_env_files: BTreeSet<&EnvFileFinding> = daemons
             .values()
+            .filter(|definition| !definition.is_independent)
             .flat_map(|definition| &definition.cached.rendered.of_env_files)
             .collect();
         let (errors_of_files, warnings_of_files): (Vec<_>, Vec<_>) = of_env_files
@@ -426,18 +433,17 @@ impl Definitions {
 
     /// Daemons whose definition is broken.
     pub fn broken(&self) -> impl Iterator<Item = (&DaemonId, &Definition)> {
-        self.daemons
-            .iter()
-            .filter(|(_, definition)| definition.is_broken())
+        let all = self.daemons.iter().map(|(id, it)| (id, it.as_ref()));
+        all.filter(|(_, definition)| definition.is_broken())
     }
 }
 
 /// Checks that at least one definition has the mode or environment: otherwise the name is a typo.
 fn check_variant(
-    daemons: &BTreeMap<DaemonId, Definition>,
+    daemons: &BTreeMap<DaemonId, Arc<Definition>>,
     config: &Config,
 ) -> Result<(), DefinitionsError> {
-    let is_unread = |definition: &Definition| {
+    let is_unread = |definition: &Arc<Definition>| {
         let at_render = |found: &Diagnostic| found.is_error() && found.level == Level::Render;
         definition.diagnostics.iter().any(at_render)
     };

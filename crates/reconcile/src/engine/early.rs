@@ -85,7 +85,7 @@ impl Run<'_, '_> {
             return true;
         };
         let is_good =
-            |definition: Option<&Definition>| definition.is_some_and(|it| !it.is_broken());
+            |definition: Option<&Arc<Definition>>| definition.is_some_and(|it| !it.is_broken());
         let mut edited = scanned.edited.iter();
         let reads_well = edited.all(|id| is_good(definitions.daemons.get(id)))
             && definitions

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
-use daemon_model::{DaemonId, Planned, RestartRequest};
+use daemon_model::{DaemonId, Planned, Records, RestartRequest};
 use edn_render::artifact::ArtifactStore;
 use pm2_client::{AdapterError, StopFlag};
 use watcher::{Batch, Cause, Scanner, Scope, Watcher};
@@ -21,7 +21,7 @@ use crate::definitions::{Definitions, DefinitionsError};
 use crate::failures::Unready;
 use crate::pass::{self, PassError, PollCache, Removal, Request, Unsettled};
 use crate::pm2::{Pm2, own_pm2_is_gone};
-use crate::rollout::{Gates, Liveness, Records};
+use crate::rollout::{Gates, Liveness};
 
 /// One run of an engine.
 pub(super) struct Run<'e, 'o> {
@@ -394,7 +394,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
         // A daemon that keeps changing must wait, unless it has to roll back.
         let waiting = self.schedule.waiting(now);
-        let is_due = |id: &&DaemonId| judgement.urgent.contains(id) || !waiting.contains(id);
+        let is_due = |id: &&DaemonId| judgement.urgent.contains(*id) || !waiting.contains(*id);
         let decided: BTreeSet<DaemonId> =
             judgement.changed.keys().filter(is_due).cloned().collect();
         self.urgent = judgement.urgent;

@@ -1,6 +1,7 @@
 //! Makes and writes the definitions and env files of imported apps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DaemonId, Diagnostics, paths};
@@ -309,7 +310,7 @@ fn defined_apps(config: &Config) -> Result<BTreeMap<String, DaemonId>, ImportErr
         ..config.clone()
     };
     let definitions = Definitions::load(&config)?;
-    let of = |(id, definition): (DaemonId, crate::definitions::Definition)| {
+    let of = |(id, definition): (DaemonId, Arc<crate::definitions::Definition>)| {
         let names = definition
             .apps()
             .iter()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use daemon_model::{
     AppState, ApplyReport, Attempt, Condition, DaemonId, History, Observed, Outcome, Plan, Planned,
-    Status, Step,
+    Records, Status, Step,
 };
 use edn_render::artifact::ArtifactStore;
 use pm2_client::{AdapterError, DumpError, Progress, StepError, transition_timeout};
@@ -20,7 +20,7 @@ use crate::failures::Failures;
 use crate::guard::GuardMemory;
 use crate::lock::Lock;
 use crate::pm2::{Recorder, Writer, now_ms};
-use crate::rollout::{EntryMaker, Records};
+use crate::rollout::EntryMaker;
 use crate::state::StateWarning;
 
 /// How often to check whether PM2 has stopped the processes it is stopping.
@@ -203,7 +203,7 @@ impl Execution {
             let Some(apps) = unapplied.get(&attempt.daemon) else {
                 continue;
             };
-            let mut history = History::clone(&records.history(&attempt.daemon));
+            let mut history = History::clone(records.history(&attempt.daemon));
             if history.unapplied(apps, now_ms()) {
                 let written = writer.record(&attempt.daemon, &Arc::new(history));
                 self.warnings.extend(written.err());
@@ -229,7 +229,7 @@ impl Execution {
                 let mut gated = attempt.gated.iter();
                 gated.find(|app| app.name() == name).map(|app| app.window())
             };
-            let mut history = History::clone(&records.history(&attempt.daemon));
+            let mut history = History::clone(records.history(&attempt.daemon));
             if history.applied(*ended_ms, window) {
                 let written = writer.record(&attempt.daemon, &Arc::new(history));
                 self.warnings.extend(written.err());
@@ -350,7 +350,7 @@ impl<'a> Attempts<'a> {
         let before = self.before.history(daemon);
         let now = self.now.history(daemon);
         let is_same = now.last().map(|it| it.number) == before.last().map(|it| it.number);
-        let mut history = History::clone(if is_same { &before } else { &now });
+        let mut history = History::clone(if is_same { before } else { now });
         if let Some(entry) = self.maker.entry(&history, attempt, now_ms()) {
             history.begin(entry);
             let written = recorder.record(daemon, &Arc::new(history));

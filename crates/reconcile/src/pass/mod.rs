@@ -36,7 +36,9 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
-use daemon_model::{ApplyReport, DaemonId, EntryOutcome, Plan, Planned, RemovalCode, SelectError};
+use daemon_model::{
+    ApplyReport, DaemonId, EntryOutcome, Plan, Planned, Records, RemovalCode, SelectError,
+};
 use edn_render::artifact::ArtifactStore;
 use pm2_client::{AdapterError, DumpError, Progress, StepError, StopFlag};
 
@@ -47,7 +49,7 @@ use crate::error::FailureKind;
 use crate::failures::Failures;
 use crate::lock::{Holder, LockError};
 use crate::pm2::{Pm2, StartError, Writer};
-use crate::rollout::{Gates, Records, WaitingApp};
+use crate::rollout::{Gates, WaitingApp};
 use crate::state::{StateDir, StateWarning};
 
 pub use preflight::Obstacle;

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use daemon_model::{AppState, Condition, DaemonId, Observed, Planned};
+use daemon_model::{AppState, Condition, DaemonId, Observed, Planned, Records};
 
 use super::{PassError, Request, Snapshot};
 use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::pm2::Pm2;
-use crate::rollout::Records;
 
 /// The result of a poll.
 #[derive(Debug, Clone)]
@@ -56,7 +55,7 @@ impl Steady {
         // Records of unchanged processes are shared with the previous poll.
         let mut pairs = self.observed.processes.iter().zip(&observed.processes);
         Arc::ptr_eq(&self.definitions, definitions)
-            && self.records.is_same(records)
+            && self.records.is_shared_with(records)
             && next_end.is_none_or(|end| observed.at_ms < end)
             && self.observed.missing_workspaces == observed.missing_workspaces
             && self.observed.scripts_changed_ms == observed.scripts_changed_ms
@@ -111,7 +110,7 @@ pub(crate) fn poll(
         });
     }
     let steps = planned.plan.steps.iter().map(|step| &step.daemon);
-    let steps = steps.filter(|id| !request.except.contains(id));
+    let steps = steps.filter(|id| !request.except.contains(*id));
     Ok(Polled {
         running,
         steps: steps.cloned().collect(),

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use daemon_model::{
-    Action, AppSpec, DaemonId, DaemonRecord, Desired, Entry, EntryOutcome, History, Label,
-    LastPlan, Observed, ObservedProcess, Plan, Planned, Policy, Scope, Selection, Step, plan,
+    Action, AppSpec, DaemonId, DaemonOverrides, Desired, Entry, EntryOutcome, History, Label,
+    LastPlan, Observed, ObservedProcess, Plan, Planned, Policy, Records, Scope, Selection, Step,
+    plan,
 };
 use edn_render::artifact::ArtifactStore;
 use jiff::Timestamp;
@@ -20,7 +21,6 @@ use crate::failures::Failures;
 use crate::guard::GuardMemory;
 use crate::lock::is_dump_unsaved;
 use crate::pm2::{Pm2, changed_ms, milliseconds};
-use crate::rollout::Records;
 use crate::state::StateWarning;
 use crate::values::ValueSources;
 
@@ -68,6 +68,8 @@ pub struct Snapshot {
     pub warnings: Vec<StateWarning>,
     /// What the request's IDs select; none: everything.
     selection: Option<Selection>,
+    /// Daemons that may go back to an earlier spec.
+    undecided: Vec<DaemonId>,
     desired: Arc<Desired>,
     policy: Policy,
     last_plan: PlanMemory,
@@ -146,9 +148,10 @@ impl Snapshot {
         let mut desired = definitions.desired(unseen, last_good);
         let taken_at = Timestamp::now();
         let (records, record_warnings) = pm2.records().read();
-        desired.records = records_of(&desired, &records, milliseconds(taken_at));
-        let entries = desired.records.values();
-        let entries = entries.flat_map(|record| record.history.entries());
+        desired.records = Some(records.at(milliseconds(taken_at)));
+        let undecided = undecided(&records);
+        let entries = undecided.iter().map(|id| records.history(id).entries());
+        let entries = entries.flatten();
         let apps = entries.flat_map(|entry| &entry.apps).map(|app| &app.app);
         policy.values = definitions.values().of_apps(apps, config.root());
         let (failures, failures_warning) = Failures::read(&config.state());
@@ -170,6 +173,7 @@ impl Snapshot {
                 .chain(record_warnings)
                 .collect(),
             records,
+            undecided,
             selection,
             desired: Arc::new(desired),
             policy,
@@ -214,13 +218,11 @@ impl Snapshot {
     /// Replaces histories.
     pub(super) fn set_histories(&mut self, changed: BTreeMap<DaemonId, Arc<History>>) {
         self.planned.take();
-        let histories = Arc::make_mut(&mut self.records.histories);
-        let desired = Arc::make_mut(&mut self.desired);
         for (daemon, history) in changed {
-            let record = desired.records.entry(daemon.clone()).or_default();
-            record.history = Arc::clone(&history);
-            histories.insert(daemon, history);
+            self.records.set_history(&daemon, history);
         }
+        let records = self.records.at(self.now_ms());
+        Arc::make_mut(&mut self.desired).records = Some(records);
     }
 
     /// Forgets failures of daemons in scope whose failed entry is `due` for a retry.
@@ -230,7 +232,9 @@ impl Snapshot {
             let mut failed = history.entries().iter().filter(|it| it.outcome.is_failed());
             failed.any(|entry| self.policy.scope.includes(id) && due(self, id, entry))
         };
-        let retried = self.records.histories.iter().filter(is_due);
+        let histories = self.undecided.iter();
+        let histories = histories.map(|id| (id, self.records.history(id)));
+        let retried = histories.filter(is_due);
         let retried = retried.map(|(id, history)| {
             let mut history = History::clone(history);
             history.retry(now_ms);
@@ -314,20 +318,18 @@ impl PlanMemory {
     }
 }
 
-/// The record of every daemon that has a definition or a record.
-fn records_of(
-    desired: &Desired,
-    records: &Records,
-    now_ms: u64,
-) -> BTreeMap<DaemonId, DaemonRecord> {
-    let overridden = records.overrides.iter().map(|(id, _)| id);
-    let ids = desired.daemons.keys().chain(records.histories.keys());
-    let ids: BTreeSet<&DaemonId> = ids.chain(overridden).collect();
-    let record = |id: &DaemonId| DaemonRecord {
-        history: records.history(id),
-        overrides: records.overrides.of(id, now_ms),
-    };
-    ids.into_iter().map(|id| (id.clone(), record(id))).collect()
+/// The daemons that may go back to an earlier spec: one failed, or may fail when it is judged, or a user chose one.
+fn undecided(records: &Records) -> Vec<DaemonId> {
+    let is_open = |outcome: &EntryOutcome| outcome.is_failed() || outcome.is_pending();
+    let histories = records.histories.iter();
+    let open = histories.filter(|(_, history)| {
+        let mut entries = history.entries().iter();
+        entries.any(|entry| is_open(&entry.outcome))
+    });
+    let has_pin = |it: &(&DaemonId, &DaemonOverrides)| it.1.pin.is_some();
+    let pinned = records.overrides.iter().filter(has_pin);
+    let all = open.map(|(id, _)| id).chain(pinned.map(|(id, _)| id));
+    all.cloned().collect()
 }
 
 /// Whether a plan starts new processes.
@@ -359,14 +361,23 @@ fn last_good_apps(
     unseen: &BTreeSet<DaemonId>,
     failures: &mut ArtifactFailures,
 ) -> BTreeMap<DaemonId, Vec<AppSpec>> {
+    let mut defined = definitions.daemons.range::<DaemonId, _>(..).peekable();
+    let mut definition = |id: &DaemonId| {
+        // Labels mostly have the order of the definitions, so that it is the same as before or the next one.
+        if defined.peek().is_some_and(|(other, _)| *other != id) {
+            defined.next();
+        }
+        if defined.peek().is_none_or(|(other, _)| *other != id) {
+            defined = definitions.daemons.range::<DaemonId, _>(id..).peekable();
+        }
+        let found = defined.peek().filter(|(other, _)| *other == id);
+        found.map(|(_, definition)| *definition)
+    };
     let is_gone = |label: &&&Label| {
-        definitions
-            .daemons
-            .get(&label.daemon)
-            .is_none_or(|definition| {
-                let mut apps = definition.apps().iter();
-                !apps.any(|placed| placed.app.name() == label.app)
-            })
+        definition(&label.daemon).is_none_or(|definition| {
+            let mut apps = definition.specs().iter();
+            !apps.any(|app| app.name() == label.app)
+        })
     };
     let broken = definitions.broken().map(|(id, _)| id);
     let mut gone: BTreeSet<DaemonId> = labels

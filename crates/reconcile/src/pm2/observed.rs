@@ -3,18 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
-use daemon_model::{Label, Observed, ObservedProcess, ProcessState};
+use daemon_model::{Observed, ObservedProcess, ProcessState};
 
 use super::{changed_ms, now_ms};
 
 /// Observes the current state of these processes.
 pub(super) fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
-    let workspaces: BTreeSet<&Utf8PathBuf> = processes
-        .iter()
-        .filter_map(|process| process.label.as_ref())
-        .map(|label: &Label| &label.workspace)
-        .collect();
+    let labels = processes.iter().filter_map(|it| it.label.as_ref());
+    // Text is much quicker to compare than paths.
+    let workspaces: BTreeSet<&str> = labels.map(|label| label.workspace.as_str()).collect();
     let missing_workspaces = workspaces
         .into_iter()
         .filter(|workspace| {
@@ -22,7 +19,7 @@ pub(super) fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
             std::fs::symlink_metadata(workspace)
                 .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
         })
-        .cloned()
+        .map(Into::into)
         .collect();
     let at_ms = now_ms();
     let is_given_up =

@@ -301,7 +301,7 @@ impl Decision<'_> {
                 daemon: self.daemon.clone(),
                 number,
             })?,
-            None => earlier(&history, defined).ok_or_else(|| DecreeError::NothingToGoBackTo {
+            None => earlier(history, defined).ok_or_else(|| DecreeError::NothingToGoBackTo {
                 daemon: self.daemon.clone(),
             })?,
         };

@@ -32,6 +32,7 @@ impl<'a> EntryMaker<'a> {
     /// the definitions nor the history.
     pub(crate) fn entry(&self, history: &History, attempt: &Attempt, now_ms: u64) -> Option<Entry> {
         let definition = self.definitions.daemons.get(&attempt.daemon);
+        let definition = definition.map(AsRef::as_ref);
         let defined = Defined::new(definition);
         let known = |app: &AppSpec| {
             let entries = history.entries().iter().rev();

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use daemon_model::{
     AppSpec, AppState, Condition, DaemonId, EntryOutcome, Gate, GateInput, History, NotReady,
-    ObservedProcess, Planned, PmId, ProbeKind,
+    ObservedProcess, Planned, PmId, ProbeKind, Records,
 };
 
 use super::probes::Probes;
-use super::store::Records;
 use crate::failures::Unready;
 
 /// The probes that decide whether an app is ready.

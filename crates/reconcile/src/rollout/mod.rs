@@ -20,7 +20,7 @@ mod store;
 
 pub use decree::{Decree, DecreeError, Decreed, DecreedDaemon, Terms, decree};
 pub use gates::WaitingApp;
-pub use store::{Records, records};
+pub use store::records;
 
 pub(crate) use entry::EntryMaker;
 pub(crate) use gates::Gates;

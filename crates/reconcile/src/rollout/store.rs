@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use camino::Utf8Path;
-use daemon_model::{DaemonId, Entry, History, Overrides};
+use daemon_model::{DaemonId, Entry, History, Overrides, Records};
 use files::Durability;
 
 use crate::config::Config;
@@ -26,33 +26,6 @@ const OVERRIDES: &str = "overrides.json";
 /// A file or directory that changed more recently than this may change again without a new time: the clock of a file system ticks a
 /// few hundred times a second.
 const CLOCK_TICK: Duration = Duration::from_millis(50);
-
-/// What is recorded about the daemons of a workspace.
-#[derive(Debug, Clone, Default)]
-pub struct Records {
-    /// What was applied to each daemon, and with what result.
-    pub histories: Arc<BTreeMap<DaemonId, Arc<History>>>,
-    /// The decisions of users.
-    pub overrides: Arc<Overrides>,
-}
-
-impl Records {
-    /// The history of a daemon; empty if nothing was ever applied.
-    #[must_use]
-    pub fn history(&self, daemon: &DaemonId) -> Arc<History> {
-        self.histories.get(daemon).cloned().unwrap_or_default()
-    }
-
-    /// Whether these are the same shared records as those of an earlier read.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.histories, &other.histories)
-            && Arc::ptr_eq(&self.overrides, &other.overrides)
-    }
-
-    fn set(&mut self, daemon: &DaemonId, history: Arc<History>) {
-        Arc::make_mut(&mut self.histories).insert(daemon.clone(), history);
-    }
-}
 
 /// What is recorded about the daemons of a workspace. An unreadable file counts as empty, with a warning.
 #[must_use]
@@ -196,7 +169,7 @@ impl RecordStore {
             self.files.insert(id.clone(), stamp);
             let is_known = |known: &Arc<History>| **known == history;
             if !self.records.histories.get(&id).is_some_and(is_known) {
-                self.records.set(&id, Arc::new(history));
+                self.records.set_history(&id, Arc::new(history));
             }
         }
     }
@@ -216,7 +189,7 @@ impl RecordStore {
         history: &Arc<History>,
         lock: &Lock,
     ) -> Result<(), StateWarning> {
-        self.records.set(daemon, Arc::clone(history));
+        self.records.set_history(daemon, Arc::clone(history));
         let Some(name) = file_name(daemon) else {
             return Ok(());
         };
@@ -347,7 +320,7 @@ mod tests {
                 assert!(warnings.is_empty());
                 assert_eq!(records.histories.len(), 3);
                 for name in ["a", "b/c", "50%/d"] {
-                    assert_eq!(records.history(&id(name)), written);
+                    assert_eq!(*records.history(&id(name)), written);
                 }
             }
         });
@@ -363,8 +336,8 @@ mod tests {
                 other.write_history(&second, &written, lock).unwrap();
                 for store in [&mut *one, &mut *other] {
                     let (records, _) = store.read();
-                    assert_eq!(records.history(&first), written);
-                    assert_eq!(records.history(&second), written);
+                    assert_eq!(*records.history(&first), written);
+                    assert_eq!(*records.history(&second), written);
                 }
             }
             let listed = Stamp::now(&path.join(HISTORY));
@@ -389,7 +362,7 @@ mod tests {
                 .write_history(&id("b"), &history(&["y"]), lock)
                 .unwrap();
             assert!(!one.histories.is_still(Stamp::now(&dir)));
-            assert_eq!(one.read().0.history(&id("b")), history(&["y"]));
+            assert_eq!(*one.read().0.history(&id("b")), history(&["y"]));
         });
     }
 
@@ -417,8 +390,8 @@ mod tests {
             one.write_history(&id("b"), &history(&["x"]), lock).unwrap();
             std::fs::write(path.join("history/a.jsonl"), "{\"number\":1").unwrap();
             let (records, warnings) = other.read();
-            assert_eq!(records.history(&id("a")), Arc::default());
-            assert_eq!(records.history(&id("b")), history(&["x"]));
+            assert_eq!(*records.history(&id("a")), Arc::default());
+            assert_eq!(*records.history(&id("b")), history(&["x"]));
             let [warning @ StateWarning::Damaged { .. }] = &warnings[..] else {
                 panic!("{warnings:?}");
             };
@@ -434,8 +407,8 @@ mod tests {
             std::fs::create_dir_all(path).unwrap();
             std::fs::write(path.join("history"), "in the way").unwrap();
             assert!(one.write_history(&id("a"), &history(&["x"]), lock).is_err());
-            assert_eq!(one.read().0.history(&id("a")), history(&["x"]));
-            assert_eq!(other.read().0.history(&id("a")), Arc::default());
+            assert_eq!(*one.read().0.history(&id("a")), history(&["x"]));
+            assert_eq!(*other.read().0.history(&id("a")), Arc::default());
         });
     }
 }
