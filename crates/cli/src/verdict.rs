@@ -122,8 +122,7 @@ impl Verdict {
             verdict.problems.push(problem);
         }
         let in_scope = |failure: &&Failure| {
-            let mut apps = after.apps.iter();
-            failure.is_unready && apps.any(|app| app.daemon == failure.daemon)
+            failure.is_unready && after.apps.of(&failure.daemon).next().is_some()
         };
         for failure in report.failures.iter().filter(in_scope) {
             verdict.add_failure(failure);

@@ -42,7 +42,7 @@ impl History {
         };
         let mut judged = Vec::new();
         let mut unapplied = BTreeSet::new();
-        let apps = planned.apps.iter().filter(|app| app.daemon == *daemon);
+        let apps = planned.apps.of(daemon);
         for state in apps {
             let Some((app, gate)) = state.spec.as_ref().zip(gates.get(&state.app)) else {
                 continue;
@@ -100,7 +100,7 @@ impl History {
         let Some(last) = self.entries_mut().last_mut() else {
             return false;
         };
-        let apps = planned.apps.iter().filter(|app| app.daemon == *daemon);
+        let apps = planned.apps.of(daemon);
         let apps: Vec<&AppState> = apps.collect();
         let is_left =
             |cause: &Cause| matches!(cause, Cause::Failed { failed, .. } if *failed == last.number);

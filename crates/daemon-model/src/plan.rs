@@ -210,7 +210,7 @@ impl Planned {
     /// Whether every app of the daemon was started and changed, so that none waits for another app or for a step.
     #[must_use]
     pub fn is_complete(&self, daemon: &DaemonId) -> bool {
-        let mut apps = self.apps.iter().filter(|app| app.daemon == *daemon);
+        let mut apps = self.apps.of(daemon);
         let waits = |condition| {
             matches!(
                 condition,

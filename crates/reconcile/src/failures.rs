@@ -104,11 +104,10 @@ impl Failures {
         now: Timestamp,
     ) {
         self.failures.retain(|failure| {
-            let mut apps = after.apps.iter();
+            let mut apps = after.apps.of(&failure.daemon);
             !includes(&failure.daemon)
                 || apps.any(|app| {
-                    app.daemon == failure.daemon
-                        && Some(&app.app) == failure.app.as_ref()
+                    Some(&app.app) == failure.app.as_ref()
                         && (failure.is_unready || app.condition == Condition::Pending)
                 })
         });

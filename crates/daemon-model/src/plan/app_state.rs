@@ -198,6 +198,13 @@ impl AppStates {
         self.into_iter()
     }
 
+    /// The states of a daemon's apps.
+    pub fn of(&self, daemon: &DaemonId) -> impl Iterator<Item = &AppState> + Clone {
+        let (_, rest) = split(&self.0, |state| state.daemon < *daemon);
+        let (own, _) = split(rest, |state| state.daemon == *daemon);
+        own.iter().map(AsRef::as_ref)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -210,8 +217,14 @@ impl AppStates {
         self.0.is_empty()
     }
 
+    /// Adds a state. They have to be sorted again afterwards.
     pub(super) fn push(&mut self, state: AppState) {
         self.0.push(Arc::new(state));
+    }
+
+    /// Adds states. They have to be sorted again afterwards.
+    pub(super) fn extend(&mut self, states: impl IntoIterator<Item = AppState>) {
+        self.0.extend(states.into_iter().map(Arc::new));
     }
 
     /// Adds the states of other apps, except those of `changed` daemons. Both lists are sorted, and so is the result.
@@ -271,15 +284,11 @@ impl<'a> IntoIterator for &'a AppStates {
     }
 }
 
-impl Extend<AppState> for AppStates {
-    fn extend<I: IntoIterator<Item = AppState>>(&mut self, states: I) {
-        self.0.extend(states.into_iter().map(Arc::new));
-    }
-}
-
 impl FromIterator<AppState> for AppStates {
     fn from_iter<I: IntoIterator<Item = AppState>>(states: I) -> Self {
-        Self(states.into_iter().map(Arc::new).collect())
+        let mut all = Self(states.into_iter().map(Arc::new).collect());
+        all.sort();
+        all
     }
 }
 

@@ -184,11 +184,9 @@ impl Execution {
         let mut unapplied: BTreeMap<&DaemonId, BTreeSet<&str>> = BTreeMap::new();
         for step in failed.map(|step| &step.step) {
             // If the steps were taken anyway, the state of the apps decides.
-            let mut apps = self.after.apps.iter();
-            let is_left = apps.any(|app| {
-                let is_it = app.daemon == step.daemon && app.app == step.app;
-                is_it && app.condition == Condition::Pending
-            });
+            let mut apps = self.after.apps.of(&step.daemon);
+            let is_left =
+                apps.any(|app| app.app == step.app && app.condition == Condition::Pending);
             if is_left {
                 let apps = unapplied.entry(&step.daemon).or_default();
                 apps.insert(&step.app);

@@ -206,7 +206,7 @@ fn judge_daemon(
         .outcome
         .is_some_and(|outcome| history.decide(number, outcome));
     if report.is_changed || is_decided {
-        let mut apps = planned.apps.iter().filter(|app| app.daemon == *daemon);
+        let mut apps = planned.apps.of(daemon);
         if is_failed || (report.is_changed && apps.any(AppState::is_canary)) {
             judgement.urgent.insert(daemon.clone());
         }

@@ -156,7 +156,7 @@ fn rows(planned: &Planned, view: View<'_>) -> Vec<Row> {
         });
     }
     for broken in &planned.broken {
-        if !planned.apps.iter().any(|app| app.daemon == *broken) {
+        if planned.apps.of(broken).next().is_none() {
             rows.push(Row {
                 daemon: broken.to_string(),
                 app: dash(),
