@@ -46,5 +46,5 @@ pub use open::{
 };
 pub use owner::{foreign_owner, is_trusted};
 pub use write::{
-    Access, Durability, TEMPORARY_PREFIX, append, check_room, create, sweep, touch, write,
+    Access, Durability, TEMPORARY_PREFIX, append, check_room, create, link, sweep, touch, write,
 };

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{Error, Result, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -88,6 +88,26 @@ pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes `path` another name of a file, in place of what has that name. Both must be on the same file system.
+///
+/// # Errors
+/// I/O errors of creating a hard link in that directory, and of renaming it.
+pub fn link(file: &Path, path: &Path) -> Result<()> {
+    let key = |path| std::fs::symlink_metadata(path).map(|it| (it.dev(), it.ino()));
+    let own = key(file)?;
+    if key(path).is_ok_and(|other| other == own) {
+        // Renaming one name of a file to another one would do nothing and keep both.
+        return Ok(());
+    }
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let link = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .make_in(dir, |temporary| std::fs::hard_link(file, temporary))
+        .map_err(without_path)?;
+    link.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
 /// Appends to a regular file, and keeps its mode.
 ///
 /// # Errors
@@ -136,6 +156,24 @@ mod tests {
     use std::io::ErrorKind;
 
     use super::*;
+
+    #[test]
+    fn a_link_takes_the_place_of_a_file_and_leaves_no_temporary_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, path] = ["file", "path"].map(|name| dir.path().join(name));
+        std::fs::write(&file, "new").unwrap();
+        std::fs::write(&path, "old").unwrap();
+        for _ in 0..2 {
+            link(&file, &path).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        }
+        // Replacing the file leaves what has the other name.
+        write(&file, b"newer", Durability::Cached).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        let missing = link(&dir.path().join("missing"), &path);
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_written_file_is_complete_and_private_and_leaves_no_temporary_file() {

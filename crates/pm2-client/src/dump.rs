@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{PmId, Status};
+use daemon_model::{Label, PmId, Status};
 use files::{Durability, Links};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -125,7 +125,7 @@ impl Dump {
             return Ok(Saved::Unchanged);
         }
         if let Some(old) = old {
-            replace(&pm2_home.join("dump.pm2.bak"), &old)?;
+            back_up(&path, &old)?;
         }
         replace(&path, text.as_bytes())?;
         Ok(Saved::Written)
@@ -138,17 +138,36 @@ impl Dump {
         entries: &mut Entries,
     ) -> serde_json::Result<()> {
         for entry in serde_json::from_slice::<Vec<&RawValue>>(old)? {
-            let pm2_env: Map<String, Value> = serde_json::from_str(entry.get())?;
-            let name = pm2_env.get("name").and_then(Value::as_str);
-            let is_replaced = match label_of(&pm2_env) {
+            let owner: Owner<'_> = serde_json::from_str(entry.get())?;
+            let is_replaced = match owner.label() {
                 Some(label) => label.workspace == self.workspace,
-                None => name.is_some_and(|name| names.contains(name)),
+                None => owner.name().is_some_and(|name| names.contains(&*name)),
             };
             if !is_replaced {
                 entries.push(entry.get());
             }
         }
         Ok(())
+    }
+}
+
+/// What tells whose an entry of a dump is. The rest of the entry is skipped.
+#[derive(Deserialize)]
+struct Owner<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, rename = "pm2_sync")]
+    label: Option<&'a RawValue>,
+}
+
+impl Owner<'_> {
+    fn name(&self) -> Option<String> {
+        serde_json::from_str(self.name?.get()).ok()
+    }
+
+    /// The label, if it is complete.
+    fn label(&self) -> Option<Label> {
+        serde_json::from_str(self.label?.get()).ok()
     }
 }
 
@@ -191,6 +210,18 @@ impl Serialize for Entry<'_> {
 
 fn is_private(path: &Utf8Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0)
+}
+
+/// Keeps the old dump beside the new one, without copying it where possible.
+fn back_up(path: &Utf8Path, old: &[u8]) -> Result<(), DumpError> {
+    let backup = path.with_extension("pm2.bak");
+    // A link to a dump elsewhere is copied: it may be changed there.
+    let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if is_file && is_private(path) && files::link(path.as_std_path(), backup.as_std_path()).is_ok()
+    {
+        return Ok(());
+    }
+    replace(&backup, old)
 }
 
 /// Writes a dump. It contains every variable of every app, and cannot be recreated after PM2 has ended.
@@ -258,6 +289,35 @@ mod tests {
         assert_eq!(empty.save(home, &names).unwrap(), Saved::Written);
         let written: Value = serde_json::from_slice(&std::fs::read(&dump).unwrap()).unwrap();
         assert_eq!(written, json!([other, theirs]));
+    }
+
+    #[test]
+    fn the_old_dump_is_kept_beside_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(dir.path()).unwrap();
+        let [dump, backup] = ["dump.pm2", "dump.pm2.bak"].map(|name| home.join(name));
+        let elsewhere = home.join("elsewhere");
+        let save = |name: &str| dump_of(name).save(home, &BTreeSet::new()).unwrap();
+        let read = |path: &Utf8Path| std::fs::read_to_string(path).unwrap();
+        let others = r#"[{"name":"other"}]"#;
+        std::fs::write(&elsewhere, others).unwrap();
+        // PM2 may have written the old one, which others can read then, and it may be a link.
+        for kind in ["written by PM2", "a link", "our own"] {
+            let _ = std::fs::remove_file(&dump);
+            match kind {
+                "a link" => std::os::unix::fs::symlink(&elsewhere, &dump).unwrap(),
+                _ => std::fs::write(&dump, others).unwrap(),
+            }
+            if kind == "our own" {
+                save("first");
+            }
+            let old = read(&dump);
+            assert_eq!(save("second"), Saved::Written, "{kind}");
+            assert_eq!(read(&backup), old, "{kind}");
+            assert!(is_private(&backup), "{kind}");
+            assert!(read(&dump).contains("second"), "{kind}");
+            assert_eq!(read(&elsewhere), others, "{kind}");
+        }
     }
 
     #[test]
