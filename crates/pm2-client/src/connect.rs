@@ -100,7 +100,14 @@ fn try_connect(path: &Utf8Path) -> std::io::Result<UnixStream> {
 /// The user of the process that listens, as the kernel recorded it.
 #[cfg(target_os = "linux")]
 fn owner(stream: &UnixStream, _path: &Utf8Path) -> std::io::Result<u32> {
-    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
+    match rustix::net::sockopt::socket_peercred(stream) {
+        Ok(credentials) => Ok(credentials.uid.as_raw()),
+        // The listener has no pid here (`pid_namespaces(7)`): the kernel reports 0, which rustix does not expect.
+        Err(error) if error.raw_os_error() == 0 => Err(std::io::Error::other(
+            "it runs in another PID namespace, so run pm2-sync in the same container",
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The user of the process that listens: the owner of the socket, or root if that owner is trusted.
