@@ -172,6 +172,29 @@ proptest! {
     }
 }
 
+/// The canary of a spec that failed may still be there when another app of its daemon is edited and it is tried again.
+#[test]
+fn a_spec_that_failed_is_tried_again_by_one_worker_only() {
+    let fixed = |workers| Fixed {
+        workers,
+        together: false,
+        daemon: 0,
+    };
+    let mut world = World::new(vec![fixed(None), fixed(Some(2))]);
+    let edits = [(1, "bad", 1), (0, "good", 80), (1, "good", 80)];
+    for (app, behaviour, rounds) in edits {
+        let (_, now, version) = &mut world.apps[app];
+        *now = behaviour;
+        *version += 1;
+        world.define();
+        for _ in 0..rounds {
+            world.sim.round();
+            world.workers_serve();
+        }
+    }
+    world.everything_is_ready();
+}
+
 /// Apps that depend on earlier ones: the behaviour of each, and a bit for each dependency.
 fn graph() -> impl Strategy<Value = Vec<(usize, u8)>> {
     let behaviour = prop_oneof![3 => 0..2_usize, 1 => 0..BEHAVIOURS.len()];

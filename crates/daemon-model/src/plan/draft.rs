@@ -227,12 +227,21 @@ impl<'a> Draft<'a> {
         kept.sort_by_key(|process| (!process.is_from(app), !process.is_running(), process.pm_id));
         self.remove_surplus(&mut kept, counted.saturating_sub(want), (have, want));
 
-        let has_canary = outdated.len() < have as usize;
-        if is_trial && !has_canary {
+        let canary = kept.iter().copied().find(|process| process.is_from(app));
+        if is_trial && (canary.is_none() || gate.is_none()) {
             let mut reasons = changes_of(world, app, &outdated).reasons;
             reasons.insert(0, Reason::Canary);
-            let (spec, count) = (app.clone(), 1);
-            self.steps.push((Action::Start { spec, count }, reasons));
+            let spec = app.clone();
+            let action = match canary {
+                // The same spec was tried before, as part of another definition.
+                Some(canary) => Action::Change {
+                    spec,
+                    targets: targets(&[canary]),
+                    how: ChangeMethod::Restart,
+                },
+                None => Action::Start { spec, count: 1 },
+            };
+            self.steps.push((action, reasons));
             return Condition::Pending;
         }
         if is_trial && let Some(gate) = gate {
