@@ -1,6 +1,6 @@
 //! The id of a daemon.
 
-use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The id of a daemon: the path of its directory relative to the tree of definitions, with `/` as separator, for example
 /// `mcp/serena`. Clones share the text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DaemonId(Arc<str>);
 
@@ -84,9 +84,19 @@ impl DaemonId {
     }
 }
 
-impl Borrow<str> for DaemonId {
-    fn borrow(&self) -> &str {
-        &self.0
+impl Ord for DaemonId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Equal ids are mostly shared.
+        match Arc::ptr_eq(&self.0, &other.0) {
+            true => Ordering::Equal,
+            false => self.0.cmp(&other.0),
+        }
+    }
+}
+
+impl PartialOrd for DaemonId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -85,7 +85,7 @@ impl GuardMemory {
         labels
             .iter()
             .map(|label| &label.daemon)
-            .filter(|id| !definitions.daemons.contains_key(*id))
+            .filter(|id| !definitions.daemons.contains_key(id))
             .filter(|id| gone.iter().any(|mount| is_below(id, mount)))
             .cloned()
             .collect()

@@ -63,7 +63,7 @@ impl LastPlan {
             .scope
             .except
             .symmetric_difference(&policy.scope.except);
-        touched.daemons.extend(out_of_scope.map(DaemonId::as_str));
+        touched.daemons.extend(out_of_scope);
         let processes = touched.close([&*self.desired, desired], observed)?;
         let part = touched.of_desired(desired);
         if touched.lacks_needs(&InForce::new(&part, policy)) {
@@ -74,7 +74,7 @@ impl LastPlan {
             return None;
         }
         let changed = touched.daemons.iter().copied();
-        planned.apps.add_shared(&self.planned.apps, changed);
+        planned.apps.add_unchanged(&self.planned.apps, changed);
         debug_assert_eq!(planned, plan(desired, observed, policy));
         Some(planned)
     }
@@ -83,7 +83,7 @@ impl LastPlan {
 /// The daemons and names that a partial plan covers.
 #[derive(Default)]
 struct Touched<'a> {
-    daemons: FxHashSet<&'a str>,
+    daemons: FxHashSet<&'a DaemonId>,
     /// Names of apps and processes.
     names: FxHashSet<&'a str>,
     /// Names of apps and daemons that others depend on.
@@ -94,7 +94,7 @@ impl<'a> Touched<'a> {
     /// Adds the differences from the last inputs, and daemons that may change without one.
     fn add_changes(&mut self, last: &'a LastPlan, desired: &'a Desired, observed: &'a Observed) {
         let daemons = differing(&last.desired.daemons, &desired.daemons, is_same_daemon);
-        self.daemons.extend(daemons.map(DaemonId::as_str));
+        self.daemons.extend(daemons);
         if let (Some(before), Some(now)) = (&last.desired.records, &desired.records) {
             self.add_records(before, now);
         }
@@ -102,7 +102,7 @@ impl<'a> Touched<'a> {
         let unsettled = unsettled.map(|app| &app.daemon);
         let attempts = last.planned.attempts.iter().map(|it| &it.daemon);
         let all = unsettled.chain(attempts).chain(&last.planned.broken);
-        self.daemons.extend(all.map(DaemonId::as_str));
+        self.daemons.extend(all);
         let (before, now) = (&last.observed.processes, &observed.processes);
         let is_same = before.len() == now.len();
         let pairs = before.iter().zip(now);
@@ -124,12 +124,12 @@ impl<'a> Touched<'a> {
     fn add_records(&mut self, before: &'a Records, now: &'a Records) {
         if !Arc::ptr_eq(&before.histories, &now.histories) {
             let histories = differing(&before.histories, &now.histories, Arc::ptr_eq);
-            self.daemons.extend(histories.map(DaemonId::as_str));
+            self.daemons.extend(histories);
         }
         if before.overrides != now.overrides {
             // There are few of them.
             let all = before.overrides.iter().chain(now.overrides.iter());
-            self.daemons.extend(all.map(|(id, _)| id.as_str()));
+            self.daemons.extend(all.map(|(id, _)| id));
         }
     }
 
@@ -137,7 +137,7 @@ impl<'a> Touched<'a> {
         self.names.insert(&process.name);
         if let Some(label) = &process.label {
             self.names.insert(&label.app);
-            self.daemons.insert(label.daemon.as_str());
+            self.daemons.insert(&label.daemon);
         }
     }
 
@@ -145,13 +145,13 @@ impl<'a> Touched<'a> {
         let label = process.label.as_ref();
         self.names.contains(process.name.as_str())
             || label.is_some_and(|label| {
-                self.names.contains(label.app.as_str())
-                    || self.daemons.contains(label.daemon.as_str())
+                self.names.contains(label.app.as_str()) || self.daemons.contains(&label.daemon)
             })
     }
 
-    /// Adds everything that shares a name with the collected daemons, or that they depend on. Returns the processes that belong to
-    /// it; none if that is nearly everything. What is no longer there differs, so it was collected already.
+    /// Adds everything that shares a name with the collected daemons, or that they depend on, and returns the processes that belong
+    /// to them. None if that is nearly everything. Only the current state is searched: daemons and processes that are gone were
+    /// collected as differences.
     fn close(
         &mut self,
         desired: [&'a Desired; 2],
@@ -163,7 +163,7 @@ impl<'a> Touched<'a> {
             let before = self.size();
             let daemons = desired[1].daemons.iter();
             let touched = daemons.filter(|(id, daemon)| self.has_daemon(id, daemon));
-            let touched: Vec<&str> = touched.map(|(id, _)| id.as_str()).collect();
+            let touched: Vec<&DaemonId> = touched.map(|(id, _)| id).collect();
             self.daemons.extend(touched);
             let mut processes = Vec::new();
             for process in &observed.processes {
@@ -182,19 +182,19 @@ impl<'a> Touched<'a> {
     }
 
     fn size(&self) -> [usize; 3] {
-        [&self.daemons, &self.names, &self.needs].map(FxHashSet::len)
+        [self.daemons.len(), self.names.len(), self.needs.len()]
     }
 
     fn has_daemon(&self, id: &DaemonId, daemon: &DesiredDaemon) -> bool {
         let has =
             |app: &AppSpec| self.names.contains(app.name()) || self.needs.contains(app.name());
-        self.daemons.contains(id.as_str())
+        self.daemons.contains(id)
             || self.needs.contains(id.as_str())
             || daemon.apps().iter().any(has)
     }
 
     /// Adds the names of the collected daemons, except those that are already `named`, and of what they depend on.
-    fn add_names(&mut self, desired: [&'a Desired; 2], named: &mut FxHashSet<&'a str>) {
+    fn add_names(&mut self, desired: [&'a Desired; 2], named: &mut FxHashSet<&'a DaemonId>) {
         for id in self.daemons.iter().filter(|id| named.insert(*id)) {
             for desired in desired {
                 let daemon = desired.daemons.get(*id).into_iter();
@@ -257,8 +257,6 @@ fn differing<'a, V>(
                 (None, None) => return None,
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
-                // Equal IDs are mostly shared, and then quick to compare.
-                (Some((before, _)), Some((now, _))) if before == now => std::cmp::Ordering::Equal,
                 (Some((before, _)), Some((now, _))) => before.cmp(now),
             };
             let (old, new) = (

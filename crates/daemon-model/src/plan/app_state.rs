@@ -1,6 +1,5 @@
 //! The state of each app before a plan is executed.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -200,8 +199,7 @@ impl AppStates {
 
     /// The states of a daemon's apps.
     pub fn of(&self, daemon: &DaemonId) -> impl Iterator<Item = &AppState> + Clone {
-        let (_, rest) = split(&self.0, |state| state.daemon < *daemon);
-        let (own, _) = split(rest, |state| state.daemon == *daemon);
+        let [_, own, _] = around(&self.0, daemon);
         own.iter().map(AsRef::as_ref)
     }
 
@@ -227,51 +225,39 @@ impl AppStates {
         self.0.extend(states.into_iter().map(Arc::new));
     }
 
-    /// Adds the states of other apps, except those of `changed` daemons. Both lists are sorted, and so is the result.
-    pub(super) fn add_shared<'d>(&mut self, others: &Self, changed: impl Iterator<Item = &'d str>) {
-        let mut changed: Vec<&str> = changed.collect();
+    /// Adds the earlier states of the daemons that have not `changed`. Both lists are sorted, and so is the result; these states are
+    /// all of `changed` daemons.
+    pub(super) fn add_unchanged<'d>(
+        &mut self,
+        earlier: &Self,
+        changed: impl Iterator<Item = &'d DaemonId>,
+    ) {
+        let mut changed: Vec<&DaemonId> = changed.collect();
         changed.sort_unstable();
-        let mut left = others.0.as_slice();
-        let mut kept = Vec::new();
+        let mut left = earlier.0.as_slice();
+        let mut all = Vec::with_capacity(left.len() + self.0.len());
         for daemon in changed {
-            let (before, rest) = split(left, |state| state.daemon.as_str() < daemon);
-            kept.push(before);
-            (_, left) = split(rest, |state| state.daemon.as_str() == daemon);
+            let [before, _, after] = around(left, daemon);
+            all.extend_from_slice(before);
+            all.extend_from_slice(around(&self.0, daemon)[1]);
+            left = after;
         }
-        kept.push(left);
-        let mut own = std::mem::take(&mut self.0).into_iter().peekable();
-        self.0.reserve(others.0.len() + own.len());
-        for mut part in kept {
-            while let Some(state) = own.peek() {
-                let (before, after) = split(part, |other| order(other, state).is_lt());
-                self.0.extend_from_slice(before);
-                part = after;
-                if after.is_empty() {
-                    break;
-                }
-                self.0.extend(own.next());
-            }
-            self.0.extend_from_slice(part);
-        }
-        self.0.extend(own);
+        all.extend_from_slice(left);
+        self.0 = all;
     }
 
     /// Sorts them by daemon and name.
     pub(super) fn sort(&mut self) {
-        self.0.sort_by(|a, b| order(a, b));
+        self.0
+            .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
     }
 }
 
-fn order(a: &AppState, b: &AppState) -> Ordering {
-    (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app))
-}
-
-/// The states from the start for which the condition holds, and the others.
-fn split(
-    states: &[Arc<AppState>],
-    holds: impl Fn(&AppState) -> bool,
-) -> (&[Arc<AppState>], &[Arc<AppState>]) {
-    states.split_at(states.partition_point(|state| holds(state)))
+/// The sorted states before those of a daemon, its own, and those after.
+fn around<'s>(states: &'s [Arc<AppState>], daemon: &DaemonId) -> [&'s [Arc<AppState>]; 3] {
+    let (before, rest) = states.split_at(states.partition_point(|it| it.daemon < *daemon));
+    let (own, after) = rest.split_at(rest.partition_point(|it| it.daemon == *daemon));
+    [before, own, after]
 }
 
 impl<'a> IntoIterator for &'a AppStates {

@@ -31,9 +31,7 @@ pub(super) fn read(
     let mut changed = Vec::new();
     for (id, source) in &tree.sources {
         let known = known.as_mut().and_then(|known| {
-            // Equal IDs are mostly shared, and then quick to compare.
-            let is_before = |other: &DaemonId| other != id && other < id;
-            while known.next_if(|(other, _)| is_before(other)).is_some() {}
+            while known.next_if(|(other, _)| *other < id).is_some() {}
             known.next_if(|(other, _)| *other == id)
         });
         let known = known.map(|(_, known)| known);

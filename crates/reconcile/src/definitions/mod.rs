@@ -36,7 +36,6 @@ pub struct Definition {
     is_independent: bool,
     /// Whether some of the findings are conflicts with other definitions.
     has_conflicts: bool,
-    specs: Arc<[AppSpec]>,
     cached: Arc<CachedRender>,
 }
 
@@ -92,7 +91,6 @@ impl Definition {
             diagnostics: rendered.diagnostics.clone(),
             is_independent: !rendered.is_transient && rendered.env_files.is_empty(),
             has_conflicts: false,
-            specs: Arc::clone(&cached.specs),
             cached,
         }
     }
@@ -126,7 +124,7 @@ impl Definition {
     /// Its apps without their positions; if it is broken, those that could be read.
     #[must_use]
     pub fn specs(&self) -> &Arc<[AppSpec]> {
-        &self.specs
+        &self.cached.specs
     }
 
     /// Its apps; if it is broken, those that could be read.

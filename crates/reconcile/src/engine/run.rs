@@ -394,7 +394,7 @@ impl<'e, 'o> Run<'e, 'o> {
         }
         // A daemon that keeps changing must wait, unless it has to roll back.
         let waiting = self.schedule.waiting(now);
-        let is_due = |id: &&DaemonId| judgement.urgent.contains(*id) || !waiting.contains(*id);
+        let is_due = |id: &&DaemonId| judgement.urgent.contains(id) || !waiting.contains(id);
         let decided: BTreeSet<DaemonId> =
             judgement.changed.keys().filter(is_due).cloned().collect();
         self.urgent = judgement.urgent;

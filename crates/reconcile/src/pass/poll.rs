@@ -110,7 +110,7 @@ pub(crate) fn poll(
         });
     }
     let steps = planned.plan.steps.iter().map(|step| &step.daemon);
-    let steps = steps.filter(|id| !request.except.contains(*id));
+    let steps = steps.filter(|id| !request.except.contains(id));
     Ok(Polled {
         running,
         steps: steps.cloned().collect(),

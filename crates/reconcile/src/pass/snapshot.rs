@@ -368,7 +368,7 @@ fn last_good_apps(
             defined.next();
         }
         if defined.peek().is_none_or(|(other, _)| *other != id) {
-            defined = definitions.daemons.range::<DaemonId, _>(id..).peekable();
+            defined = definitions.daemons.range(id..).peekable();
         }
         let found = defined.peek().filter(|(other, _)| *other == id);
         found.map(|(_, definition)| *definition)
