@@ -219,7 +219,7 @@ fn check_apps(planned: &Planned, world: &World<'_>) -> Result<(), PlanViolation>
     for process in planned.apps.iter().flat_map(|app| &app.processes) {
         *counts.entry(process.pm_id).or_default() += 1;
     }
-    for process in &world.observed.processes {
+    for process in world.observed.processes.iter() {
         let Some(label) = world.own_label(process) else {
             continue;
         };

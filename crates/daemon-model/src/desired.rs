@@ -1,9 +1,8 @@
 //! What the definitions of a workspace declare, and what is recorded about its daemons.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::{AppSpec, DaemonId, History, Overrides};
+use crate::{AppSpec, DaemonId, DaemonMap, History, Overrides};
 
 /// What one definition declares.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +37,7 @@ impl DesiredDaemon {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Records {
     /// What was applied to each daemon, with or without a definition, and with what result.
-    pub histories: Arc<BTreeMap<DaemonId, Arc<History>>>,
+    pub histories: DaemonMap<Arc<History>>,
     /// The decisions of users.
     pub overrides: Arc<Overrides>,
 }
@@ -53,7 +52,7 @@ impl Records {
 
     /// Replaces the history of a daemon.
     pub fn set_history(&mut self, daemon: &DaemonId, history: Arc<History>) {
-        Arc::make_mut(&mut self.histories).insert(daemon.clone(), history);
+        self.histories.insert(daemon.clone(), history);
     }
 
     /// The same records without overrides that have ended by `now_ms`, in milliseconds since the Unix epoch.
@@ -69,7 +68,7 @@ impl Records {
     /// Whether these are the very same records, shared.
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.histories, &other.histories)
+        self.histories.is_shared_with(&other.histories)
             && Arc::ptr_eq(&self.overrides, &other.overrides)
     }
 }
@@ -78,7 +77,7 @@ impl Records {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
     /// By daemon. A missing daemon has no definition.
-    pub daemons: BTreeMap<DaemonId, DesiredDaemon>,
+    pub daemons: DaemonMap<DesiredDaemon>,
     /// What is recorded, with only the overrides in force. Without records, daemons run as defined: there are neither canaries nor
     /// rollbacks.
     pub records: Option<Records>,

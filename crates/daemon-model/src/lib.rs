@@ -31,6 +31,7 @@ mod capped;
 mod check;
 mod coerce;
 mod conflicts;
+mod daemon_map;
 mod dependencies;
 mod desired;
 mod diagnostic;
@@ -64,6 +65,7 @@ pub use capped::{Capped, Diagnostics, Findings, HasSeverity, MAX_FINDINGS, Omitt
 pub use check::{PlanViolation, check_plan};
 pub use coerce::{env_text, is_cron_pattern, js_number, json_number};
 pub use conflicts::{Declared, PlacedApp, find_conflicts, have_same_claims};
+pub use daemon_map::DaemonMap;
 pub use desired::{Desired, DesiredDaemon, Records};
 pub use diagnostic::{Diagnostic, Label as SourceLabel, Level, Location, Secrecy, Severity, Span};
 pub use diff::{
@@ -94,8 +96,8 @@ pub use plan::{
 };
 pub use probe::{Check, CheckError, Handler, InvalidReference, Probe, ProbeKind, Template};
 pub use process::{
-    Attributes, Observed, ObservedProcess, Orphan, PmId, ProcessState, Status, Stored, Usage,
-    Variables,
+    Attributes, Observed, ObservedProcess, Orphan, PmId, ProcessState, Processes, Status, Stored,
+    Usage, Variables,
 };
 pub use readiness::{GateInput, NotReady, ProbeOutcome, Readiness, readiness};
 pub use report::{ApplyReport, Outcome, StepReport};

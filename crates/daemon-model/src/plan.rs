@@ -188,10 +188,6 @@ pub struct Planned {
 }
 
 impl Planned {
-    fn sort_apps(&mut self) {
-        self.apps.sort();
-    }
-
     /// Whether everything in scope is as defined and stays so by itself.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
@@ -254,7 +250,6 @@ pub fn plan(desired: &Desired, observed: &Observed, policy: &Policy) -> Planned 
     apps::plan_apps(&world, &mut planned);
     order::set_stages(&mut planned.plan, &world);
     put_own_last(&mut planned.plan, policy.own);
-    planned.sort_apps();
     #[cfg(debug_assertions)]
     if let Err(violation) = crate::check_plan(&planned, desired, observed, policy) {
         #[expect(

@@ -163,11 +163,14 @@ pub struct Usage {
     pub memory_bytes: u64,
 }
 
+/// Processes, sorted by `pm_id`. Shared, because most stay the same from one list of PM2 to the next.
+pub type Processes = Arc<[Arc<ObservedProcess>]>;
+
 /// What PM2 runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// Every process that PM2 lists, by `pm_id`. Shared with plans; most are unchanged from one observation to the next.
-    pub processes: Vec<Arc<ObservedProcess>>,
+    /// Every process that PM2 lists.
+    pub processes: Processes,
     /// Processes that PM2 started but does not list: their PM2 was killed, or lost track of them.
     pub orphans: Vec<Orphan>,
     /// Workspaces named by labels whose directory no longer exists.
@@ -182,7 +185,7 @@ pub struct Observed {
 
 impl Observed {
     /// The same inputs for a plan, with other processes.
-    pub(crate) fn with_processes(&self, processes: Vec<Arc<ObservedProcess>>) -> Self {
+    pub(crate) fn with_processes(&self, processes: Processes) -> Self {
         Self {
             processes,
             orphans: self.orphans.clone(),

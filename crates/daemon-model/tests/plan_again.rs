@@ -13,7 +13,7 @@ use common::{id, policy, running, spec};
 
 fn steps(desired: &Desired, process: &Arc<ObservedProcess>, policy: &Policy) -> Vec<ActionKind> {
     let observed = Observed {
-        processes: vec![Arc::clone(process)],
+        processes: [Arc::clone(process)].into(),
         at_ms: 20_000,
         ..Observed::default()
     };

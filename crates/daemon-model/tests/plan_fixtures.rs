@@ -163,7 +163,7 @@ fn every_rule_of_the_planner() {
         if let Some(held) = &planned.plan.held {
             writeln!(text, "held: {} of {}", held.daemons.len(), held.managed).unwrap();
         }
-        for app in &planned.apps {
+        for app in planned.apps.iter() {
             writeln!(text, "= {} {}: {}", app.daemon, app.app, app.condition).unwrap();
         }
         insta::assert_snapshot!(text);

@@ -262,7 +262,7 @@ proptest! {
             .map(|process| process.name[1..].parse().unwrap())
             .collect();
         prop_assert_eq!(running, started);
-        for state in &left.apps {
+        for state in left.apps.iter() {
             let waits = state.causes.iter().flat_map(|cause| match cause {
                 daemon_model::Cause::Waiting { on, .. } => on.as_slice(),
                 _ => &[],

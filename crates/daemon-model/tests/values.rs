@@ -341,7 +341,7 @@ fn only_new_processes_lack_a_variable_that_the_caller_lacks() {
     };
     let lacking = |processes: Vec<Arc<ObservedProcess>>| -> Vec<String> {
         let observed = Observed {
-            processes,
+            processes: processes.into(),
             at_ms: 100_000,
             ..Observed::default()
         };

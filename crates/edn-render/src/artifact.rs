@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{DaemonId, Layout};
+use daemon_model::{DaemonId, DaemonMap, Layout};
 use files::{Durability, Links, TEMPORARY_PREFIX};
 use serde_json::{Map, Value};
 
@@ -100,7 +100,23 @@ pub enum ArtifactError {
 #[derive(Debug)]
 pub struct ArtifactStore {
     layout: Layout,
-    known: Mutex<HashMap<DaemonId, Arc<str>>>,
+    known: Mutex<Known>,
+}
+
+/// The texts that the files are known to have.
+#[derive(Debug, Default)]
+struct Known {
+    /// Those of the last complete update.
+    all: DaemonMap<Arc<str>>,
+    /// Later ones.
+    since: HashMap<DaemonId, Arc<str>>,
+}
+
+impl Known {
+    fn has(&self, id: &DaemonId, text: &Arc<str>) -> bool {
+        let known = self.since.get(id).or_else(|| self.all.get(id));
+        known.is_some_and(|known| Arc::ptr_eq(known, text))
+    }
 }
 
 impl ArtifactStore {
@@ -113,34 +129,29 @@ impl ArtifactStore {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<DaemonId, Arc<str>>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The texts that were read from or written to the files of their daemons before, so that these need not be read again; and the
-    /// other texts.
+    /// The texts that were not yet read from or written to the files of their daemons.
     #[must_use]
-    pub fn partition_known<'t>(
-        &self,
-        texts: impl IntoIterator<Item = (&'t DaemonId, &'t Arc<str>)>,
-    ) -> [Vec<(&'t DaemonId, &'t Arc<str>)>; 2] {
+    pub fn unknown<'t>(&self, texts: &'t DaemonMap<Arc<str>>) -> Vec<(&'t DaemonId, &'t Arc<str>)> {
         let known = self.known();
-        let is_known = |(id, text): &(&DaemonId, &Arc<str>)| {
-            let known = known.get(*id);
-            known.is_some_and(|known| Arc::ptr_eq(known, text))
-        };
-        let (known, others) = texts.into_iter().partition(is_known);
-        [known, others]
+        let others = known.all.differences(texts, Arc::ptr_eq);
+        let others = others.into_iter().filter_map(|id| texts.get_key_value(id));
+        others.filter(|(id, text)| !known.has(id, text)).collect()
     }
 
-    fn is_known(&self, id: &DaemonId, text: &Arc<str>) -> bool {
-        let is_same = |known: &Arc<str>| Arc::ptr_eq(known, text);
-        self.known().get(id).is_some_and(is_same)
+    /// Notes that all files have these texts.
+    pub fn note_all(&self, texts: &DaemonMap<Arc<str>>) {
+        let mut known = self.known();
+        known.all = texts.clone();
+        known.since.clear();
     }
 
     /// Clears the cache: other programs may have changed files since.
     pub fn forget(&self) {
-        self.known().clear();
+        *self.known() = Known::default();
     }
 
     /// The topmost directory that is created for artifacts: the first one below the workspace's root.
@@ -168,7 +179,7 @@ impl ArtifactStore {
         text: &Arc<str>,
         mend: &mut dyn FnMut(&File) -> std::io::Result<bool>,
     ) -> Result<OnDisk, ArtifactError> {
-        if self.is_known(id, text) {
+        if self.known().has(id, text) {
             return Ok(OnDisk::Same);
         }
         let path = self.layout.artifact_path(id);
@@ -178,7 +189,7 @@ impl ArtifactStore {
             };
             let is_private = file.metadata()?.permissions().mode() & 0o777 == 0o600;
             if is_private || mend(&file)? {
-                self.known().insert(id.clone(), Arc::clone(text));
+                self.known().since.insert(id.clone(), Arc::clone(text));
             }
             Ok(OnDisk::Same)
         };
@@ -212,7 +223,7 @@ impl ArtifactStore {
         self.make_dirs(path.parent().unwrap_or(self.layout.out_dir()))?;
         files::write(path.as_std_path(), text.as_bytes(), Durability::Cached)
             .map_err(|source| ArtifactError::Write { path, source })?;
-        self.known().insert(id.clone(), Arc::clone(text));
+        self.known().since.insert(id.clone(), Arc::clone(text));
         Ok(Outcome::Written)
     }
 
@@ -280,7 +291,10 @@ impl ArtifactStore {
     /// # Errors
     /// [`ArtifactError::Remove`] when it cannot be removed, or is in a directory that is a link.
     pub fn remove(&self, id: &DaemonId) -> Result<(), ArtifactError> {
-        self.known().remove(id);
+        let mut known = self.known();
+        known.all.remove(id);
+        known.since.remove(id);
+        drop(known);
         let (path, out) = (self.layout.artifact_path(id), self.layout.out_dir());
         let dir = path.parent().unwrap_or(out);
         let removed = files::check_dirs(self.top().as_std_path(), dir.as_std_path())

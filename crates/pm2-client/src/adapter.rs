@@ -1,10 +1,9 @@
 //! The port to PM2: the operations that any connection to a PM2 daemon supports.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use daemon_model::{ObservedProcess, PmId, Usage};
+use daemon_model::{PmId, Processes, Usage};
 
 use crate::message::{CurrentConf, Prepare, ReloadConf};
 use crate::record::ProcessRecord;
@@ -37,11 +36,11 @@ pub trait ProcessAdapter: Send {
     ) -> Result<(), AdapterError>;
 
     /// Every process that PM2 has, by ascending number, as the model describes it. Repeated calls are cheap: unchanged processes
-    /// may be shared with the previous result.
+    /// may be shared with the previous result, and so may an unchanged list.
     ///
     /// # Errors
     /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer.
-    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError>;
+    fn observe(&mut self) -> Result<Processes, AdapterError>;
 
     /// Whether to keep lists that are read from now on for [`visit_recent`](Self::visit_recent). That takes memory, and a list is
     /// kept only for a moment.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use daemon_model::{ObservedProcess, PmId, Usage};
+use daemon_model::{ObservedProcess, PmId, Processes, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -21,6 +21,7 @@ pub(crate) struct ListCache {
     /// Two hashers with their own keys: with 128 bits, two different texts do not collide by accident.
     hashers: [RandomState; 2],
     known: HashMap<[u64; 2], Arc<ObservedProcess>>,
+    listed: Processes,
     /// The resource use of the processes in the last list.
     usage: Vec<(PmId, Usage)>,
     texts: Interner,
@@ -97,10 +98,7 @@ impl ListCache {
     }
 
     /// Reads the entries of a PM2 list.
-    pub(crate) fn read(
-        &mut self,
-        entries: Vec<Entry<'_>>,
-    ) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
+    pub(crate) fn read(&mut self, entries: Vec<Entry<'_>>) -> serde_json::Result<Processes> {
         self.usage.clear();
         if self.once {
             let mut texts = Interner::default();
@@ -112,7 +110,7 @@ impl ListCache {
                 }
             }
             processes.sort_by_key(|process| process.pm_id);
-            return Ok(processes);
+            return Ok(processes.into());
         }
         let mut known = HashMap::with_capacity(entries.len());
         let mut processes = Vec::with_capacity(entries.len());
@@ -137,9 +135,10 @@ impl ListCache {
         let gone = !std::mem::replace(&mut self.known, known).is_empty();
         if gone || news {
             self.texts.sweep();
+            processes.sort_by_key(|process| process.pm_id);
+            self.listed = processes.into();
         }
-        processes.sort_by_key(|process| process.pm_id);
-        Ok(processes)
+        Ok(Arc::clone(&self.listed))
     }
 }
 
@@ -149,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    fn read(cache: &mut ListCache, list: &str) -> serde_json::Result<Vec<Arc<ObservedProcess>>> {
+    fn read(cache: &mut ListCache, list: &str) -> serde_json::Result<Processes> {
         cache.read(serde_json::from_str(list)?)
     }
 

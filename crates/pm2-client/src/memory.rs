@@ -10,7 +10,7 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use daemon_model::{ObservedProcess, PmId, Status, paths::with_pm_id};
+use daemon_model::{PmId, Processes, Status, paths::with_pm_id};
 use serde_json::{Value, json};
 
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
@@ -321,10 +321,9 @@ impl ProcessAdapter for MemoryAdapter {
         true
     }
 
-    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+    fn observe(&mut self) -> Result<Processes, AdapterError> {
         let mut begun = self.begin(Method::List, None, "")?;
-        let processes = begun.world.processes.values_mut();
-        let observed = processes.map(Slot::observe).collect();
+        let observed = begun.world.list();
         let observed = begun.end(observed)?;
         self.keep();
         Ok(observed)

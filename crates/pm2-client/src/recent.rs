@@ -17,7 +17,8 @@ impl Changes {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn count(&self) -> u64 {
+    /// How many there have been.
+    pub(crate) fn count(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }

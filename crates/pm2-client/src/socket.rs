@@ -6,11 +6,10 @@ mod timeouts;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{ObservedProcess, PmId, Usage};
+use daemon_model::{PmId, Processes, Usage};
 use serde_json::{Value, json};
 
 use crate::StopFlag;
@@ -397,7 +396,7 @@ impl ProcessAdapter for SocketAdapter {
         is_recent
     }
 
-    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+    fn observe(&mut self) -> Result<Processes, AdapterError> {
         let mut cache = std::mem::take(&mut self.cache);
         let timeout = self.deadlines.question;
         let read = &mut |reply: Reply<'_>| listed(reply, |entries| cache.read(entries));

@@ -41,7 +41,7 @@ impl ArtifactFailures {
 pub struct ArtifactReport {
     /// Written, because missing or out of date.
     pub written: Vec<DaemonId>,
-    /// Up to date.
+    /// Compared with their files, and up to date. A watcher compares them once.
     pub unchanged: Vec<DaemonId>,
     /// Removed, because they have no definition.
     pub removed: Vec<DaemonId>,
@@ -89,21 +89,9 @@ impl ArtifactCheck {
     }
 }
 
-/// The text to write for each artifact.
-fn texts<'a>(
-    definitions: &'a Definitions,
-    include: &'a dyn Fn(&DaemonId) -> bool,
-) -> impl Iterator<Item = (&'a DaemonId, &'a Arc<str>)> {
-    definitions
-        .daemons
-        .iter()
-        .filter(move |(id, _)| include(id))
-        .filter_map(|(id, definition)| Some((id, definition.artifact()?)))
-}
-
 /// Compares artifacts with the files on disk ahead of [`write()`], so that it need not.
 pub fn preload(store: &ArtifactStore, definitions: &Definitions) {
-    let texts: Vec<_> = texts(definitions, &|_| true).collect();
+    let texts = store.unknown(definitions.artifacts());
     // An unreadable artifact is written again, which may fail.
     parallel::map(&texts, |(id, text)| drop(store.compare(id, text)));
 }
@@ -119,8 +107,11 @@ pub fn write(
         report.failures.directory = Some(error.into());
         return report;
     }
-    let [known, texts] = store.partition_known(texts(definitions, include));
-    report.unchanged = known.into_iter().map(|(id, _)| id.clone()).collect();
+    let all = definitions.artifacts();
+    let unknown = store.unknown(all);
+    let texts = unknown.iter().filter(|(id, _)| include(id));
+    let texts: Vec<_> = texts.copied().collect();
+    let is_complete = texts.len() == unknown.len();
     let outcomes = parallel::map(&texts, |(id, text)| store.write(id, text));
     for ((id, _), outcome) in texts.into_iter().zip(outcomes) {
         match outcome {
@@ -128,6 +119,9 @@ pub fn write(
             Ok(Outcome::Written) => report.written.push(id.clone()),
             Err(error) => report.failures.add(id.clone(), error),
         }
+    }
+    if is_complete && report.failures.is_empty() {
+        store.note_all(all);
     }
     report
 }
@@ -193,7 +187,8 @@ pub fn check(
     include: &dyn Fn(&DaemonId) -> bool,
 ) -> ArtifactCheck {
     let mut check = ArtifactCheck::default();
-    for (id, text) in texts(definitions, include) {
+    let all = definitions.artifacts().iter();
+    for (id, text) in all.filter(|(id, _)| include(id)) {
         match store.compare(id, text) {
             Ok(OnDisk::Missing) => check.missing.push(id.clone()),
             Ok(OnDisk::Different) => check.stale.push(id.clone()),

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8PathBuf;
-use daemon_model::{Action, ApplyReport, DaemonId, Label, Planned, RemoveMethod, StepReport};
+use daemon_model::{Action, ApplyReport, DaemonId, Planned, RemoveMethod, StepReport};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::definitions::Definitions;
 use crate::lock::Lock;
+use crate::pass::Labels;
 use crate::state::{StateDir, StateWarning};
 
 /// The name of the file.
@@ -61,7 +62,7 @@ impl GuardMemory {
     pub(crate) fn removed_lately(
         &self,
         definitions: &Definitions,
-        labels: &[&Label],
+        labels: Labels<'_>,
         now: Timestamp,
     ) -> usize {
         let is_gone = |id: &DaemonId| {
@@ -76,7 +77,7 @@ impl GuardMemory {
     pub(crate) fn unmounted(
         &self,
         definitions: &Definitions,
-        labels: &[&Label],
+        labels: Labels<'_>,
     ) -> BTreeSet<DaemonId> {
         let gone: Vec<&Utf8PathBuf> = self.mounts.difference(definitions.mounts()).collect();
         if gone.is_empty() {

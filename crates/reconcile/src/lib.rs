@@ -8,7 +8,7 @@
 //! let config = Config::for_workspace("/srv/app".into(), Environment::read())?;
 //! let wait = Duration::from_secs(60);
 //! let report = sync(&config, &Request::default(), wait, &StopFlag::default(), &mut |_| {})?;
-//! for app in &report.after.apps {
+//! for app in report.after.apps.iter() {
 //!     println!("{} {}: {}", app.daemon, app.app, app.condition);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())

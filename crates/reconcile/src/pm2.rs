@@ -12,7 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use daemon_model::{
-    Action, ApplyReport, DaemonId, History, Observed, ObservedProcess, Plan, StepReport,
+    Action, ApplyReport, DaemonId, History, Observed, ObservedProcess, Plan, Processes, Records,
+    StepReport,
 };
 use files::Links;
 use jiff::Timestamp;
@@ -26,8 +27,8 @@ use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::error::FailureKind;
 use crate::lock::Lock;
-use crate::pass::PlanMemory;
-use crate::rollout::RecordStore;
+use crate::pass::{NoLeftovers, PlanMemory};
+use crate::rollout::{RecordStore, Undecided};
 use crate::state::StateWarning;
 
 use events::Events;
@@ -46,8 +47,10 @@ pub struct Pm2<'a> {
     events: Events,
     records: RecordStore,
     last_plan: PlanMemory,
+    no_leftovers: NoLeftovers,
+    undecided: Undecided,
     /// What PM2 ran when it was last asked, by its numbers.
-    known: Vec<Arc<ObservedProcess>>,
+    known: Processes,
 }
 
 /// PM2 cannot be started.
@@ -91,7 +94,9 @@ impl<'a> Pm2<'a> {
             events: Events::default(),
             records: RecordStore::new(config.state()),
             last_plan: PlanMemory::default(),
-            known: Vec::new(),
+            no_leftovers: NoLeftovers::default(),
+            undecided: Undecided::default(),
+            known: Arc::default(),
         }
     }
 
@@ -108,6 +113,17 @@ impl<'a> Pm2<'a> {
     pub fn with_adapter(mut self, adapter: Box<dyn ProcessAdapter>) -> Self {
         self.adapter = Some(adapter);
         self
+    }
+
+    /// What is recorded about the daemons, and those of them that may go back to an earlier spec.
+    pub(crate) fn read_records(&mut self) -> (Records, BTreeSet<DaemonId>, Vec<StateWarning>) {
+        let (records, warnings) = self.records.read();
+        let undecided = self.undecided.update(&records);
+        (records, undecided, warnings)
+    }
+
+    pub(crate) fn no_leftovers(&mut self) -> &mut NoLeftovers {
+        &mut self.no_leftovers
     }
 
     pub(crate) fn last_plan(&self) -> &PlanMemory {
@@ -184,7 +200,7 @@ impl<'a> Pm2<'a> {
             Some(adapter) => {
                 let mut observed = observed(adapter.observe()?);
                 observed.usage = adapter.usage().iter().copied().collect();
-                self.known.clone_from(&observed.processes);
+                self.known = Arc::clone(&observed.processes);
                 observed
             }
             None => Observed::default(),
@@ -387,7 +403,8 @@ impl<'a> Writer<'_, 'a> {
             }
         }
         processes.sort_by_key(|process| process.pm_id);
-        self.pm2.known.clone_from(&processes);
+        let processes: Arc<[_]> = processes.into();
+        self.pm2.known = Arc::clone(&processes);
         Ok((observed(processes), dump))
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::ObservedProcess;
+use daemon_model::Processes;
 use pm2_client::{
     AdapterError, CurrentConf, MemoryAdapter, PmId, Prepare, ProcessAdapter, ProcessRecord,
     ReloadConf,
@@ -25,7 +25,7 @@ struct Watched {
 }
 
 impl ProcessAdapter for Watched {
-    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+    fn observe(&mut self) -> Result<Processes, AdapterError> {
         self.looks += 1;
         (self.looked)(self.looks);
         self.pm2.observe()

@@ -193,6 +193,9 @@ impl Scanner {
         if self.look_at_root()? != identity {
             return self.stat_only();
         }
+        if relink {
+            self.note_mounts();
+        }
         self.identity = Some(identity);
         Ok(self.publish(&touched))
     }
@@ -219,6 +222,7 @@ impl Scanner {
             let trusted = self.identity.replace(identity).is_some();
             let old = std::mem::replace(&mut self.dirs, dirs);
             let touched = differences(&old, &self.dirs, trusted);
+            self.note_mounts();
             return Ok(self.publish(&touched));
         }
         Err(ScanError::Unstable {
@@ -378,8 +382,8 @@ impl Scanner {
         touched.extend(linked.map(|(key, _)| key.clone()));
     }
 
-    /// The real directories on another device than the root, without those below another such directory.
-    fn mounts(&self) -> BTreeSet<Utf8PathBuf> {
+    /// Finds the real directories on another device than the root, without those below another such directory.
+    fn note_mounts(&mut self) {
         let root = self.dirs.get(&self.root.as_path() as &dyn Bytes);
         let root = root.and_then(Dir::ident);
         let mut mounts: BTreeSet<Utf8PathBuf> = BTreeSet::new();
@@ -394,7 +398,7 @@ impl Scanner {
                 mounts.insert(relative);
             }
         }
-        mounts
+        Arc::make_mut(&mut self.tree).mounts = mounts;
     }
 
     /// Updates the tree from the directories, of which only `touched` may differ.
@@ -428,9 +432,7 @@ impl Scanner {
                 updates.insert(id, new);
             }
         }
-        let mounts = self.mounts();
         let tree = Arc::make_mut(&mut self.tree);
-        tree.mounts = mounts;
         tree.problems.clear();
         tree.blind.clear();
         let misnamed = self.with_misnamed.iter().flat_map(|path| {

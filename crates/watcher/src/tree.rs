@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{DaemonId, InvalidId};
+use daemon_model::{DaemonId, DaemonMap, InvalidId};
 
 /// All definitions of a workspace at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     /// Every daemon that has a definition, readable or not.
-    pub sources: BTreeMap<DaemonId, Source>,
+    pub sources: DaemonMap<Source>,
     /// Problems of the tree itself, in the order of the paths.
     pub problems: Vec<Problem>,
     /// Files that look like definitions but are ignored, in the order of their paths.
@@ -85,6 +85,12 @@ impl Tree {
 }
 
 impl Source {
+    /// Whether both are the very same bytes, shared.
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Present(a), Self::Present(b)) if Arc::ptr_eq(a, b))
+    }
+
     /// Whether both are equal; errors are compared by their messages.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {

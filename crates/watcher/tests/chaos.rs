@@ -162,7 +162,7 @@ fn round(seed: u64, settings: Settings, opener: Box<dyn OpenSource>) -> usize {
     let is_lost = |batch: &Batch| matches!(batch.cause, Cause::Lost(_));
     let lost = engine.seen.iter().filter(|batch| is_lost(batch)).count();
     // Everything is still watched.
-    let ids: Vec<_> = world.scan().sources.into_keys().collect();
+    let ids: Vec<_> = world.scan().sources.keys().cloned().collect();
     let count = ids.len();
     for id in ids {
         // The path may be a dangling link, or a link to a directory.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
-use daemon_model::ObservedProcess;
+use daemon_model::Processes;
 use pm2_client::{
     AdapterError, CurrentConf, MemoryAdapter, PmId, Prepare, ProcessAdapter, ProcessRecord,
     ReloadConf,
@@ -207,7 +207,7 @@ impl ProcessAdapter for Stamped {
         self.inner.visit_recent(only, visit)
     }
 
-    fn observe(&mut self) -> Result<Vec<Arc<ObservedProcess>>, AdapterError> {
+    fn observe(&mut self) -> Result<Processes, AdapterError> {
         self.inner.observe()
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use daemon_model::{Label, RestartRequest};
+use daemon_model::RestartRequest;
 
 use crate::args::{ActArgs, GlobalArgs};
 use crate::commands::decide::decide;
@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::report::Printer;
 use crate::report::json::{DecidedOutput, DecisionOutput, SyncOutput, Verb};
 use crate::signals;
-use reconcile::pass::{self, Disk, Request};
+use reconcile::pass::{Disk, Request};
 use reconcile::rollout::{Decree, DecreedDaemon};
 use reconcile::{Config, Environment, StopFlag};
 
@@ -82,10 +82,7 @@ fn restarts(
     ids: &[String],
 ) -> Result<(Vec<DecidedOutput>, Vec<RestartRequest>), CommandError> {
     let snapshot = status::take(config, ids, &mut Disk)?.snapshot;
-    let labels = snapshot.observed.processes.iter();
-    let labels = labels.filter_map(|process| process.label.as_ref());
-    let labels: Vec<&Label> = labels.filter(|it| it.workspace == config.root()).collect();
-    let selection = pass::select(config, ids, &snapshot.definitions, &labels)?.unwrap_or_default();
+    let selection = snapshot.selection().cloned().unwrap_or_default();
     let (mut daemons, mut requests) = (Vec::new(), Vec::new());
     for daemon in selection.daemons() {
         snapshot.check_hold(&daemon)?;

@@ -112,7 +112,7 @@ fn say(cleared: &Cleared, printer: &Printer) {
     if let Some(error) = &cleared.save_error {
         printer.warn(chain(error));
     }
-    for app in &cleared.after.apps {
+    for app in cleared.after.apps.iter() {
         printer.warn(format!(
             "{} is left in PM2",
             words::name(app.daemon.as_str(), &app.app)

@@ -4,14 +4,17 @@
 //! dependencies. If none of these changed and the daemon was in sync, its part is unchanged. Only the rest is planned, as if
 //! nothing else existed. Plans that depend on totals (the removal guard, the order of removals) are made as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashSet, FxHasher};
 
 use super::in_force::InForce;
 use super::{Action, AppState, Condition, Planned, Policy, plan};
-use crate::{AppSpec, DaemonId, Desired, DesiredDaemon, Observed, ObservedProcess, Records};
+use crate::{
+    AppSpec, DaemonId, DaemonMap, Desired, DesiredDaemon, Observed, ObservedProcess, Processes,
+};
 
 /// A plan and its inputs.
 #[derive(Debug, Clone)]
@@ -20,23 +23,30 @@ pub struct LastPlan {
     observed: Observed,
     policy: Policy,
     planned: Planned,
+    uses: Uses,
+    /// The daemons with an app that may change its state without a change of the inputs.
+    unsettled: BTreeSet<DaemonId>,
 }
 
 impl LastPlan {
-    /// Stores a plan that [`plan`] made from these inputs.
+    /// The result of [`plan`] for these inputs.
     #[must_use]
-    pub fn new(
-        desired: Arc<Desired>,
-        observed: &Observed,
-        policy: Policy,
-        planned: Planned,
-    ) -> Self {
+    pub fn new(desired: &Arc<Desired>, observed: &Observed, policy: &Policy) -> Self {
+        let planned = plan(desired, observed, policy);
         Self {
-            desired,
-            observed: observed.with_processes(observed.processes.clone()),
-            policy,
+            desired: Arc::clone(desired),
+            observed: observed.with_processes(Arc::clone(&observed.processes)),
+            policy: policy.clone(),
+            uses: Uses::new(&desired.daemons, &observed.processes),
+            unsettled: unsettled(&planned),
             planned,
         }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn planned(&self) -> &Planned {
+        &self.planned
     }
 
     /// The result of [`plan`] for these inputs, at the cost of their differences from the last inputs. None if a full plan is
@@ -44,10 +54,10 @@ impl LastPlan {
     #[must_use]
     pub fn plan_changes(
         &self,
-        desired: &Desired,
+        desired: &Arc<Desired>,
         observed: &Observed,
         policy: &Policy,
-    ) -> Option<Planned> {
+    ) -> Option<Self> {
         let is_comparable = is_same_policy(&self.policy, policy)
             && self.observed.orphans == observed.orphans
             && self.observed.missing_workspaces == observed.missing_workspaces
@@ -57,159 +67,238 @@ impl LastPlan {
             return None;
         }
         let mut touched = Touched::default();
-        touched.add_changes(self, desired, observed);
-        let out_of_scope = self
-            .policy
-            .scope
-            .except
-            .symmetric_difference(&policy.scope.except);
-        touched.daemons.extend(out_of_scope);
-        let processes = touched.close([&*self.desired, desired], observed)?;
+        let uses = touched.add_changes(self, desired, observed);
+        let excepted = (&self.policy.scope.except, &policy.scope.except);
+        touched.add_daemons(excepted.0.symmetric_difference(excepted.1));
+        if !touched.close(&uses, &observed.processes, [&self.desired, desired]) {
+            return None;
+        }
         let part = touched.of_desired(desired);
         if touched.lacks_needs(&InForce::new(&part, policy)) {
             return None;
         }
-        let mut planned = plan(&part, &observed.with_processes(processes), policy);
-        if depends_on_totals(&planned) {
+        let processes = touched.of_processes(&observed.processes);
+        let part = plan(&part, &observed.with_processes(processes), policy);
+        if depends_on_totals(&part) {
             return None;
         }
-        let changed = touched.daemons.iter().copied();
-        planned.apps.add_unchanged(&self.planned.apps, changed);
+        let unsettled = unsettled(&part);
+        let mut apps = self.planned.apps.clone();
+        apps.replace(&touched.daemons, &part.apps);
+        let planned = Planned { apps, ..part };
         debug_assert_eq!(planned, plan(desired, observed, policy));
-        Some(planned)
+        Some(Self {
+            desired: Arc::clone(desired),
+            observed: observed.with_processes(Arc::clone(&observed.processes)),
+            policy: policy.clone(),
+            planned,
+            uses,
+            unsettled,
+        })
     }
 }
 
-/// The daemons and names that a partial plan covers.
-#[derive(Default)]
-struct Touched<'a> {
-    daemons: FxHashSet<&'a DaemonId>,
-    /// Names of apps and processes.
-    names: FxHashSet<&'a str>,
-    /// Names of apps and daemons that others depend on.
-    needs: FxHashSet<&'a str>,
+/// The hash of a name or an ID. If two of them have the same, more is planned again than needed.
+type Key = u64;
+
+fn key(text: &str) -> Key {
+    let mut hasher = FxHasher::default();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
-impl<'a> Touched<'a> {
-    /// Adds the differences from the last inputs, and daemons that may change without one.
-    fn add_changes(&mut self, last: &'a LastPlan, desired: &'a Desired, observed: &'a Observed) {
-        let daemons = differing(&last.desired.daemons, &desired.daemons, is_same_daemon);
-        self.daemons.extend(daemons);
-        if let (Some(before), Some(now)) = (&last.desired.records, &desired.records) {
-            self.add_records(before, now);
+/// The ID of a daemon, and the names of its apps.
+fn keys_of_daemon<'a>(
+    id: &'a DaemonId,
+    daemon: &'a DesiredDaemon,
+) -> impl Iterator<Item = Key> + 'a {
+    let names = daemon.apps().iter().map(AppSpec::name);
+    std::iter::once(id.as_str()).chain(names).map(key)
+}
+
+/// The name of a process, and those of its label.
+fn keys_of_process(process: &ObservedProcess) -> impl Iterator<Item = Key> {
+    let label = process.label.iter();
+    let labelled = label.flat_map(|label| [label.app.as_str(), label.daemon.as_str()]);
+    std::iter::once(process.name.as_str())
+        .chain(labelled)
+        .map(key)
+}
+
+/// Which daemons and processes use a name. Plans share it as long as the names stay the same.
+#[derive(Debug, Clone)]
+struct Uses {
+    daemons: Arc<[(Key, DaemonId)]>,
+    /// Processes by their position in PM2's list.
+    processes: Arc<[(Key, usize)]>,
+}
+
+impl Uses {
+    fn new(daemons: &DaemonMap<DesiredDaemon>, processes: &[Arc<ObservedProcess>]) -> Self {
+        Self {
+            daemons: Self::by_daemons(daemons),
+            processes: Self::by_processes(processes),
         }
-        let unsettled = last.planned.apps.iter().filter(|app| !is_settled(app));
-        let unsettled = unsettled.map(|app| &app.daemon);
+    }
+
+    fn by_daemons(daemons: &DaemonMap<DesiredDaemon>) -> Arc<[(Key, DaemonId)]> {
+        let keys = |(id, daemon)| keys_of_daemon(id, daemon).map(move |key| (key, id.clone()));
+        sorted(daemons.iter().flat_map(keys))
+    }
+
+    fn by_processes(processes: &[Arc<ObservedProcess>]) -> Arc<[(Key, usize)]> {
+        let all = processes.iter().enumerate();
+        sorted(all.flat_map(|(at, it)| keys_of_process(it).map(move |key| (key, at))))
+    }
+}
+
+fn sorted<T: Ord>(uses: impl Iterator<Item = (Key, T)>) -> Arc<[(Key, T)]> {
+    let mut uses: Vec<_> = uses.collect();
+    uses.sort_unstable();
+    uses.dedup();
+    uses.into()
+}
+
+fn uses_of<T>(uses: &[(Key, T)], key: Key) -> impl Iterator<Item = &T> {
+    let first = uses.partition_point(|(it, _)| *it < key);
+    let all = uses[first..].iter().take_while(move |(it, _)| *it == key);
+    all.map(|(_, user)| user)
+}
+
+/// The daemons and processes that a partial plan covers.
+#[derive(Default)]
+struct Touched {
+    daemons: BTreeSet<DaemonId>,
+    /// Of names and IDs.
+    keys: FxHashSet<Key>,
+    /// Positions in PM2's list.
+    processes: BTreeSet<usize>,
+    /// Daemons whose names are not added yet.
+    new_daemons: Vec<DaemonId>,
+    /// Keys whose users are not added yet.
+    new_keys: Vec<Key>,
+}
+
+impl Touched {
+    /// Adds the differences from the last inputs, and daemons that may change without one. Returns what uses each name now.
+    fn add_changes(&mut self, last: &LastPlan, desired: &Desired, observed: &Observed) -> Uses {
+        let mut uses = last.uses.clone();
+        let (before, now) = (&last.desired.daemons, &desired.daemons);
+        let changed = before.differences(now, is_same_daemon);
+        let keys = |id, daemons: &DaemonMap<DesiredDaemon>| -> Vec<Key> {
+            let daemon = daemons.get_key_value(id).into_iter();
+            daemon.flat_map(|(id, it)| keys_of_daemon(id, it)).collect()
+        };
+        if changed.iter().any(|id| keys(id, before) != keys(id, now)) {
+            uses.daemons = Uses::by_daemons(now);
+        }
+        self.add_daemons(changed);
+        if let (Some(before), Some(now)) = (&last.desired.records, &desired.records) {
+            self.add_daemons(before.histories.differences(&now.histories, Arc::ptr_eq));
+            if before.overrides != now.overrides {
+                // There are few of them.
+                let all = before.overrides.iter().chain(now.overrides.iter());
+                self.add_daemons(all.map(|(id, _)| id));
+            }
+        }
         let attempts = last.planned.attempts.iter().map(|it| &it.daemon);
-        let all = unsettled.chain(attempts).chain(&last.planned.broken);
-        self.daemons.extend(all);
-        let (before, now) = (&last.observed.processes, &observed.processes);
-        let is_same = before.len() == now.len();
-        let pairs = before.iter().zip(now);
-        if is_same && pairs.clone().all(|(before, now)| before.pm_id == now.pm_id) {
-            let changed = pairs.filter(|(before, now)| !Arc::ptr_eq(before, now));
-            changed.for_each(|(before, now)| {
-                self.add_process(before);
-                self.add_process(now);
+        self.add_daemons(
+            last.unsettled
+                .iter()
+                .chain(attempts)
+                .chain(&last.planned.broken),
+        );
+        if !self.add_processes(&last.observed.processes, &observed.processes) {
+            uses.processes = Uses::by_processes(&observed.processes);
+        }
+        uses
+    }
+
+    /// Adds the processes that differ. Returns whether each has the same names at the same position as before.
+    fn add_processes(&mut self, before: &Processes, now: &Processes) -> bool {
+        if Arc::ptr_eq(before, now) {
+            return true;
+        }
+        let is_same = |(before, now): &(&Arc<_>, &Arc<_>)| Arc::ptr_eq(before, now);
+        let changed = before.iter().zip(now.iter()).filter(|pair| !is_same(pair));
+        let stay = before.len() == now.len()
+            && changed.clone().all(|(before, now)| {
+                before.pm_id == now.pm_id && keys_of_process(before).eq(keys_of_process(now))
             });
-            return;
+        if stay {
+            changed.for_each(|(_, now)| self.add_process(now));
+            return true;
         }
         let known: FxHashSet<_> = before.iter().map(Arc::as_ptr).collect();
         let left: FxHashSet<_> = now.iter().map(Arc::as_ptr).collect();
         let gone = before.iter().filter(|it| !left.contains(&Arc::as_ptr(it)));
         let new = now.iter().filter(|it| !known.contains(&Arc::as_ptr(it)));
         gone.chain(new).for_each(|it| self.add_process(it));
+        false
     }
 
-    fn add_records(&mut self, before: &'a Records, now: &'a Records) {
-        if !Arc::ptr_eq(&before.histories, &now.histories) {
-            let histories = differing(&before.histories, &now.histories, Arc::ptr_eq);
-            self.daemons.extend(histories);
-        }
-        if before.overrides != now.overrides {
-            // There are few of them.
-            let all = before.overrides.iter().chain(now.overrides.iter());
-            self.daemons.extend(all.map(|(id, _)| id));
-        }
+    fn add_process(&mut self, process: &ObservedProcess) {
+        keys_of_process(process).for_each(|key| self.add_key(key));
+        self.add_daemons(process.label.iter().map(|label| &label.daemon));
     }
 
-    fn add_process(&mut self, process: &'a ObservedProcess) {
-        self.names.insert(&process.name);
-        if let Some(label) = &process.label {
-            self.names.insert(&label.app);
-            self.daemons.insert(&label.daemon);
+    fn add_daemons<'d>(&mut self, daemons: impl IntoIterator<Item = &'d DaemonId>) {
+        for id in daemons {
+            if !self.daemons.contains(id) {
+                self.daemons.insert(id.clone());
+                self.new_daemons.push(id.clone());
+            }
         }
     }
 
-    fn has_process(&self, process: &ObservedProcess) -> bool {
-        let label = process.label.as_ref();
-        self.names.contains(process.name.as_str())
-            || label.is_some_and(|label| {
-                self.names.contains(label.app.as_str()) || self.daemons.contains(&label.daemon)
-            })
+    fn add_key(&mut self, key: Key) {
+        if self.keys.insert(key) {
+            self.new_keys.push(key);
+        }
     }
 
-    /// Adds everything that shares a name with the collected daemons, or that they depend on, and returns the processes that belong
-    /// to them. None if that is nearly everything. Only the current state is searched: daemons and processes that are gone were
-    /// collected as differences.
+    /// Adds everything that shares a name with what was added, or that it depends on. Returns false if that is nearly everything.
+    /// Only the current users are searched: daemons and processes that are gone were added as differences.
     fn close(
         &mut self,
-        desired: [&'a Desired; 2],
-        observed: &'a Observed,
-    ) -> Option<Vec<Arc<ObservedProcess>>> {
-        let mut named = FxHashSet::default();
-        loop {
-            self.add_names(desired, &mut named);
-            let before = self.size();
-            let daemons = desired[1].daemons.iter();
-            let touched = daemons.filter(|(id, daemon)| self.has_daemon(id, daemon));
-            let touched: Vec<&DaemonId> = touched.map(|(id, _)| id).collect();
-            self.daemons.extend(touched);
-            let mut processes = Vec::new();
-            for process in &observed.processes {
-                if self.has_process(process) {
-                    self.add_process(process);
-                    processes.push(Arc::clone(process));
+        uses: &Uses,
+        processes: &[Arc<ObservedProcess>],
+        desired: [&Desired; 2],
+    ) -> bool {
+        let most = desired[1].daemons.len() / 2;
+        while self.daemons.len() <= most {
+            if let Some(id) = self.new_daemons.pop() {
+                self.add_names(&id, desired);
+            } else if let Some(key) = self.new_keys.pop() {
+                self.add_daemons(uses_of(&uses.daemons, key));
+                for at in uses_of(&uses.processes, key) {
+                    if self.processes.insert(*at) {
+                        self.add_process(&processes[*at]);
+                    }
                 }
-            }
-            if self.daemons.len() > desired[1].daemons.len() / 2 {
-                return None;
-            }
-            if self.size() == before {
-                return Some(processes);
+            } else {
+                return true;
             }
         }
+        false
     }
 
-    fn size(&self) -> [usize; 3] {
-        [self.daemons.len(), self.names.len(), self.needs.len()]
-    }
-
-    fn has_daemon(&self, id: &DaemonId, daemon: &DesiredDaemon) -> bool {
-        let has =
-            |app: &AppSpec| self.names.contains(app.name()) || self.needs.contains(app.name());
-        self.daemons.contains(id)
-            || self.needs.contains(id.as_str())
-            || daemon.apps().iter().any(has)
-    }
-
-    /// Adds the names of the collected daemons, except those that are already `named`, and of what they depend on.
-    fn add_names(&mut self, desired: [&'a Desired; 2], named: &mut FxHashSet<&'a DaemonId>) {
-        for id in self.daemons.iter().filter(|id| named.insert(*id)) {
-            for desired in desired {
-                let daemon = desired.daemons.get(*id).into_iter();
-                for app in daemon.flat_map(DesiredDaemon::apps) {
-                    self.names.insert(app.name());
-                    let needs = app.rollout().depends_on.iter();
-                    self.needs.extend(needs.map(|it| it.name.as_str()));
-                }
-                // It may still run its earlier spec.
-                let records = desired.records.as_ref();
-                let history = records.and_then(|records| records.histories.get(*id));
-                let entries = history.into_iter().flat_map(|history| history.entries());
-                let apps = entries.flat_map(|entry| &entry.apps);
-                self.names.extend(apps.map(|app| app.name.as_str()));
+    /// Adds the names of a daemon, and of what it depends on.
+    fn add_names(&mut self, id: &DaemonId, desired: [&Desired; 2]) {
+        self.add_key(key(id.as_str()));
+        for desired in desired {
+            let daemon = desired.daemons.get(id).into_iter();
+            for app in daemon.flat_map(DesiredDaemon::apps) {
+                self.add_key(key(app.name()));
+                let needs = app.rollout().depends_on.iter();
+                needs.for_each(|it| self.add_key(key(&it.name)));
             }
+            // It may still run its earlier spec.
+            let records = desired.records.as_ref();
+            let history = records.and_then(|records| records.histories.get(id));
+            let entries = history.into_iter().flat_map(|history| history.entries());
+            let apps = entries.flat_map(|entry| &entry.apps);
+            apps.for_each(|app| self.add_key(key(&app.name)));
         }
     }
 
@@ -217,18 +306,23 @@ impl<'a> Touched<'a> {
     fn lacks_needs(&self, in_force: &InForce<'_>) -> bool {
         let apps = in_force.daemons.values().flat_map(|it| &it.apps);
         let mut needs = apps.flat_map(|app| &app.spec.rollout().depends_on);
-        needs.any(|need| !self.needs.contains(need.name.as_str()))
+        needs.any(|need| !self.keys.contains(&key(&need.name)))
     }
 
     fn of_desired(&self, desired: &Desired) -> Desired {
         let daemons = self.daemons.iter();
-        let daemons = daemons.filter_map(|id| desired.daemons.get_key_value(*id));
+        let daemons = daemons.filter_map(|id| desired.daemons.get_key_value(id));
         Desired {
             daemons: daemons
                 .map(|(id, daemon)| (id.clone(), daemon.clone()))
                 .collect(),
             records: desired.records.clone(),
         }
+    }
+
+    fn of_processes(&self, all: &[Arc<ObservedProcess>]) -> Processes {
+        let touched = self.processes.iter().map(|at| Arc::clone(&all[*at]));
+        touched.collect()
     }
 }
 
@@ -244,33 +338,6 @@ fn is_same_policy(before: &Policy, now: &Policy) -> bool {
         && before.values == now.values
 }
 
-/// The keys that are in only one map, or whose values differ.
-fn differing<'a, V>(
-    before: &'a BTreeMap<DaemonId, V>,
-    now: &'a BTreeMap<DaemonId, V>,
-    is_same: impl Fn(&V, &V) -> bool + 'a,
-) -> impl Iterator<Item = &'a DaemonId> {
-    let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
-    std::iter::from_fn(move || {
-        loop {
-            let order = match (before.peek(), now.peek()) {
-                (None, None) => return None,
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some((before, _)), Some((now, _))) => before.cmp(now),
-            };
-            let (old, new) = (
-                order.is_le().then(|| before.next()).flatten(),
-                order.is_ge().then(|| now.next()).flatten(),
-            );
-            match (old, new) {
-                (Some((_, old)), Some((_, new))) if is_same(old, new) => {}
-                (old, new) => return new.or(old).map(|(id, _)| id),
-            }
-        }
-    })
-}
-
 fn is_same_daemon(before: &DesiredDaemon, now: &DesiredDaemon) -> bool {
     let (DesiredDaemon::Apps(before), DesiredDaemon::Apps(now)) = (before, now) else {
         return false;
@@ -278,6 +345,12 @@ fn is_same_daemon(before: &DesiredDaemon, now: &DesiredDaemon) -> bool {
     let mut pairs = before.iter().zip(now.iter());
     Arc::ptr_eq(before, now)
         || (before.len() == now.len() && pairs.all(|(before, now)| before.is_shared_with(now)))
+}
+
+/// The daemons with an app that is not in sync, or may not stay so.
+fn unsettled(planned: &Planned) -> BTreeSet<DaemonId> {
+    let apps = planned.apps.iter().filter(|app| !is_settled(app));
+    apps.map(|app| app.daemon.clone()).collect()
 }
 
 /// Whether an app is in sync and stays so: its state depends on neither the time nor an older spec.

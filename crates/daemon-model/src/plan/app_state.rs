@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Cause;
-use crate::{AppSpec, DaemonId, ObservedProcess, ProcessState};
+use crate::{AppSpec, DaemonId, DaemonMap, ObservedProcess, ProcessState};
 
 /// The state of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -187,26 +187,30 @@ impl AppState {
     }
 }
 
-/// The states of apps. Copies share them, since most stay the same from plan to plan.
+/// The states of apps, sorted by daemon and name. Copies share them, since most stay the same from plan to plan.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct AppStates(Vec<Arc<AppState>>);
+pub struct AppStates(DaemonMap<Arc<Vec<AppState>>>);
 
 impl AppStates {
     /// Iterates over the states.
-    pub fn iter(&self) -> impl Iterator<Item = &AppState> + Clone {
-        self.into_iter()
+    pub fn iter(&self) -> impl Iterator<Item = &AppState> {
+        self.0.values().flat_map(|apps| apps.iter())
+    }
+
+    /// The daemons that have any.
+    pub fn daemons(&self) -> impl Iterator<Item = &DaemonId> {
+        self.0.keys()
     }
 
     /// The states of a daemon's apps.
     pub fn of(&self, daemon: &DaemonId) -> impl Iterator<Item = &AppState> + Clone {
-        let [_, own, _] = around(&self.0, daemon);
-        own.iter().map(AsRef::as_ref)
+        self.0.get(daemon).into_iter().flat_map(|apps| apps.iter())
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.values().map(|apps| apps.len()).sum()
     }
 
     /// Whether there are none.
@@ -215,65 +219,37 @@ impl AppStates {
         self.0.is_empty()
     }
 
-    /// Adds a state. They have to be sorted again afterwards.
+    /// Adds a state.
     pub(super) fn push(&mut self, state: AppState) {
-        self.0.push(Arc::new(state));
-    }
-
-    /// Adds states. They have to be sorted again afterwards.
-    pub(super) fn extend(&mut self, states: impl IntoIterator<Item = AppState>) {
-        self.0.extend(states.into_iter().map(Arc::new));
-    }
-
-    /// Adds the earlier states of the daemons that have not `changed`. Both lists are sorted, and so is the result; these states are
-    /// all of `changed` daemons.
-    pub(super) fn add_unchanged<'d>(
-        &mut self,
-        earlier: &Self,
-        changed: impl Iterator<Item = &'d DaemonId>,
-    ) {
-        let mut changed: Vec<&DaemonId> = changed.collect();
-        changed.sort_unstable();
-        let mut left = earlier.0.as_slice();
-        let mut all = Vec::with_capacity(left.len() + self.0.len());
-        for daemon in changed {
-            let [before, _, after] = around(left, daemon);
-            all.extend_from_slice(before);
-            all.extend_from_slice(around(&self.0, daemon)[1]);
-            left = after;
+        match self.0.get_mut(&state.daemon) {
+            Some(apps) => {
+                let apps = Arc::make_mut(apps);
+                let at = apps.partition_point(|it| it.app <= state.app);
+                apps.insert(at, state);
+            }
+            None => drop(self.0.insert(state.daemon.clone(), Arc::new(vec![state]))),
         }
-        all.extend_from_slice(left);
-        self.0 = all;
     }
 
-    /// Sorts them by daemon and name.
-    pub(super) fn sort(&mut self) {
-        self.0
-            .sort_by(|a, b| (&a.daemon, &a.app).cmp(&(&b.daemon, &b.app)));
-    }
-}
-
-/// The sorted states before those of a daemon, its own, and those after.
-fn around<'s>(states: &'s [Arc<AppState>], daemon: &DaemonId) -> [&'s [Arc<AppState>]; 3] {
-    let (before, rest) = states.split_at(states.partition_point(|it| it.daemon < *daemon));
-    let (own, after) = rest.split_at(rest.partition_point(|it| it.daemon == *daemon));
-    [before, own, after]
-}
-
-impl<'a> IntoIterator for &'a AppStates {
-    type Item = &'a AppState;
-    type IntoIter =
-        std::iter::Map<std::slice::Iter<'a, Arc<AppState>>, fn(&Arc<AppState>) -> &AppState>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter().map(AsRef::as_ref)
+    /// Replaces the states of these daemons by those that `now` has.
+    pub(super) fn replace<'d>(
+        &mut self,
+        daemons: impl IntoIterator<Item = &'d DaemonId>,
+        now: &Self,
+    ) {
+        for daemon in daemons {
+            match now.0.get(daemon) {
+                Some(apps) => self.0.insert(daemon.clone(), Arc::clone(apps)),
+                None => self.0.remove(daemon),
+            };
+        }
     }
 }
 
 impl FromIterator<AppState> for AppStates {
     fn from_iter<I: IntoIterator<Item = AppState>>(states: I) -> Self {
-        let mut all = Self(states.into_iter().map(Arc::new).collect());
-        all.sort();
+        let mut all = Self::default();
+        states.into_iter().for_each(|state| all.push(state));
         all
     }
 }
@@ -281,7 +257,10 @@ impl FromIterator<AppState> for AppStates {
 impl std::ops::Index<usize> for AppStates {
     type Output = AppState;
 
+    /// # Panics
+    /// When there are not that many.
     fn index(&self, at: usize) -> &AppState {
-        &self.0[at]
+        #[expect(clippy::expect_used, reason = "like every index")]
+        self.iter().nth(at).expect("there are not that many states")
     }
 }

@@ -54,7 +54,7 @@ fn leave<'a>(
     let states = apps.into_iter().map(|((daemon, app), processes)| {
         AppState::new(daemon, app, None, processes, condition, at_ms)
     });
-    planned.apps.extend(states);
+    states.for_each(|state| planned.apps.push(state));
 }
 
 /// Processes that survived their PM2 must end before the app starts again.

@@ -122,7 +122,7 @@ impl Simulation {
         let histories = self.histories.iter();
         let histories = histories.map(|(id, history)| (id.clone(), Arc::new(history.clone())));
         let records = Records {
-            histories: Arc::new(histories.collect()),
+            histories: histories.collect(),
             overrides: Arc::new(self.overrides.clone()),
         };
         Desired {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon_model::{ObservedProcess, PmId, Status, survival};
+use daemon_model::{ObservedProcess, PmId, Processes, Status, survival};
 use serde_json::{Map, Value, json};
 
 use super::{Behaviour, Call, Fault};
@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) lists: usize,
     /// Counts changes of any kind.
     pub(super) changes: Changes,
+    /// The last list, and how many changes there had been by then.
+    pub(super) listed: Option<(u64, Processes)>,
     pub(super) faults: Vec<(Method, usize, Fault)>,
     /// Faults for every call that changes processes of these names.
     pub(super) injected_for: BTreeMap<String, Fault>,
@@ -82,6 +84,16 @@ pub(super) fn merge(record: &mut Map<String, Value>, conf: &Map<String, Value>) 
 }
 
 impl World {
+    /// Every process.
+    pub(super) fn list(&mut self) -> Processes {
+        let changes = self.changes.count();
+        let listed = self.listed.take().filter(|(at, _)| *at == changes);
+        let list = || self.processes.values_mut().map(Slot::observe).collect();
+        let list = listed.map_or_else(list, |(_, list)| list);
+        self.listed = Some((changes, Arc::clone(&list)));
+        list
+    }
+
     pub(super) fn take_fault(&mut self, method: Method) -> Option<Fault> {
         let at = self.faults.iter().position(|(of, _, _)| *of == method)?;
         if self.faults[at].1 > 0 {

@@ -1,10 +1,10 @@
 //! Reads the definitions that changed, and keeps the others. An edit seldom changes what conflicts depend on, so these are seldom
 //! looked for again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use daemon_model::{DaemonId, Declared, Findings, find_conflicts, have_same_claims};
+use daemon_model::{DaemonId, DaemonMap, Declared, Findings, find_conflicts, have_same_claims};
 use edn_render::{Document, Options};
 use watcher::{Source, Tree};
 
@@ -12,50 +12,61 @@ use super::{Definition, Definitions, Renderer};
 use crate::config::Config;
 use crate::parallel;
 
-/// Definitions without their conflicts.
+/// Definitions, and what changed.
 pub(super) struct Changed {
-    pub(super) daemons: BTreeMap<DaemonId, Arc<Definition>>,
+    pub(super) daemons: DaemonMap<Arc<Definition>>,
+    /// The daemons whose definition differs from the earlier one, or is gone.
+    pub(super) changed: BTreeSet<DaemonId>,
     /// Whether there are no conflicts, because there were none before and all claim what they claimed then.
     has_no_conflicts: bool,
 }
 
-/// Reads the definitions of a tree; those that are the same as before are shared.
+/// Reads the definitions of a tree, without their conflicts; those that are the same as before are shared.
 pub(super) fn read(
     tree: &Tree,
     config: &Config,
     renderer: (&Renderer<'_>, bool),
     previous: Option<&Definitions>,
 ) -> Changed {
-    let mut known = previous.map(|previous| previous.daemons.iter().peekable());
-    let mut read: Vec<Option<Arc<Definition>>> = Vec::with_capacity(tree.sources.len());
-    let mut changed = Vec::new();
-    for (id, source) in &tree.sources {
-        let known = known.as_mut().and_then(|known| {
-            while known.next_if(|(other, _)| *other < id).is_some() {}
-            known.next_if(|(other, _)| *other == id)
-        });
-        let known = known.map(|(_, known)| known);
-        let kept = known.filter(|known| known.stays_for(source));
-        if kept.is_none() {
-            changed.push((read.len(), id, source, known));
+    let mut daemons = previous.map_or_else(DaemonMap::default, |it| it.daemons.clone());
+    let candidates: BTreeSet<&DaemonId> = match previous {
+        Some(previous) => {
+            let sources = &previous.tree.sources;
+            let changed = sources.differences(&tree.sources, Source::is_shared_with);
+            changed.into_iter().chain(&previous.index.special).collect()
         }
-        read.push(kept.cloned());
+        None => tree.sources.keys().collect(),
+    };
+    let mut changed = BTreeSet::new();
+    let mut to_read = Vec::new();
+    for id in candidates {
+        let known = daemons.get(id);
+        match tree.sources.get(id) {
+            Some(source) if known.is_some_and(|known| known.stays_for(source)) => {}
+            Some(source) => to_read.push((id, source, known.cloned())),
+            None => {
+                daemons.remove(id);
+                changed.insert(id.clone());
+            }
+        }
     }
-    let rendered = parallel::map(&changed, |(_, id, source, known)| {
-        let known = known.map(AsRef::as_ref);
+    let mut has_no_conflicts = changed.is_empty()
+        && previous.is_some_and(|previous| previous.is_complete() == tree.is_complete());
+    let read = parallel::map(&to_read, |(id, source, known)| {
+        let known = known.as_deref();
         Arc::new(Definition::read(id, source, config, renderer, known))
     });
-    let mut has_no_conflicts = previous.is_some_and(|previous| {
-        previous.daemons.len() == tree.sources.len()
-            && previous.tree.is_complete() == tree.is_complete()
-    });
-    for ((at, _, _, known), rendered) in changed.into_iter().zip(rendered) {
-        has_no_conflicts &= known.is_some_and(|known| known.claims_the_same_as(&rendered));
-        read[at] = Some(rendered);
+    for ((_, _, known), read) in to_read.iter().zip(&read) {
+        has_no_conflicts &= known
+            .as_ref()
+            .is_some_and(|known| known.claims_the_same_as(read));
     }
-    let ids = tree.sources.keys().cloned();
+    let ids: Vec<DaemonId> = to_read.into_iter().map(|(id, ..)| id.clone()).collect();
+    changed.extend(ids.iter().cloned());
+    daemons.extend(ids.into_iter().zip(read));
     Changed {
-        daemons: ids.zip(read.into_iter().flatten()).collect(),
+        daemons,
+        changed,
         has_no_conflicts,
     }
 }
@@ -79,6 +90,7 @@ impl Changed {
                 document.diagnose_all(&findings, &mut definition.diagnostics);
                 definition.diagnostics.omit_all(findings.omitted());
                 definition.has_conflicts = true;
+                self.changed.insert(id);
             }
         }
     }

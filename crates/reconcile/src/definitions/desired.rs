@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use daemon_model::{AppSpec, DaemonId, Desired, DesiredDaemon};
 use edn_render::artifact::{ArtifactError, ArtifactStore};
@@ -21,20 +20,11 @@ impl Definitions {
         unseen: BTreeSet<DaemonId>,
         mut last_good: BTreeMap<DaemonId, Vec<AppSpec>>,
     ) -> Desired {
-        let mut broken = |id: &DaemonId| DesiredDaemon::Broken {
-            last_good: last_good.remove(id).unwrap_or_default(),
-        };
-        let daemons = self.daemons.iter().map(|(id, definition)| {
-            let daemon = match definition.is_broken() {
-                true => broken(id),
-                false => DesiredDaemon::Apps(Arc::clone(definition.specs())),
-            };
-            (id.clone(), daemon)
-        });
-        let mut daemons: BTreeMap<DaemonId, DesiredDaemon> = daemons.collect();
-        for id in unseen {
-            let daemon = broken(&id);
-            daemons.insert(id, daemon);
+        let mut daemons = self.index.desired.clone();
+        let broken = self.broken().map(|(id, _)| id);
+        for id in broken.cloned().chain(unseen) {
+            let last_good = last_good.remove(&id).unwrap_or_default();
+            daemons.insert(id, DesiredDaemon::Broken { last_good });
         }
         Desired {
             daemons,

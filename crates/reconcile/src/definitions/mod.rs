@@ -2,23 +2,26 @@
 
 mod changed;
 mod desired;
+mod index;
 mod render;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{
-    AppSpec, DEFINITION_FILE, DaemonId, Diagnostic, Diagnostics, EnvFileState, Level, Misnamed,
-    PlacedApp, Severity,
+    AppSpec, DEFINITION_FILE, DaemonId, DaemonMap, Diagnostic, Diagnostics, EnvFileState, Level,
+    Misnamed, PlacedApp, Severity,
 };
 use watcher::{Problem, ProblemKind, ScanError, Source, Tree};
 
 use crate::config::Config;
 use crate::error::FailureKind;
 use crate::values::ValueSources;
+
+use index::Index;
 
 pub use desired::last_good;
 pub use render::{EnvFileFinding, RenderedDefinition, Renderer};
@@ -245,9 +248,10 @@ fn shown_path(path: &Path, config: &Config) -> String {
 #[derive(Debug)]
 pub struct Definitions {
     /// By daemon. Those that stay the same are shared with earlier definitions.
-    pub daemons: BTreeMap<DaemonId, Arc<Definition>>,
+    pub daemons: DaemonMap<Arc<Definition>>,
     /// Findings about paths of the tree: errors, then warnings.
     pub of_tree: Vec<TreeFinding>,
+    index: Index,
     tree: Arc<Tree>,
     values: ValueSources,
 }
@@ -347,14 +351,15 @@ impl Definitions {
         }
         changed.add_conflicts(&tree, &renderer.0.options);
         let daemons = changed.daemons;
+        let mut index = previous.map_or_else(Index::default, |previous| previous.index.clone());
+        index.update(&daemons, &changed.changed);
         let errors = tree.problems.iter();
         let errors = errors.map(|problem| TreeFinding::error(problem, config));
         let warnings = tree.misnamed.iter();
         let warnings = warnings.map(|path| TreeFinding::misnamed(path, config));
         // A file named by several apps is reported once.
-        let of_env_files: BTreeSet<&EnvFileFinding> = daemons
-            .values()
-            .filter(|definition| !definition.is_independent)
+        let special = index.special.iter().filter_map(|id| daemons.get(id));
+        let of_env_files: BTreeSet<&EnvFileFinding> = special
             .flat_map(|definition| &definition.cached.rendered.of_env_files)
             .collect();
         let (errors_of_files, warnings_of_files): (Vec<_>, Vec<_>) = of_env_files
@@ -366,6 +371,7 @@ impl Definitions {
         Ok(Self {
             daemons,
             of_tree,
+            index,
             tree,
             values,
         })
@@ -378,7 +384,10 @@ impl Definitions {
 
     /// Keeps these daemons only, with the findings about env files that they name.
     pub fn retain(&mut self, only: &BTreeSet<DaemonId>) {
-        self.daemons.retain(|id, _| only.contains(id));
+        let kept = only.iter().filter_map(|id| self.daemons.get_key_value(id));
+        self.daemons = kept.map(|(id, it)| (id.clone(), Arc::clone(it))).collect();
+        self.index = Index::default();
+        self.index.update(&self.daemons, only);
         let kept = self.daemons.values();
         let kept = kept.flat_map(|definition| &definition.cached.rendered.of_env_files);
         let kept: Vec<TreeFinding> = kept.map(TreeFinding::env_file).collect();
@@ -387,8 +396,7 @@ impl Definitions {
 
     /// The absolute paths of the env files that they name; repeated if several definitions name the same file.
     pub fn env_files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
-        let definitions = self.daemons.values();
-        let files = definitions.flat_map(|definition| definition.env_files());
+        let files = self.special().flat_map(|(_, it)| it.env_files());
         files.map(|(path, _)| path)
     }
 
@@ -396,9 +404,14 @@ impl Definitions {
     #[must_use]
     pub fn with_edited_env_files(&self, config: &Config) -> BTreeSet<DaemonId> {
         let values = ValueSources::new(config, Some(&self.values));
-        let edited = self.daemons.iter();
+        let edited = self.special();
         let edited = edited.filter(|(_, it)| !values.are_same(it.env_files()));
         edited.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The texts of the artifacts of all valid definitions, unless they were loaded without artifacts.
+    pub(crate) fn artifacts(&self) -> &DaemonMap<Arc<str>> {
+        &self.index.artifacts
     }
 
     /// The values of references.
@@ -431,14 +444,20 @@ impl Definitions {
 
     /// Daemons whose definition is broken.
     pub fn broken(&self) -> impl Iterator<Item = (&DaemonId, &Definition)> {
-        let all = self.daemons.iter().map(|(id, it)| (id, it.as_ref()));
-        all.filter(|(_, definition)| definition.is_broken())
+        self.special()
+            .filter(|(_, definition)| definition.is_broken())
+    }
+
+    fn special(&self) -> impl Iterator<Item = (&DaemonId, &Definition)> {
+        let all = self.index.special.iter();
+        let all = all.filter_map(|id| self.daemons.get_key_value(id));
+        all.map(|(id, definition)| (id, definition.as_ref()))
     }
 }
 
 /// Checks that at least one definition has the mode or environment: otherwise the name is a typo.
 fn check_variant(
-    daemons: &BTreeMap<DaemonId, Arc<Definition>>,
+    daemons: &DaemonMap<Arc<Definition>>,
     config: &Config,
 ) -> Result<(), DefinitionsError> {
     let is_unread = |definition: &Arc<Definition>| {

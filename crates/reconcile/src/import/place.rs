@@ -1,7 +1,6 @@
 //! Makes and writes the definitions and env files of imported apps.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::{DaemonId, Diagnostics, paths};
@@ -310,16 +309,11 @@ fn defined_apps(config: &Config) -> Result<BTreeMap<String, DaemonId>, ImportErr
         ..config.clone()
     };
     let definitions = Definitions::load(&config)?;
-    let of = |(id, definition): (DaemonId, Arc<crate::definitions::Definition>)| {
-        let names = definition
-            .apps()
-            .iter()
-            .map(|app| app.app.name().to_owned());
-        names
-            .map(move |name| (name, id.clone()))
-            .collect::<Vec<_>>()
-    };
-    Ok(definitions.daemons.into_iter().flat_map(of).collect())
+    let all = definitions.daemons.iter().flat_map(|(id, definition)| {
+        let apps = definition.apps().iter();
+        apps.map(move |placed| (placed.app.name().to_owned(), id.clone()))
+    });
+    Ok(all.collect())
 }
 
 fn repeated_names(groups: &[Group]) -> BTreeSet<String> {

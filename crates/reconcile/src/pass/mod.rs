@@ -20,6 +20,7 @@
 //! [`Writer`], which requires the lock.
 
 mod execute;
+mod leftovers;
 mod poll;
 mod preflight;
 mod quiesce;
@@ -60,6 +61,7 @@ pub use snapshot::{DefinitionSource, Disk, Snapshot};
 
 use rounds::Rounds;
 
+pub(crate) use leftovers::{Labels, NoLeftovers};
 pub(crate) use poll::{PollCache, Unsettled, poll, running, unsettled};
 pub(crate) use snapshot::PlanMemory;
 

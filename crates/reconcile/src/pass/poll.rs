@@ -53,7 +53,11 @@ impl Steady {
     ) -> bool {
         let next_end = self.records.overrides.next_end(self.observed.at_ms);
         // Records of unchanged processes are shared with the previous poll.
-        let mut pairs = self.observed.processes.iter().zip(&observed.processes);
+        let mut pairs = self
+            .observed
+            .processes
+            .iter()
+            .zip(observed.processes.iter());
         Arc::ptr_eq(&self.definitions, definitions)
             && self.records.is_shared_with(records)
             && next_end.is_none_or(|end| observed.at_ms < end)

@@ -36,8 +36,10 @@ pub(super) fn wait_until_not_ending(pm2_home: &Utf8Path, stop: &StopFlag) {
 /// Waits until PM2's list no longer changes.
 pub(super) fn wait_until_idle(pm2: &mut Pm2<'_>, stop: &StopFlag) -> Result<(), AdapterError> {
     let mut list = || -> Result<Vec<_>, AdapterError> {
-        let processes = pm2.observe()?.processes.into_iter();
-        Ok(processes
+        let observed = pm2.observe()?;
+        Ok(observed
+            .processes
+            .iter()
             .map(|process| {
                 let status = process.status;
                 (process.pm_id, process.pid, status, process.restarts)

@@ -26,11 +26,11 @@ pub(super) fn daemons(
 ///
 /// # Errors
 /// [`PassError::Select`] for an ID that is unknown or ambiguous.
-pub fn select(
+pub fn select<'l>(
     config: &Config,
     ids: &[String],
     definitions: &Definitions,
-    labels: &[&Label],
+    labels: impl IntoIterator<Item = &'l Label>,
 ) -> Result<Option<Selection>, PassError> {
     if ids.is_empty() {
         return Ok(None);

@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use daemon_model::{
-    Action, AppSpec, DaemonId, DaemonOverrides, Desired, Entry, EntryOutcome, History, Label,
-    LastPlan, Observed, ObservedProcess, Plan, Planned, Policy, Records, Scope, Selection, Step,
-    plan,
+    Action, AppSpec, DaemonId, Desired, Entry, EntryOutcome, History, LastPlan, Observed,
+    ObservedProcess, Plan, Planned, Policy, Records, Scope, Selection, Step,
 };
 use edn_render::artifact::ArtifactStore;
 use jiff::Timestamp;
 
 use super::request::{Removal, Request};
-use super::{PassError, selection};
+use super::{Labels, PassError, selection};
 use crate::artifacts::ArtifactFailures;
 use crate::config::Config;
 use crate::definitions::{Definitions, DefinitionsError, last_good};
@@ -69,7 +68,7 @@ pub struct Snapshot {
     /// What the request's IDs select; none: everything.
     selection: Option<Selection>,
     /// Daemons that may go back to an earlier spec.
-    undecided: Vec<DaemonId>,
+    undecided: BTreeSet<DaemonId>,
     desired: Arc<Desired>,
     policy: Policy,
     last_plan: PlanMemory,
@@ -116,20 +115,19 @@ impl Snapshot {
         observed: Observed,
         request: &Request,
     ) -> Result<Self, PassError> {
-        let labels: Vec<&Label> = observed
-            .processes
-            .iter()
-            .filter_map(|process| process.label.as_ref())
-            .filter(|label| label.workspace.as_std_path() == config.root().as_std_path())
-            .collect();
-        let selection = selection::select(config, &request.ids, &definitions, &labels)?;
+        let labels = Labels {
+            workspace: config.root(),
+            processes: &observed.processes,
+        };
+        let selection = selection::select(config, &request.ids, &definitions, labels.iter())?;
         let only = selection::daemons(selection.as_ref(), request);
-        let unseen = unseen(config, &definitions, &labels);
+        let unseen = unseen(config, &definitions, labels);
+        let leftovers = pm2.no_leftovers().leftovers(&definitions, labels);
         let mut artifact_failures = ArtifactFailures::default();
         let last_good = last_good_apps(
             config,
             &definitions,
-            &labels,
+            leftovers,
             &unseen,
             &mut artifact_failures,
         );
@@ -147,17 +145,16 @@ impl Snapshot {
         policy.last_specs = last_specs(&definitions, &last_good);
         let mut desired = definitions.desired(unseen, last_good);
         let taken_at = Timestamp::now();
-        let (records, record_warnings) = pm2.records().read();
+        let (records, undecided, record_warnings) = pm2.read_records();
         desired.records = Some(records.at(milliseconds(taken_at)));
-        let undecided = undecided(&records);
         let entries = undecided.iter().map(|id| records.history(id).entries());
         let entries = entries.flatten();
         let apps = entries.flat_map(|entry| &entry.apps).map(|app| &app.app);
         policy.values = definitions.values().of_apps(apps, config.root());
         let (failures, failures_warning) = Failures::read(&config.state());
         let (guard, guard_warning) = GuardMemory::read(&config.state());
-        policy.removed_lately = guard.removed_lately(&definitions, &labels, taken_at);
-        policy.unmounted = guard.unmounted(&definitions, &labels);
+        policy.removed_lately = guard.removed_lately(&definitions, labels, taken_at);
+        policy.unmounted = guard.unmounted(&definitions, labels);
         let mut snapshot = Self {
             pm2_running: pm2.is_connected(),
             definitions,
@@ -265,6 +262,12 @@ impl Snapshot {
         self.policy.defer_removal = true;
     }
 
+    /// What the request's IDs select; none: everything.
+    #[must_use]
+    pub fn selection(&self) -> Option<&Selection> {
+        self.selection.as_ref()
+    }
+
     /// Whether the request covers the app: it names the app or its daemon, or nothing at all.
     #[must_use]
     pub fn includes_app(&self, daemon: &DaemonId, app: &str) -> bool {
@@ -311,25 +314,11 @@ impl PlanMemory {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let again = last.as_ref();
         let again = again.and_then(|last| last.plan_changes(desired, observed, policy));
-        let planned = again.unwrap_or_else(|| plan(desired, observed, policy));
-        let (desired, policy) = (Arc::clone(desired), policy.clone());
-        *last = Some(LastPlan::new(desired, observed, policy, planned.clone()));
+        let now = again.unwrap_or_else(|| LastPlan::new(desired, observed, policy));
+        let planned = now.planned().clone();
+        *last = Some(now);
         planned
     }
-}
-
-/// The daemons that may go back to an earlier spec: one failed, or may fail when it is judged, or a user chose one.
-fn undecided(records: &Records) -> Vec<DaemonId> {
-    let is_open = |outcome: &EntryOutcome| outcome.is_failed() || outcome.is_pending();
-    let histories = records.histories.iter();
-    let open = histories.filter(|(_, history)| {
-        let mut entries = history.entries().iter();
-        entries.any(|entry| is_open(&entry.outcome))
-    });
-    let has_pin = |it: &(&DaemonId, &DaemonOverrides)| it.1.pin.is_some();
-    let pinned = records.overrides.iter().filter(has_pin);
-    let all = open.map(|(id, _)| id).chain(pinned.map(|(id, _)| id));
-    all.cloned().collect()
 }
 
 /// Whether a plan starts new processes.
@@ -339,7 +328,7 @@ pub(super) fn starts_something(plan: &Plan) -> bool {
 }
 
 /// Daemons that are known to have run and may still have a definition in an unreadable part of the tree.
-fn unseen(config: &Config, definitions: &Definitions, labels: &[&Label]) -> BTreeSet<DaemonId> {
+fn unseen(config: &Config, definitions: &Definitions, labels: Labels<'_>) -> BTreeSet<DaemonId> {
     if definitions.is_complete() {
         return BTreeSet::new();
     }
@@ -357,34 +346,12 @@ fn unseen(config: &Config, definitions: &Definitions, labels: &[&Label]) -> BTre
 fn last_good_apps(
     config: &Config,
     definitions: &Definitions,
-    labels: &[&Label],
+    leftovers: BTreeSet<DaemonId>,
     unseen: &BTreeSet<DaemonId>,
     failures: &mut ArtifactFailures,
 ) -> BTreeMap<DaemonId, Vec<AppSpec>> {
-    let mut defined = definitions.daemons.range::<DaemonId, _>(..).peekable();
-    let mut definition = |id: &DaemonId| {
-        // Labels mostly have the order of the definitions, so that it is the same as before or the next one.
-        if defined.peek().is_some_and(|(other, _)| *other != id) {
-            defined.next();
-        }
-        if defined.peek().is_none_or(|(other, _)| *other != id) {
-            defined = definitions.daemons.range(id..).peekable();
-        }
-        let found = defined.peek().filter(|(other, _)| *other == id);
-        found.map(|(_, definition)| *definition)
-    };
-    let is_gone = |label: &&&Label| {
-        definition(&label.daemon).is_none_or(|definition| {
-            let mut apps = definition.specs().iter();
-            !apps.any(|app| app.name() == label.app)
-        })
-    };
     let broken = definitions.broken().map(|(id, _)| id);
-    let mut gone: BTreeSet<DaemonId> = labels
-        .iter()
-        .filter(is_gone)
-        .map(|label| label.daemon.clone())
-        .collect();
+    let mut gone = leftovers;
     if !gone.is_empty() {
         // The label of a moved app names the daemon that started it, not the latest one.
         let is_defined = |id: &DaemonId| definitions.daemons.contains_key(id);
@@ -421,7 +388,7 @@ fn last_specs(
     last_good
         .iter()
         .filter(|(id, _)| {
-            let definition = definitions.daemons.get(*id);
+            let definition = definitions.daemons.get(id);
             definition.is_none_or(|definition| !definition.is_broken())
         })
         .flat_map(|(_, apps)| apps)

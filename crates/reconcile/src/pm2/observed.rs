@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use daemon_model::{Observed, ObservedProcess, ProcessState};
+use daemon_model::{Observed, ObservedProcess, ProcessState, Processes};
 
 use super::{changed_ms, now_ms};
 
 /// Observes the current state of these processes.
-pub(super) fn observed(processes: Vec<Arc<ObservedProcess>>) -> Observed {
+pub(super) fn observed(processes: Processes) -> Observed {
     let labels = processes.iter().filter_map(|it| it.label.as_ref());
     // Text is much quicker to compare than paths.
     let workspaces: BTreeSet<&str> = labels.map(|label| label.workspace.as_str()).collect();

@@ -8,6 +8,7 @@ use daemon_model::{
     ObservedProcess, Planned, PmId, ProbeKind, Records,
 };
 
+use super::Undecided;
 use super::probes::Probes;
 use crate::failures::Unready;
 
@@ -42,6 +43,7 @@ pub(crate) struct Gates {
     pub(crate) probes: Probes,
     /// The judgement state of each app that has to become ready.
     judged: BTreeMap<(DaemonId, String), Judged>,
+    undecided: Undecided,
     /// Whether to probe all other running apps as well.
     is_watching: bool,
 }
@@ -63,6 +65,7 @@ impl Gates {
         Self {
             probes: Probes::new(wake),
             judged: BTreeMap::new(),
+            undecided: Undecided::default(),
             is_watching: false,
         }
     }
@@ -76,7 +79,8 @@ impl Gates {
     /// Probes the apps of a plan that have to become ready, and judges their history entries. Changes only its own state: the
     /// caller records the results.
     pub(crate) fn judge(&mut self, planned: &Planned, records: &Records, now_ms: u64) -> Judgement {
-        self.note_judged(planned, records, now_ms);
+        let undecided = self.undecided.update(records);
+        self.note_judged(&undecided, planned, records, now_ms);
         self.run_probes(planned, records, now_ms);
         let restarts = self.judged.values();
         let restarts_before = restarts.flat_map(|it| it.restarts.clone()).collect();
@@ -91,8 +95,11 @@ impl Gates {
             now_ms,
         };
         let mut judgement = Judgement::default();
-        let daemons: BTreeSet<&DaemonId> = planned.apps.iter().map(|app| &app.daemon).collect();
-        for daemon in daemons {
+        for daemon in &undecided {
+            if planned.apps.of(daemon).next().is_none() {
+                // Nothing is known about it.
+                continue;
+            }
             judge_daemon(daemon, planned, records, &input, &mut judgement);
         }
         judgement
@@ -128,10 +135,17 @@ impl Gates {
     }
 
     /// Notes when judging of each app started, and how often its processes had been restarted by then.
-    fn note_judged(&mut self, planned: &Planned, records: &Records, now_ms: u64) {
+    fn note_judged(
+        &mut self,
+        undecided: &BTreeSet<DaemonId>,
+        planned: &Planned,
+        records: &Records,
+        now_ms: u64,
+    ) {
         let mut judged = BTreeMap::new();
         let gate = |app| Some((app, open_gate(app, records)?));
-        for (app, gate) in planned.apps.iter().filter_map(gate) {
+        let apps = undecided.iter().flat_map(|id| planned.apps.of(id));
+        for (app, gate) in apps.filter_map(gate) {
             let key = (app.daemon.clone(), app.app.clone());
             let known = self.judged.remove(&key);
             let known = known.filter(|known| known.began_ms == gate.began_ms);

@@ -17,6 +17,7 @@ mod gates;
 mod liveness;
 mod probes;
 mod store;
+mod undecided;
 
 pub use decree::{Decree, DecreeError, Decreed, DecreedDaemon, Terms, decree};
 pub use gates::WaitingApp;
@@ -26,3 +27,4 @@ pub(crate) use entry::EntryMaker;
 pub(crate) use gates::Gates;
 pub(crate) use liveness::Liveness;
 pub(crate) use store::RecordStore;
+pub(crate) use undecided::Undecided;

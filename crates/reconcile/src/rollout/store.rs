@@ -151,7 +151,7 @@ impl RecordStore {
             .cloned()
             .collect();
         for id in gone {
-            Arc::make_mut(&mut self.records.histories).remove(&id);
+            self.records.histories.remove(&id);
             self.files.remove(&id);
         }
         for (id, name) in listed {
@@ -175,7 +175,7 @@ impl RecordStore {
     }
 
     fn forget_histories(&mut self) {
-        self.records.histories = Arc::default();
+        self.records.histories.clear();
         self.files.clear();
     }
 

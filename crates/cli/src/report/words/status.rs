@@ -133,7 +133,7 @@ impl Row {
 fn rows(planned: &Planned, view: View<'_>) -> Vec<Row> {
     let dash = || "-".to_owned();
     let mut rows: Vec<Row> = Vec::new();
-    for app in &planned.apps {
+    for app in planned.apps.iter() {
         let usage = view.measures.of(app);
         let running = app.processes.iter().filter(|process| process.is_running());
         let started = running.filter_map(|process| process.started_at_ms).max();
