@@ -38,7 +38,8 @@ pub fn records(config: &Config) -> (Records, Vec<StateWarning>) {
 pub(crate) struct RecordStore {
     state: StateDir,
     records: Records,
-    /// The stamp of the directory of histories when it was last read or written.
+    /// The stamp of the directory of histories when it was last read or written. It is known only if it is unique: it was old when
+    /// the directory was read, or has the time that this program set.
     histories: Stamp,
     /// The stamp of each history when it was last read or written.
     files: BTreeMap<DaemonId, Stamp>,
@@ -112,9 +113,8 @@ impl RecordStore {
     pub(crate) fn read(&mut self) -> (Records, Vec<StateWarning>) {
         let mut warnings = Vec::new();
         let dir = self.state.path().join(HISTORY);
-        let stamp = Stamp::of(&dir);
-        if !self.histories.is_still(stamp) {
-            self.histories = stamp;
+        if !self.histories.is_still(Stamp::now(&dir)) {
+            self.histories = Stamp::of(&dir);
             self.read_histories(&dir, &mut warnings);
         }
         let stamp = Stamp::of(&self.state.path().join(OVERRIDES));
@@ -358,6 +358,8 @@ mod tests {
             one.read();
             one.write_history(&id("b"), &history(&["x"]), lock).unwrap();
             assert!(one.histories.is_still(Stamp::now(&dir)), "nothing to read");
+            one.read();
+            assert!(one.histories.is_still(Stamp::now(&dir)), "nothing was read");
             other
                 .write_history(&id("b"), &history(&["y"]), lock)
                 .unwrap();
