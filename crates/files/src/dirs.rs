@@ -12,17 +12,23 @@ use std::path::Path;
 /// I/O errors of creating a directory or changing its mode; [`ErrorKind::NotADirectory`] when one of them is a symbolic link or a
 /// file.
 pub fn create_private_dirs(top: &Path, dir: &Path) -> Result<()> {
-    if let Some(above) = top.parent() {
+    if let Some(above) = top.parent()
+        && !above.is_dir()
+    {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(above)?;
     }
     for at in between(top, dir) {
-        match DirBuilder::new().mode(0o700).create(at) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => make_private_dir(at)?,
+        // Mostly it exists, and looking is quicker than failing to create it.
+        if std::fs::symlink_metadata(at).is_err() {
+            match DirBuilder::new().mode(0o700).create(at) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
         }
+        make_private_dir(at)?;
     }
     Ok(())
 }

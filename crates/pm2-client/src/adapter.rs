@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use daemon_model::{PmId, Processes, Usage};
 
 use crate::message::{CurrentConf, Prepare, ReloadConf};
-use crate::record::ProcessRecord;
+use crate::record::{Listed, ProcessRecord};
 
 /// A connection to one PM2. Small, synchronous and object-safe.
 ///
@@ -32,7 +32,7 @@ pub trait ProcessAdapter: Send {
     fn visit(
         &mut self,
         only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
+        visit: &mut dyn FnMut(Listed<'_>),
     ) -> Result<(), AdapterError>;
 
     /// Every process that PM2 has, by ascending number, as the model describes it. Repeated calls are cheap: unchanged processes
@@ -48,11 +48,7 @@ pub trait ProcessAdapter: Send {
 
     /// As [`visit`](Self::visit), but from the last list, without asking PM2 again. Returns false and visits nothing if that list
     /// is no longer recent, or if this connection or those made from it have changed anything since.
-    fn visit_recent(
-        &mut self,
-        _only: Option<&[PmId]>,
-        _visit: &mut dyn FnMut(ProcessRecord),
-    ) -> bool {
+    fn visit_recent(&mut self, _only: Option<&[PmId]>, _visit: &mut dyn FnMut(Listed<'_>)) -> bool {
         false
     }
 
@@ -139,7 +135,7 @@ fn collect(
     only: Option<&[PmId]>,
 ) -> Result<Vec<ProcessRecord>, AdapterError> {
     let mut records = Vec::with_capacity(only.map_or(0, <[PmId]>::len));
-    adapter.visit(only, &mut |record| records.push(record))?;
+    adapter.visit(only, &mut |listed| records.push(listed.into_record()))?;
     records.sort_by_key(|record| record.pm_id);
     Ok(records)
 }

@@ -404,7 +404,9 @@ fn find_running(
     host: &dyn Host,
 ) -> Option<ProcessRecord> {
     let mut found = None;
-    let is_recent = adapter.visit_recent(Some(&[target.pm_id]), &mut |record| found = Some(record));
+    let is_recent = adapter.visit_recent(Some(&[target.pm_id]), &mut |listed| {
+        found = Some(listed.into_record());
+    });
     let runs = |record: &ProcessRecord| {
         let live = record.pid.map(|pid| host.inspect(pid));
         record.status == Status::Online && matches!(live, Some(Ok(Some(_))))

@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use daemon_model::{Label, PmId, Status};
+use daemon_model::{Label, ObservedProcess, PmId, Status};
 use files::{Durability, Links};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::module::is_module;
-use crate::observe::label_of;
 use crate::record::ProcessRecord;
 
 /// The largest dump that is read, in bytes.
@@ -65,14 +63,24 @@ pub struct Dump {
 
 /// JSON values, separated by commas.
 #[derive(Debug, Default)]
-struct Entries(String);
+struct Entries(Vec<u8>);
 
 impl Entries {
-    fn push(&mut self, entry: &str) {
+    fn separate(&mut self) {
         if !self.0.is_empty() {
-            self.0.push(',');
+            self.0.push(b',');
         }
-        self.0.push_str(entry);
+    }
+
+    fn push(&mut self, entries: &[u8]) {
+        self.separate();
+        self.0.extend_from_slice(entries);
+    }
+
+    fn push_value(&mut self, entry: &impl Serialize) {
+        self.separate();
+        let written = serde_json::to_writer(&mut self.0, entry);
+        debug_assert!(written.is_ok(), "neither a key nor a value can fail");
     }
 }
 
@@ -86,14 +94,13 @@ impl Dump {
         }
     }
 
-    /// Adds the current state of a process, if the workspace manages it. Like PM2, skips modules.
-    pub fn add(&mut self, record: &ProcessRecord) {
-        let label = label_of(&record.pm2_env);
-        let is_ours = label.is_some_and(|label| label.workspace == self.workspace);
-        if is_ours && !is_module(&record.pm2_env) {
-            // Cannot fail: neither the keys nor the values can fail to serialize.
-            let text = serde_json::to_string(&Entry(&record.pm2_env)).unwrap_or_default();
-            self.entries.push(&text);
+    /// Adds the record of a process, if the workspace manages it. Like PM2, skips modules.
+    pub fn add(&mut self, record: &ProcessRecord, process: &ObservedProcess) {
+        let label = process.label.as_ref();
+        // Text is much quicker to compare than paths.
+        let is_ours = label.is_some_and(|it| it.workspace.as_str() == self.workspace.as_str());
+        if is_ours && !process.is_module {
+            self.entries.push_value(&Entry(&record.pm2_env));
         }
     }
 
@@ -119,15 +126,16 @@ impl Dump {
             entries.push(&self.entries.0);
         }
         drop(self);
-        let text = format!("[{}]", entries.0);
-        drop(entries);
-        if old.as_deref() == Some(text.as_bytes()) && is_private(&path) {
+        let mut text = entries.0;
+        text.insert(0, b'[');
+        text.push(b']');
+        if old.as_deref() == Some(&text[..]) && is_private(&path) {
             return Ok(Saved::Unchanged);
         }
         if let Some(old) = old {
             back_up(&path, &old)?;
         }
-        replace(&path, text.as_bytes())?;
+        replace(&path, &text)?;
         Ok(Saved::Written)
     }
 
@@ -144,7 +152,7 @@ impl Dump {
                 None => owner.name().is_some_and(|name| names.contains(&*name)),
             };
             if !is_replaced {
-                entries.push(entry.get());
+                entries.push(entry.get().as_bytes());
             }
         }
         Ok(())
@@ -237,6 +245,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::observe::observe;
 
     fn label(workspace: &str) -> Value {
         json!({ "workspace": workspace, "daemon": "d", "app": "a", "spec": "v1:0" })
@@ -244,8 +253,9 @@ mod tests {
 
     fn dump_of(name: &str) -> Dump {
         let mut dump = Dump::of("/w".into());
-        dump.add(&process(name, "/w"));
-        dump.add(&process("elsewhere", "/other"));
+        for record in [process(name, "/w"), process("elsewhere", "/other")] {
+            dump.add(&record, &observe(&record));
+        }
         dump
     }
 

@@ -77,7 +77,7 @@ pub use observe::{label_of, observe};
 pub use orphans::{KillError, Orphans};
 pub use payload::{LABEL_KEY, ResolveError, ResolvedApp};
 pub use proc::{environ, is_being_ended, is_in_lineage, pm2_daemons};
-pub use record::{LiveProcess, ProcessRecord};
+pub use record::{Listed, LiveProcess, ProcessRecord};
 pub use socket::{ConnectOptions, Deadlines, SocketAdapter, transition_timeout};
 pub use stop::StopFlag;
 pub use verify::VerifyError;

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use crate::adapter::{AdapterError, Method, ProcessAdapter};
 use crate::message::{CurrentConf, Prepare, ReloadConf};
 use crate::recent::Asked;
-use crate::record::{LiveProcess, ProcessRecord};
+use crate::record::{Listed, LiveProcess, ProcessRecord};
 
-use world::{Slot, World, merge};
+use world::{World, merge};
 
 pub use host::MemoryHost;
 
@@ -240,18 +240,6 @@ impl MemoryAdapter {
         begun.end(new)
     }
 
-    /// The records of these processes, or all.
-    fn chosen(world: &World, only: Option<&[PmId]>) -> Vec<ProcessRecord> {
-        let record = |slot: &Slot| slot.record.clone();
-        match only {
-            None => world.processes.values().map(record).collect(),
-            Some(ids) => {
-                let slots = ids.iter().filter_map(|id| world.processes.get(&id.0));
-                slots.map(record).collect()
-            }
-        }
-    }
-
     fn keep(&mut self) {
         let asked = self.keeps_lists.then(|| Asked::now(&self.world().changes));
         self.kept = asked;
@@ -289,11 +277,13 @@ impl ProcessAdapter for MemoryAdapter {
     fn visit(
         &mut self,
         only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
+        visit: &mut dyn FnMut(Listed<'_>),
     ) -> Result<(), AdapterError> {
         let begun = self.begin(Method::List, None, "")?;
-        let records = Self::chosen(&begun.world, only);
-        begun.end(records)?.into_iter().for_each(visit);
+        if begun.lose.is_none() {
+            begun.world.visit(only, visit);
+        }
+        begun.end(())?;
         self.keep();
         Ok(())
     }
@@ -303,11 +293,7 @@ impl ProcessAdapter for MemoryAdapter {
         self.kept = None;
     }
 
-    fn visit_recent(
-        &mut self,
-        only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
-    ) -> bool {
+    fn visit_recent(&mut self, only: Option<&[PmId]>, visit: &mut dyn FnMut(Listed<'_>)) -> bool {
         let world = self.world();
         let is_recent = self
             .kept
@@ -315,9 +301,7 @@ impl ProcessAdapter for MemoryAdapter {
         if !is_recent || world.dead {
             return false;
         }
-        let records = Self::chosen(&world, only);
-        drop(world);
-        records.into_iter().for_each(visit);
+        world.visit(only, visit);
         true
     }
 

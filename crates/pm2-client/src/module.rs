@@ -81,9 +81,10 @@ impl Module {
         adapter: &mut dyn ProcessAdapter,
     ) -> Result<Option<ProcessRecord>, AdapterError> {
         let mut found = None;
-        adapter.visit(None, &mut |record| {
+        adapter.visit(None, &mut |listed| {
+            let record = listed.record();
             if record.name == name && is_module(&record.pm2_env) {
-                found = Some(record);
+                found = Some(listed.into_record());
             }
         })?;
         Ok(found)

@@ -1,13 +1,17 @@
 //! A process according to PM2, and according to the operating system.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
-use daemon_model::{PmId, Status};
+use daemon_model::{ObservedProcess, PmId, Status};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+
+use crate::observe::observe;
 
 /// One entry of PM2's list. `Debug` shows no values of `pm2_env`: they hold secrets.
 #[derive(Clone, PartialEq)]
@@ -38,6 +42,52 @@ impl fmt::Debug for ProcessRecord {
             .field("memory_bytes", &self.memory_bytes)
             .field("cpu_percent", &self.cpu_percent)
             .finish_non_exhaustive()
+    }
+}
+
+/// A process that is visited in PM2's list.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    record: Cow<'a, ProcessRecord>,
+    /// As the model describes it, if that is known.
+    observed: Option<Arc<ObservedProcess>>,
+}
+
+impl<'a> Listed<'a> {
+    /// A process with this record.
+    #[must_use]
+    pub fn new(record: ProcessRecord) -> Self {
+        Self {
+            record: Cow::Owned(record),
+            observed: None,
+        }
+    }
+
+    /// A process that stays in the list, and may have been observed before.
+    pub(crate) fn known(record: &'a ProcessRecord, observed: Option<Arc<ObservedProcess>>) -> Self {
+        Self {
+            record: Cow::Borrowed(record),
+            observed,
+        }
+    }
+
+    /// Its record.
+    #[must_use]
+    pub fn record(&self) -> &ProcessRecord {
+        &self.record
+    }
+
+    /// Its record, to be kept.
+    #[must_use]
+    pub fn into_record(self) -> ProcessRecord {
+        self.record.into_owned()
+    }
+
+    /// The process as the model describes it.
+    #[must_use]
+    pub fn observed(&self) -> Arc<ObservedProcess> {
+        let observed = self.observed.as_ref();
+        observed.map_or_else(|| Arc::new(observe(&self.record)), Arc::clone)
     }
 }
 

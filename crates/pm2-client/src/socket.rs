@@ -18,7 +18,7 @@ use crate::connect::connect;
 use crate::list_cache::ListCache;
 use crate::message::{CurrentConf, Prepare, ReloadConf};
 use crate::recent::{Asked, Changes};
-use crate::record::{ProcessRecord, record};
+use crate::record::{Listed, ProcessRecord, record};
 use crate::wire::{Decoder, Reply, encode_call};
 
 use answers::{ReadReply, failed, listed, made_of, version_in, visit_list};
@@ -360,7 +360,7 @@ impl ProcessAdapter for SocketAdapter {
     fn visit(
         &mut self,
         only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
+        visit: &mut dyn FnMut(Listed<'_>),
     ) -> Result<(), AdapterError> {
         let mut timeouts = BTreeMap::new();
         let read = &mut |reply: Reply<'_>| visit_list(reply, only, &mut timeouts, visit);
@@ -378,11 +378,7 @@ impl ProcessAdapter for SocketAdapter {
         self.kept = None;
     }
 
-    fn visit_recent(
-        &mut self,
-        only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
-    ) -> bool {
+    fn visit_recent(&mut self, only: Option<&[PmId]>, visit: &mut dyn FnMut(Listed<'_>)) -> bool {
         let Some((asked, body)) = &self.kept else {
             return false;
         };

@@ -231,7 +231,7 @@ fn a_list_is_read_again_only_when_something_may_have_changed(bench: &mut Bench) 
     let adapter = &mut bench.world.adapter;
     let recent = |adapter: &mut Box<dyn ProcessAdapter>, only: Option<&[PmId]>| {
         let mut ids = Vec::new();
-        let is_recent = adapter.visit_recent(only, &mut |record| ids.push(record.pm_id));
+        let is_recent = adapter.visit_recent(only, &mut |listed| ids.push(listed.record().pm_id));
         assert!(is_recent || ids.is_empty());
         is_recent.then_some(ids)
     };

@@ -112,7 +112,7 @@ pub fn write(
     let texts = unknown.iter().filter(|(id, _)| include(id));
     let texts: Vec<_> = texts.copied().collect();
     let is_complete = texts.len() == unknown.len();
-    let outcomes = parallel::map(&texts, |(id, text)| store.write(id, text));
+    let outcomes = parallel::write(&texts, |(id, text)| store.write(id, text));
     for ((id, _), outcome) in texts.into_iter().zip(outcomes) {
         match outcome {
             Ok(Outcome::Unchanged) => report.unchanged.push(id.clone()),

@@ -6,10 +6,23 @@ use std::thread;
 /// Below this, threads cost more time and memory than they save.
 const MANY: usize = 2000;
 
+/// As [`MANY`], for files that are written.
+const MANY_FILES: usize = 100;
+
 /// The results of `work` for each item, in their order; uses all processors if there are many items.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    map_from(MANY, items, work)
+}
+
+/// As [`map()`], for work that writes a file for each item.
+pub(crate) fn write<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    map_from(MANY_FILES, items, work)
+}
+
+/// Uses all processors from `many` items on.
+fn map_from<T: Sync, R: Send>(many: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     // `available_parallelism` reads several files.
-    let threads = match items.len() < MANY {
+    let threads = match items.len() < many {
         true => 1,
         false => thread::available_parallelism().map_or(1, NonZeroUsize::get),
     };

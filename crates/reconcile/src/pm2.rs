@@ -18,9 +18,9 @@ use daemon_model::{
 use files::Links;
 use jiff::Timestamp;
 use pm2_client::{
-    AdapterError, ApplyContext, Bus, ConnectOptions, Dump, DumpError, Host, LaunchError, Orphans,
-    Pm2Command, ProcessAdapter, ProcessRecord, Progress, SocketAdapter, StepError, StopFlag, apply,
-    ensure_running, is_in_lineage, observe,
+    AdapterError, ApplyContext, Bus, ConnectOptions, Dump, DumpError, Host, LaunchError, Listed,
+    Orphans, Pm2Command, ProcessAdapter, ProcessRecord, Progress, SocketAdapter, StepError,
+    StopFlag, apply, ensure_running, is_in_lineage,
 };
 
 use crate::config::Config;
@@ -393,9 +393,10 @@ impl<'a> Writer<'_, 'a> {
         let mut dump = Dump::of(config.root());
         let known = std::mem::take(&mut self.pm2.known);
         if let Some(adapter) = self.adapter() {
-            let add = &mut |record| {
-                dump.add(&record);
-                processes.push(share(&known, observe(&record)));
+            let add = &mut |listed: Listed<'_>| {
+                let process = listed.observed();
+                dump.add(listed.record(), &process);
+                processes.push(share(&known, process));
             };
             // The same list was used to verify the latest steps.
             if !adapter.visit_recent(None, add) {

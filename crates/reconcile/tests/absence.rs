@@ -9,7 +9,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use daemon_model::Processes;
 use pm2_client::{
-    AdapterError, CurrentConf, MemoryAdapter, PmId, Prepare, ProcessAdapter, ProcessRecord,
+    AdapterError, CurrentConf, Listed, MemoryAdapter, PmId, Prepare, ProcessAdapter, ProcessRecord,
     ReloadConf,
 };
 use reconcile::{
@@ -36,7 +36,7 @@ impl ProcessAdapter for Watched {
     fn visit(
         &mut self,
         only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
+        visit: &mut dyn FnMut(Listed<'_>),
     ) -> Result<(), AdapterError> {
         self.pm2.visit(only, visit)
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use camino::Utf8Path;
 use daemon_model::Processes;
 use pm2_client::{
-    AdapterError, CurrentConf, MemoryAdapter, PmId, Prepare, ProcessAdapter, ProcessRecord,
+    AdapterError, CurrentConf, Listed, MemoryAdapter, PmId, Prepare, ProcessAdapter, ProcessRecord,
     ReloadConf,
 };
 use reconcile::{
@@ -190,7 +190,7 @@ impl ProcessAdapter for Stamped {
     fn visit(
         &mut self,
         only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
+        visit: &mut dyn FnMut(Listed<'_>),
     ) -> Result<(), AdapterError> {
         self.inner.visit(only, visit)
     }
@@ -199,11 +199,7 @@ impl ProcessAdapter for Stamped {
         self.inner.keep_lists(keep);
     }
 
-    fn visit_recent(
-        &mut self,
-        only: Option<&[PmId]>,
-        visit: &mut dyn FnMut(ProcessRecord),
-    ) -> bool {
+    fn visit_recent(&mut self, only: Option<&[PmId]>, visit: &mut dyn FnMut(Listed<'_>)) -> bool {
         self.inner.visit_recent(only, visit)
     }
 

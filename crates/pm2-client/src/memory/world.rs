@@ -11,7 +11,7 @@ use super::{Behaviour, Call, Fault};
 use crate::adapter::{AdapterError, Method};
 use crate::observe::observe;
 use crate::recent::Changes;
-use crate::record::ProcessRecord;
+use crate::record::{Listed, ProcessRecord};
 
 /// The first pid: larger than any on Linux (`proc(5)`, pid_max), so that it cannot be that of a real process.
 const FIRST_PID: u32 = 5_000_000;
@@ -84,6 +84,18 @@ pub(super) fn merge(record: &mut Map<String, Value>, conf: &Map<String, Value>) 
 }
 
 impl World {
+    /// Visits these processes, or all.
+    pub(super) fn visit(&self, only: Option<&[PmId]>, visit: &mut dyn FnMut(Listed<'_>)) {
+        let listed = |slot: &Slot| visit(Listed::known(&slot.record, slot.observed.clone()));
+        match only {
+            None => self.processes.values().for_each(listed),
+            Some(ids) => {
+                let slots = ids.iter().filter_map(|id| self.processes.get(&id.0));
+                slots.for_each(listed);
+            }
+        }
+    }
+
     /// Every process.
     pub(super) fn list(&mut self) -> Processes {
         let changes = self.changes.count();

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::timeouts::timeout_in;
 use crate::adapter::{AdapterError, Method};
-use crate::record::{ProcessRecord, is_one_of, record};
+use crate::record::{Listed, is_one_of, record};
 use crate::wire::{Reply, WireError};
 
 /// Interprets a reply: the requested result, or PM2's refusal.
@@ -50,7 +50,7 @@ pub(super) fn visit_list(
     reply: Reply<'_>,
     only: Option<&[PmId]>,
     timeouts: &mut BTreeMap<PmId, Duration>,
-    visit: &mut dyn FnMut(ProcessRecord),
+    visit: &mut dyn FnMut(Listed<'_>),
 ) -> serde_json::Result<Result<(), String>> {
     listed(reply, |entries: Vec<&RawValue>| {
         for entry in entries {
@@ -60,7 +60,7 @@ pub(super) fn visit_list(
             }
             if let Some(record) = record(serde_json::from_str(entry.get())?) {
                 timeouts.insert(record.pm_id, timeout_in(&record.pm2_env));
-                visit(record);
+                visit(Listed::new(record));
             }
         }
         Ok(())

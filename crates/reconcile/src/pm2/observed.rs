@@ -41,10 +41,10 @@ pub(super) fn observed(processes: Processes) -> Observed {
 /// Returns the known process if it is equal, so that a pointer comparison shows changes.
 pub(super) fn share(
     known: &[Arc<ObservedProcess>],
-    process: ObservedProcess,
+    process: Arc<ObservedProcess>,
 ) -> Arc<ObservedProcess> {
     let at = known.binary_search_by_key(&process.pm_id, |known| known.pm_id);
     let known = at.ok().map(|at| &known[at]);
-    let same = known.filter(|known| ***known == process);
-    same.map_or_else(|| Arc::new(process), Arc::clone)
+    let same = known.filter(|known| Arc::ptr_eq(known, &process) || **known == process);
+    same.map_or_else(|| Arc::clone(&process), Arc::clone)
 }
