@@ -24,6 +24,33 @@ pub fn definitions_and_artifacts(workspace: &Workspace, count: usize) -> Vec<Utf
     definitions.chain(artifacts).collect()
 }
 
+/// Existing files, to be replaced by themselves.
+pub struct Replacements {
+    files: Vec<(Utf8PathBuf, Vec<u8>)>,
+}
+
+impl Replacements {
+    /// Reads these files.
+    pub fn of(files: impl Iterator<Item = Utf8PathBuf>) -> Self {
+        let files = files.map(|file| {
+            let bytes = std::fs::read(&file).unwrap();
+            (file, bytes)
+        });
+        Self {
+            files: files.collect(),
+        }
+    }
+
+    /// Writes each to a new file and renames it, so that readers see either version.
+    pub fn write(&self) {
+        for (file, bytes) in &self.files {
+            let new = file.with_extension("new");
+            std::fs::write(&new, bytes).unwrap();
+            std::fs::rename(new, file).unwrap();
+        }
+    }
+}
+
 /// Files to write, below existing directories.
 pub struct Copies {
     files: Vec<(Utf8PathBuf, Vec<u8>)>,

@@ -10,6 +10,7 @@ use pm2_client::Method;
 use crate::context::Context;
 use crate::measure::{Way, millis_or_none};
 use crate::parts::latency::World;
+use crate::plain::Replacements;
 use crate::section::Section;
 use crate::workspace::{Workspace, sleeper, temporary, utf8};
 
@@ -95,9 +96,23 @@ pub fn run(context: &Context) -> Section {
         let names: BTreeSet<String> = calls.into_iter().map(|call| call.name).collect();
         assert_eq!(names, expected, "each of them once, and no other");
     }
-    section
-        .say("The repository is real, PM2 is in memory, and the watcher is that of the library.");
-    let rows: Vec<Vec<String>> = [&checkout, &all, &rest]
+    let mut floor = Way::new("(only replacing the files that a pass replaces)");
+    let state = world.state();
+    let artifacts = edited.iter().map(|n| world.workspace.artifact(*n));
+    let histories = edited.iter().map(|n| {
+        let id = Workspace::id(*n).as_str().replace('/', "%2F");
+        state.join(format!("history/{id}.jsonl"))
+    });
+    let dump = world.pm2_home().join("dump.pm2");
+    let replaced = Replacements::of(artifacts.chain(histories).chain([dump]));
+    for _ in 0..runs {
+        floor.run(|| replaced.write());
+    }
+    section.say(
+        "The repository is real, PM2 is in memory, and the watcher is that of the library. In brackets: one generated config and one \
+         history for each changed definition, and PM2's dump, each written to a new file that is then renamed.",
+    );
+    let rows: Vec<Vec<String>> = [&checkout, &all, &rest, &floor]
         .into_iter()
         .map(|way| {
             vec![

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use pm2_client::{ConnectOptions, MemoryAdapter, ProcessAdapter, SocketAdapter};
+use reconcile::Config;
 use tempfile::TempDir;
 
 use crate::bed::Bed;
@@ -158,6 +160,7 @@ pub struct World {
     pub log: Log,
     /// PM2.
     pub pm2: MemoryAdapter,
+    config: Config,
     /// The directory that contains everything. It is dropped last.
     _dir: TempDir,
 }
@@ -176,7 +179,7 @@ impl World {
         let config = config_of(workspace.root(), &utf8(dir.path()).join("home"));
         let pm2 = MemoryAdapter::new();
         let (adapter, log) = Stamped::new(Box::new(pm2.clone()));
-        let driven = Driven::start(config, Box::new(adapter));
+        let driven = Driven::start(config.clone(), Box::new(adapter));
         log.lock().unwrap().clear();
         pm2.forget_calls();
         Self {
@@ -184,7 +187,18 @@ impl World {
             driven,
             log,
             pm2,
+            config,
             _dir: dir,
         }
+    }
+
+    /// The home of PM2.
+    pub fn pm2_home(&self) -> &Utf8Path {
+        &self.config.pm2_home
+    }
+
+    /// The state directory of the workspace.
+    pub fn state(&self) -> Utf8PathBuf {
+        self.config.state().path().to_owned()
     }
 }
