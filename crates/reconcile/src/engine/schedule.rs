@@ -19,7 +19,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const POLL: (Duration, u32) = (Duration::from_secs(1), 100);
 /// The shortest time between two polls while PM2's events arrive and no work is left, and the share of PM2's time that such polls
 /// should take. The time bounds how late the watcher notices changes without an event, such as the deletion of a stopped process.
-const IDLE_POLL: (Duration, u32) = (Duration::from_secs(10), 500);
+const IDLE_POLL: (Duration, u32) = (Duration::from_secs(10), 1000);
 /// The longest delay that is accepted for that share.
 const LONGEST_IDLE_POLL: Duration = Duration::from_secs(60);
 /// The delay from an event of PM2 to the poll it triggers, because PM2 may not have finished, and the largest share of PM2's time

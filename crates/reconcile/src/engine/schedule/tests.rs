@@ -151,7 +151,7 @@ fn polls_are_rare_while_all_is_well_and_events_bring_them_forward() {
     schedule.poll_soon(now);
     assert!(schedule.take_poll(now + HINT.0));
     // With many processes polls are rarer, up to a limit, and never more frequent than while work is left.
-    for (milliseconds, seconds) in [(50, 25), (200, 60), (500, 60), (900, 90)] {
+    for (milliseconds, seconds) in [(20, 20), (50, 50), (200, 60), (500, 60), (900, 90)] {
         poll_each(&mut schedule, [milliseconds; 3], now);
         schedule.idle(now);
         assert_eq!(schedule.next(), Some(now + Duration::from_secs(seconds)));
