@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::command::{Error, cargo, root, run, show};
+use crate::command::{Error, cargo, profile_dir, root, run, show};
 use crate::install;
 
 /// Builds the programs to measure, installs the baselines, and runs the benchmark.
@@ -12,11 +12,7 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
     let root = root()?;
     let is_smoke = arguments.contains(&"--smoke");
     // An unoptimised build suffices to test that the benchmark runs, and builds in a fraction of the time.
-    let (profile, dir) = if is_smoke {
-        ("dev", "debug")
-    } else {
-        ("packaged", "packaged")
-    };
+    let profile = if is_smoke { "dev" } else { "packaged" };
     let build = format!("cargo build --profile {profile} --package pm2-sync --package pm2-bench");
     show(&build);
     let mut command = cargo();
@@ -30,6 +26,7 @@ pub(crate) fn run_with(arguments: &[&str]) -> Result<(), Error> {
             given.push("docs/benchmarks.md");
         }
     }
+    let dir = profile_dir(profile);
     let line = [format!("target/{dir}/pm2-bench").as_str()]
         .into_iter()
         .chain(given.iter().copied())

@@ -53,6 +53,14 @@ pub(crate) fn show(command: &str) {
     println!("$ {command}");
 }
 
+/// The name of the directory in which cargo puts what it builds with a profile.
+pub(crate) fn profile_dir(profile: &str) -> &str {
+    match profile {
+        "dev" => "debug",
+        other => other,
+    }
+}
+
 /// Runs a command, which must end with an accepted status.
 pub(crate) fn run(
     line: &str,

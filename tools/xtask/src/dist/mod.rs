@@ -10,7 +10,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use crate::command::{Error, cargo, root, run, show};
+use crate::command::{Error, cargo, profile_dir, root, run, show};
 use target::Target;
 
 /// The version of all packages.
@@ -95,8 +95,7 @@ fn build(root: &Path, target: &Target, profile: &str) -> Result<PathBuf, Error> 
     let mut command = cargo();
     command.args(line.split(' ').skip(1)).current_dir(root);
     run(&line, &mut command, &[0])?;
-    let profile = if profile == "dev" { "debug" } else { profile };
-    Ok(dir.join(profile).join("pm2-sync"))
+    Ok(dir.join(profile_dir(profile)).join("pm2-sync"))
 }
 
 impl Build {
