@@ -23,7 +23,8 @@ pub struct LastPlan {
     observed: Observed,
     policy: Policy,
     planned: Planned,
-    uses: Uses,
+    /// None if this is not a partial plan: many programs make only one.
+    uses: Option<Uses>,
     /// The daemons with an app that may change its state without a change of the inputs.
     unsettled: BTreeSet<DaemonId>,
 }
@@ -37,7 +38,7 @@ impl LastPlan {
             desired: Arc::clone(desired),
             observed: observed.with_processes(Arc::clone(&observed.processes)),
             policy: policy.clone(),
-            uses: Uses::new(&desired.daemons, &observed.processes),
+            uses: None,
             unsettled: unsettled(&planned),
             planned,
         }
@@ -92,7 +93,7 @@ impl LastPlan {
             observed: observed.with_processes(Arc::clone(&observed.processes)),
             policy: policy.clone(),
             planned,
-            uses,
+            uses: Some(uses),
             unsettled,
         })
     }
@@ -182,7 +183,10 @@ struct Touched {
 impl Touched {
     /// Adds the differences from the last inputs, and daemons that may change without one. Returns what uses each name now.
     fn add_changes(&mut self, last: &LastPlan, desired: &Desired, observed: &Observed) -> Uses {
-        let mut uses = last.uses.clone();
+        let mut uses = match &last.uses {
+            Some(uses) => uses.clone(),
+            None => Uses::new(&last.desired.daemons, &last.observed.processes),
+        };
         let (before, now) = (&last.desired.daemons, &desired.daemons);
         let changed = before.differences(now, is_same_daemon);
         let keys = |id, daemons: &DaemonMap<DesiredDaemon>| -> Vec<Key> {

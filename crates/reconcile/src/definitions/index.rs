@@ -1,4 +1,4 @@
-//! What passes need of all definitions, brought up to date from one load to the next at the cost of what changed.
+//! What a pass needs of all definitions. It is brought up to date from one load to the next, at the cost of what changed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use daemon_model::{DaemonId, DaemonMap, DesiredDaemon};
 
 use super::Definition;
 
-/// See above.
+/// An index of all definitions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     /// The daemons whose definition is broken, names env files, or has conflicts. The last two may change although their bytes do

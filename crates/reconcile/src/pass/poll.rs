@@ -52,18 +52,15 @@ impl Steady {
         observed: &Observed,
     ) -> bool {
         let next_end = self.records.overrides.next_end(self.observed.at_ms);
-        // Records of unchanged processes are shared with the previous poll.
-        let mut pairs = self
-            .observed
-            .processes
-            .iter()
-            .zip(observed.processes.iter());
+        // What is unchanged is shared with the previous poll.
+        let (before, now) = (&self.observed.processes, &observed.processes);
+        let mut pairs = before.iter().zip(now.iter());
         Arc::ptr_eq(&self.definitions, definitions)
             && self.records.is_shared_with(records)
             && next_end.is_none_or(|end| observed.at_ms < end)
             && self.observed.missing_workspaces == observed.missing_workspaces
             && self.observed.scripts_changed_ms == observed.scripts_changed_ms
-            && self.observed.processes.len() == observed.processes.len()
+            && before.len() == now.len()
             && pairs.all(|(before, now)| Arc::ptr_eq(before, now))
     }
 }
