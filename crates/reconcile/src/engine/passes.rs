@@ -169,6 +169,14 @@ impl Run<'_, '_> {
         self.unsettled = pass::unsettled(&report.after);
         if self.options.heal {
             self.schedule.poll_again(now);
+            let is_steady = report.applied.steps.is_empty()
+                && except.is_empty()
+                && self.unsettled.is_empty()
+                && pass::is_steady(&report.definitions, &report.after);
+            if is_steady && self.pm2.hears_events() {
+                // The pass has seen what a poll would see.
+                self.schedule.idle(now);
+            }
         }
         let failed: BTreeSet<&DaemonId> = report.applied.failed_daemons().collect();
         self.search_orphans = !failed.is_empty();

@@ -62,7 +62,7 @@ pub use snapshot::{DefinitionSource, Disk, Snapshot};
 use rounds::Rounds;
 
 pub(crate) use leftovers::{Labels, NoLeftovers};
-pub(crate) use poll::{PollCache, Unsettled, poll, running, unsettled};
+pub(crate) use poll::{PollCache, Unsettled, is_steady, poll, running, unsettled};
 pub(crate) use snapshot::PlanMemory;
 
 /// Why a pass ended early.

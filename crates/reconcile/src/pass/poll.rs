@@ -100,7 +100,7 @@ pub(crate) fn poll(
     let snapshot = Snapshot::of(config, pm2, Arc::clone(definitions), observed, &all)?;
     let planned = snapshot.plan();
     let (running, unsettled) = (running(&planned), unsettled(&planned));
-    let is_steady = definitions.is_complete() && is_steady(&planned);
+    let is_steady = is_steady(definitions, &planned);
     if is_steady {
         cache.0 = Some(Steady {
             definitions: Arc::clone(definitions),
@@ -150,7 +150,7 @@ pub(crate) fn unsettled(planned: &Planned) -> Unsettled {
 
 /// Whether the plan stays the same while its inputs do: it did not use artifacts in place of broken or missing definitions, and no
 /// process becomes stable merely because time passes.
-fn is_steady(planned: &Planned) -> bool {
+pub(crate) fn is_steady(definitions: &Definitions, planned: &Planned) -> bool {
     let is_steady = |app: &AppState| match app.condition {
         Condition::InSync
         | Condition::Ended
@@ -160,7 +160,10 @@ fn is_steady(planned: &Planned) -> bool {
         Condition::Degraded => app.running() == 0,
         _ => false,
     };
-    planned.has_nothing_to_do() && planned.broken.is_empty() && planned.apps.iter().all(is_steady)
+    definitions.is_complete()
+        && planned.has_nothing_to_do()
+        && planned.broken.is_empty()
+        && planned.apps.iter().all(is_steady)
 }
 
 /// How many processes of the planned apps run.
