@@ -3,10 +3,11 @@
 //! Any code may observe a [`Pm2`]. Only a [`Writer`] can change it, and only the holder of the [`Lock`] gets one: each PM2 has one
 //! writer, across all workspaces.
 
+mod daemon;
 mod events;
 mod observed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -15,12 +16,11 @@ use daemon_model::{
     Action, ApplyReport, DaemonId, History, Observed, ObservedProcess, Plan, Processes, Records,
     StepReport,
 };
-use files::Links;
 use jiff::Timestamp;
 use pm2_client::{
-    AdapterError, ApplyContext, Bus, ConnectOptions, Dump, DumpError, Host, LaunchError, Listed,
-    Orphans, Pm2Command, ProcessAdapter, ProcessRecord, Progress, SocketAdapter, StepError,
-    StopFlag, apply, ensure_running, is_in_lineage,
+    AdapterError, ApplyContext, Bus, ConnectOptions, Dump, DumpError, LaunchError, Listed, Orphans,
+    Pm2Command, ProcessAdapter, ProcessRecord, Progress, SocketAdapter, StepError, StopFlag, apply,
+    ensure_running, is_in_lineage,
 };
 
 use crate::config::Config;
@@ -31,6 +31,9 @@ use crate::pass::{NoLeftovers, PlanMemory};
 use crate::rollout::{RecordStore, Undecided};
 use crate::state::StateWarning;
 
+pub(crate) use daemon::{daemon_environ, own_pm2_is_gone};
+
+use daemon::daemon_pid;
 use events::Events;
 use observed::{observed, share};
 
@@ -489,25 +492,4 @@ pub(crate) fn changed_ms(path: &str) -> Option<u64> {
     }
     let seconds = u64::try_from(metadata.ctime()).ok()?;
     Some(seconds * 1000 + u64::try_from(metadata.ctime_nsec()).unwrap_or(0) / 1_000_000)
-}
-
-/// Whether the PM2 that ran this process is gone. None if PM2 does not run it, or if that cannot be determined.
-pub(crate) fn own_pm2_is_gone(config: &Config) -> Option<bool> {
-    config.own_pm_id()?;
-    // Check the PM2 that started this process, not one that happens to run now.
-    let daemon = daemon_pid(config)?;
-    is_in_lineage(&[daemon]).map(|below| !below)
-}
-
-/// The environment of PM2's daemon, where it can be read.
-pub(crate) fn daemon_environ(config: &Config) -> Option<BTreeMap<String, String>> {
-    let process = config.local_host().inspect(daemon_pid(config)?);
-    process.ok()??.environ
-}
-
-/// The process id that PM2 recorded when it was last started.
-fn daemon_pid(config: &Config) -> Option<u32> {
-    let path = config.pm2_home.join("pm2.pid");
-    let text = files::read(path.as_std_path(), Links::Follow, 64).ok()?;
-    std::str::from_utf8(&text).ok()?.trim().parse().ok()
 }
