@@ -24,7 +24,7 @@ pub trait ProcessAdapter: Send {
     fn daemon_version(&mut self) -> Result<String, AdapterError>;
 
     /// Visits PM2's records of these processes, if PM2 has them; `None`: all. They are visited one by one, so that not all are in
-    /// memory at once. Temporary leftovers of a reload are skipped.
+    /// memory at once, and `visit` must not use PM2 itself. Temporary leftovers of a reload are skipped.
     ///
     /// # Errors
     /// [`AdapterError::Timeout`], [`AdapterError::Closed`] and [`AdapterError::Io`] when the daemon does not answer. Some records
