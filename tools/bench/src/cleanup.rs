@@ -3,7 +3,7 @@
 //! Each process ends with the value that represents it. Since a signal ends this program without dropping values, it adopts all its
 //! descendants, including daemons, and kills them then.
 
-use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -34,6 +34,12 @@ pub fn end() {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// Reaps the adopted processes that have ended: thousands of zombies slow down `ps`, which PM2 runs to stop an app. Call it while no
+/// process is in use.
+pub fn reap() {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
 
 /// All living descendants of this program.

@@ -142,6 +142,7 @@ fn measure_all(arguments: &Arguments) -> ExitCode {
             }
             Err(_) => failed.push(*part),
         }
+        cleanup::reap();
     }
     if !arguments.smoke {
         println!("{missed} goals missed.");
